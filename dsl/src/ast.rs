@@ -1,0 +1,269 @@
+//! The syntax tree: what is written, with spans, unchecked.
+//!
+//! Borrows from the source text. Knows no names and no types; a part that could not be read is [`ExprKind::Wrong`] and
+//! has been reported already.
+
+use mlp_model::{Comparison, Span, Value};
+
+/// A parsed file.
+#[derive(Debug, Default)]
+pub struct File<'a> {
+    pub doc: String,
+    pub decls: Vec<Decl<'a>>,
+}
+
+#[derive(Debug)]
+pub struct Decl<'a> {
+    pub doc: String,
+    pub kind: DeclKind<'a>,
+}
+
+#[derive(Debug)]
+pub enum DeclKind<'a> {
+    Pipeline(Name<'a>),
+    Param(ParamDecl<'a>),
+    Schema(SchemaDecl<'a>),
+    Call(CallDecl<'a>),
+    Gate(GateDecl<'a>),
+    Release(ReleaseDecl<'a>),
+    /// Could not be parsed; its name, where it has one, is still known to be taken.
+    Broken { keyword: &'a str, name: Option<Name<'a>> },
+}
+
+impl<'a> Decl<'a> {
+    /// Returns the word that begins the declaration, and the declared name.
+    pub fn head(&self) -> (&'a str, Option<Name<'a>>) {
+        match &self.kind {
+            DeclKind::Pipeline(name) => ("pipeline", Some(*name)),
+            DeclKind::Param(decl) => ("param", Some(decl.name)),
+            DeclKind::Schema(decl) => ("schema", Some(decl.name)),
+            DeclKind::Call(decl) => (decl.word(), Some(decl.name)),
+            DeclKind::Gate(decl) => ("gate", Some(decl.name)),
+            DeclKind::Release(decl) => ("release", Some(decl.name)),
+            DeclKind::Broken { keyword, name } => (keyword, *name),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    pub text: &'a str,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub struct ParamDecl<'a> {
+    pub name: Name<'a>,
+    pub ty: TypeExpr<'a>,
+    pub default: Option<Expr<'a>>,
+    pub rules: Vec<RuleExpr<'a>>,
+}
+
+#[derive(Debug)]
+pub struct SchemaDecl<'a> {
+    pub name: Name<'a>,
+    pub open: bool,
+    pub columns: Vec<ColumnDecl<'a>>,
+    /// A column could not be read, so others may be missing.
+    pub incomplete: bool,
+}
+
+#[derive(Debug)]
+pub struct ColumnDecl<'a> {
+    pub name: Text,
+    pub ty: TypeExpr<'a>,
+    pub rules: Vec<RuleExpr<'a>>,
+    pub marks: Vec<MarkExpr<'a>>,
+}
+
+#[derive(Debug)]
+pub struct MarkExpr<'a> {
+    pub name: Name<'a>,
+    pub reason: Option<Text>,
+}
+
+/// A written type: `decimal(18, 2)?`.
+#[derive(Debug)]
+pub struct TypeExpr<'a> {
+    pub name: Name<'a>,
+    pub args: Vec<TypeArg<'a>>,
+    pub optional: bool,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum TypeArg<'a> {
+    Type(TypeExpr<'a>),
+    Number(Expr<'a>),
+}
+
+#[derive(Debug)]
+pub struct RuleExpr<'a> {
+    pub kind: RuleKind<'a>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum RuleKind<'a> {
+    Range { low: Expr<'a>, high: Expr<'a>, inclusive: bool },
+    OneOf(Vec<Expr<'a>>),
+    Bound { comparison: Comparison, value: Expr<'a> },
+}
+
+/// `source` or `step`.
+#[derive(Debug)]
+pub struct CallDecl<'a> {
+    pub is_source: bool,
+    pub name: Name<'a>,
+    pub value: Expr<'a>,
+    pub options: Vec<Field<'a>>,
+}
+
+impl CallDecl<'_> {
+    pub fn word(&self) -> &'static str {
+        if self.is_source { "source" } else { "step" }
+    }
+}
+
+#[derive(Debug)]
+pub struct GateDecl<'a> {
+    pub name: Name<'a>,
+    pub checks: Vec<CheckDecl<'a>>,
+    pub firsts: Vec<FirstDecl<'a>>,
+}
+
+#[derive(Debug)]
+pub struct CheckDecl<'a> {
+    pub name: Name<'a>,
+    pub expr: Expr<'a>,
+    pub span: Span,
+}
+
+/// `first a b only`, or `first refuse` without names.
+#[derive(Debug)]
+pub struct FirstDecl<'a> {
+    pub only: Option<Vec<Name<'a>>>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub struct ReleaseDecl<'a> {
+    pub name: Name<'a>,
+    pub content: ReleaseContent<'a>,
+    pub gates: Vec<Name<'a>>,
+}
+
+#[derive(Debug)]
+pub enum ReleaseContent<'a> {
+    Model(Expr<'a>),
+    Bundle(Vec<PartDecl<'a>>),
+}
+
+#[derive(Debug)]
+pub struct PartDecl<'a> {
+    /// `None`: named like the value.
+    pub name: Option<Name<'a>>,
+    pub value: PartValue<'a>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum PartValue<'a> {
+    Transform(Name<'a>),
+    Expr(Expr<'a>),
+}
+
+#[derive(Debug)]
+pub struct Expr<'a> {
+    pub kind: ExprKind<'a>,
+    pub span: Span,
+    /// Levels of brackets and operators in it; bounded by the parser, so that recursion over a tree is safe.
+    pub depth: usize,
+}
+
+#[derive(Debug)]
+pub enum ExprKind<'a> {
+    /// An int without its sign: the least one is written as a minus and a number that does not fit without it.
+    Int(u64),
+    /// Any other scalar but a string, or `none`.
+    Literal(Value),
+    Text(Text),
+    Path(Vec<Name<'a>>),
+    Call(CallExpr<'a>),
+    List(Vec<Expr<'a>>),
+    Record(Vec<Field<'a>>),
+    Group(Box<Expr<'a>>),
+    Unary { op: Unary, operand: Box<Expr<'a>> },
+    Binary { op: Binary, op_span: Span, left: Box<Expr<'a>>, right: Box<Expr<'a>> },
+    Wrong,
+}
+
+impl<'a> Expr<'a> {
+    /// Returns the name when the expression is nothing but one.
+    pub fn as_name(&self) -> Option<Name<'a>> {
+        match &self.kind {
+            ExprKind::Path(path) if path.len() == 1 => path.first().copied(),
+            _ => None,
+        }
+    }
+}
+
+/// `torch.mlp([64], dropout: 0.1)`.
+#[derive(Debug)]
+pub struct CallExpr<'a> {
+    /// As written: names joined by dots.
+    pub path: Name<'a>,
+    pub args: Vec<Field<'a>>,
+    /// Behind the last argument, where another one could stand.
+    pub end: Span,
+}
+
+/// A member of a record, or an argument of a call.
+#[derive(Debug)]
+pub struct Field<'a> {
+    pub name: Option<Text>,
+    pub value: Expr<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unary {
+    Negate,
+    Not,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    Or,
+    And,
+    Equal,
+    NotEqual,
+    Compare(Comparison),
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+/// A string's value, or a name used as one, and where each part of it is written.
+#[derive(Debug, Clone)]
+pub struct Text {
+    pub value: String,
+    pub span: Span,
+    /// From which byte of the value on the source continues at which byte; both rise.
+    pub pieces: Vec<(usize, usize)>,
+}
+
+impl Text {
+    /// Returns where bytes `start..end` of the value are written.
+    pub fn span_of(&self, start: usize, end: usize) -> Span {
+        let place = |offset: usize| {
+            let next = self.pieces.partition_point(|(value, _)| *value <= offset);
+            let piece = next.checked_sub(1).and_then(|i| self.pieces.get(i));
+            let (value, source) = piece.copied().unwrap_or((0, self.span.start));
+            (source + (offset - value)).clamp(self.span.start, self.span.end)
+        };
+        let start_at = place(start);
+        Span { source: self.span.source, start: start_at, end: place(end.max(start)).max(start_at) }
+    }
+}

@@ -1,0 +1,289 @@
+//! Checks one parameter of a call or constructor against the type it is declared with.
+
+use std::collections::BTreeMap;
+
+use mlp_model::{ArgType, Constructor, ParamType, Span, TableType, Value};
+
+use super::Scope;
+use super::bind::{self, Formal};
+use super::names::Entity;
+use super::value::{kind, show};
+use crate::ast::{Expr, ExprKind, Name};
+use crate::diagnostic::Diagnostic;
+use crate::suggest::listed;
+
+/// Whose argument is checked.
+pub struct Place<'p, 'a> {
+    pub scope: &'p Scope<'a>,
+    /// The operation or constructor.
+    pub op: &'p str,
+    pub argument: &'p str,
+    /// The table bound to another argument of the call; `None` when it is not known.
+    pub tables: &'p dyn Fn(&str) -> Option<TableView<'p>>,
+}
+
+/// A table argument, as columns are looked up in it.
+#[derive(Clone, Copy)]
+pub struct TableView<'p> {
+    pub table: &'p TableType,
+    /// As it is written: `parts.train`.
+    pub shown: &'p str,
+    /// The schema that its columns come from.
+    pub schema: Option<usize>,
+}
+
+/// Returns the value, or `None` after reporting what is wrong.
+pub fn check(place: &Place<'_, '_>, ty: &ParamType, expr: &Expr<'_>, allows_none: bool) -> Option<Value> {
+    match (ty, &expr.kind) {
+        (_, ExprKind::Wrong) => None,
+        (ParamType::Column { of }, _) => place.column(of, expr, allows_none),
+        (ParamType::Columns { of }, ExprKind::List(items)) => {
+            let columns: Vec<_> = items.iter().map(|item| place.column(of, item, false)).collect();
+            columns.into_iter().collect::<Option<_>>().map(Value::List)
+        }
+        (ParamType::List(item_ty), ExprKind::List(items)) => {
+            let values: Vec<_> = items.iter().map(|item| check(place, item_ty, item, false)).collect();
+            values.into_iter().collect::<Option<_>>().map(Value::List)
+        }
+        (ParamType::Choice(words), ExprKind::Path(path)) if path.len() == 1 => place.choice(words, expr, path.first()?),
+        (ParamType::Schema, ExprKind::Path(path)) => place.schema(path, expr.span),
+        (ParamType::Call(constructors), ExprKind::Call(_)) => place.call(constructors, expr),
+        (ParamType::Map(member_ty), ExprKind::Record(_)) => place.map(member_ty, expr),
+        _ => {
+            let value = place.scope.eval().value(expr)?;
+            if value == Value::Null && allows_none {
+                return Some(value);
+            }
+            place.fit(ty, value, expr.span)
+        }
+    }
+}
+
+impl Place<'_, '_> {
+    /// Fits a computed value, which also is what a parameter holds.
+    fn fit(&self, ty: &ParamType, value: Value, span: Span) -> Option<Value> {
+        match (ty, value) {
+            (ParamType::Int { min, max }, Value::Int(n)) => {
+                let bounds = (*min != i64::MIN, *max != i64::MAX);
+                self.in_range((*min..=*max).contains(&n), Value::Int(n), bounds, (min.to_string(), max.to_string()), span)
+            }
+            (ParamType::Float { min, max }, value @ (Value::Int(_) | Value::Float(_))) => {
+                let x = value.as_float()?;
+                let bounds = (*min > f64::MIN, *max < f64::MAX);
+                self.in_range(*min <= x && x <= *max, Value::Float(x), bounds, (format!("{min:?}"), format!("{max:?}")), span)
+            }
+            (ParamType::Bool, value @ Value::Bool(_))
+            | (ParamType::Str, value @ Value::Str(_))
+            | (ParamType::Duration, value @ Value::DurationMs(_))
+            | (ParamType::Literal, value @ (Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_))) => {
+                Some(value)
+            }
+            (ParamType::Choice(words), Value::Str(word)) => {
+                if words.contains(&word.as_str()) {
+                    return Some(Value::Str(word));
+                }
+                self.unknown_choice(words, &word, span);
+                None
+            }
+            (ParamType::List(item), Value::List(items)) => {
+                let values: Vec<_> = items.into_iter().map(|value| self.fit(item, value, span)).collect();
+                values.into_iter().collect::<Option<_>>().map(Value::List)
+            }
+            (ParamType::Columns { of }, Value::List(items)) => {
+                let columns: Vec<_> = items
+                    .into_iter()
+                    .map(|value| match value {
+                        Value::Str(name) => self.known_column(of, &name, span),
+                        other => self.mismatch(ty, &other, span),
+                    })
+                    .collect();
+                columns.into_iter().collect::<Option<_>>().map(Value::List)
+            }
+            (ty, value) => self.mismatch(ty, &value, span),
+        }
+    }
+
+    fn column(&self, of: &str, expr: &Expr<'_>, allows_none: bool) -> Option<Value> {
+        if let Some(name) = expr.as_name() {
+            // The column of that name comes first, then the parameter.
+            let table = (self.tables)(of);
+            let is_column = table.is_none_or(|view| view.table.column(name.text).is_some());
+            let is_param = matches!(self.scope.names.get(name.text), Some(Entity::Param(_)));
+            if is_column || !is_param {
+                return self.known_column(of, name.text, name.span);
+            }
+        }
+        match self.scope.eval().value(expr)? {
+            Value::Str(name) => self.known_column(of, &name, expr.span),
+            Value::Null if allows_none => Some(Value::Null),
+            other => self.mismatch(&ParamType::Column { of: "" }, &other, expr.span),
+        }
+    }
+
+    fn known_column(&self, of: &str, name: &str, span: Span) -> Option<Value> {
+        let Some(view) = (self.tables)(of) else {
+            // The table is not known, so neither are its columns: nothing to complain about.
+            return Some(Value::Str(name.to_owned()));
+        };
+        if view.table.column(name).is_some() {
+            return Some(Value::Str(name.to_owned()));
+        }
+        let scope = self.scope;
+        let columns = || view.table.columns.iter().map(|column| column.name.as_str());
+        let label = match view.schema.and_then(|schema| scope.names.schemas.get(schema)) {
+            Some(schema) => {
+                let line = scope.source.line(schema.name.span);
+                format!("the columns come from schema `{}`, line {line}", schema.name.text)
+            }
+            None if columns().next().is_none() => "no column of it is known".to_owned(),
+            None => format!("the columns are {}", listed(columns(), "and")),
+        };
+        let mut problem = Diagnostic::error("E0312", format!("`{name}` is not a column of `{}`", view.shown))
+            .at(span, label)
+            .maybe_help(scope.report.suggest(name, columns()));
+        if problem.help.is_none() && view.table.open {
+            problem = problem.help("only columns that the schema declares can be named: declare it there");
+        }
+        scope.report.add(problem);
+        None
+    }
+
+    fn choice(&self, words: &'static [&'static str], expr: &Expr<'_>, name: &Name<'_>) -> Option<Value> {
+        if words.contains(&name.text) {
+            return Some(Value::Str(name.text.to_owned()));
+        }
+        if matches!(self.scope.names.get(name.text), Some(Entity::Param(_) | Entity::Broken)) {
+            let value = self.scope.eval().value(expr)?;
+            return self.fit(&ParamType::Choice(words), value, expr.span);
+        }
+        self.unknown_choice(words, name.text, expr.span);
+        None
+    }
+
+    fn unknown_choice(&self, words: &[&'static str], word: &str, span: Span) {
+        let listed = listed(words.iter().copied(), "or");
+        let message = format!("argument `{}` of `{}` takes {listed}, got `{word}`", self.argument, self.op);
+        let problem = Diagnostic::error("E0303", message).at(span, "");
+        self.scope.report.add(problem.maybe_help(self.scope.report.suggest(word, words.iter().copied())));
+    }
+
+    fn schema(&self, path: &[Name<'_>], span: Span) -> Option<Value> {
+        let name = path.first()?;
+        let problem = match self.scope.names.get(name.text) {
+            Some(Entity::Schema(index)) if path.len() == 1 => {
+                let schema = self.scope.schemas.get(index)?.as_ref()?;
+                return Some(Value::Schema(Box::new(schema.clone())));
+            }
+            Some(Entity::Broken) => return None,
+            Some(_) => {
+                let word = self.scope.names.word(name.text);
+                Diagnostic::error("E0301", format!("`{}` is a {word}, not a schema", name.text)).at(span, "")
+            }
+            None => {
+                let schemas = self.scope.names.schemas.iter().map(|schema| schema.name.text);
+                Diagnostic::error("E0202", format!("`{}` is not known", name.text))
+                    .at(name.span, "no schema has this name")
+                    .maybe_help(self.scope.report.suggest(name.text, schemas))
+            }
+        };
+        self.scope.report.add(problem);
+        None
+    }
+
+    fn call(&self, constructors: &[Constructor], expr: &Expr<'_>) -> Option<Value> {
+        let ExprKind::Call(call) = &expr.kind else { return None };
+        let name = call.path.text;
+        let Some(constructor) = constructors.iter().find(|known| known.name == name) else {
+            let names = || constructors.iter().map(|known| known.name);
+            let message = format!("argument `{}` of `{}` does not take `{name}`", self.argument, self.op);
+            let problem = Diagnostic::error("E0313", message).at(call.path.span, format!("it takes {}", listed(names(), "or")));
+            self.scope.report.add(problem.maybe_help(self.scope.report.suggest(name, names())));
+            return None;
+        };
+        let formal = |argument: &mlp_model::Argument| Formal { name: argument.name, required: argument.default.is_none() };
+        let formals: Vec<_> = constructor.args.iter().map(formal).collect();
+        let bound = bind::bind(call, &formals, self.scope.report);
+        let mut is_complete = bound.is_complete;
+        let mut args = BTreeMap::new();
+        for (argument, value) in constructor.args.iter().zip(bound.values) {
+            let place = Place { op: constructor.name, argument: argument.name, scope: self.scope, tables: self.tables };
+            let value = match (value, &argument.ty) {
+                (Some(value), ArgType::Param(ty)) => check(&place, ty, value, argument.default == Some(Value::Null)),
+                (Some(_), ArgType::Input(_)) => None,
+                (None, _) => argument.default.clone(),
+            };
+            match value {
+                Some(value) => drop(args.insert(argument.name.to_owned(), value)),
+                None => is_complete = false,
+            }
+        }
+        is_complete.then(|| Value::Call { name: name.to_owned(), args })
+    }
+
+    fn map(&self, ty: &ParamType, expr: &Expr<'_>) -> Option<Value> {
+        let ExprKind::Record(fields) = &expr.kind else { return None };
+        let mut values = BTreeMap::new();
+        let mut is_complete = true;
+        for field in fields {
+            let name = bind::field_name(self.scope.report, field);
+            let value = check(self, ty, &field.value, false);
+            let (Some(name), Some(value)) = (name, value) else {
+                is_complete = false;
+                continue;
+            };
+            if values.insert(name.value.clone(), value).is_some() {
+                let message = format!("`{}` has two members called `{}`", self.argument, name.value);
+                self.scope.report.add(Diagnostic::error("E0207", message).at(name.span, "again here"));
+                is_complete = false;
+            }
+        }
+        is_complete.then_some(Value::Record(values))
+    }
+
+    fn in_range(
+        &self,
+        fits: bool,
+        value: Value,
+        (has_min, has_max): (bool, bool),
+        (min, max): (String, String),
+        span: Span,
+    ) -> Option<Value> {
+        if fits {
+            return Some(value);
+        }
+        let range = match (has_min, has_max) {
+            (true, false) => format!("at least {min}"),
+            (false, true) => format!("at most {max}"),
+            _ => format!("in {min}..={max}"),
+        };
+        let message =
+            format!("argument `{}` of `{}` must be {range}, got {}", self.argument, self.op, show(&value));
+        self.scope.report.add(Diagnostic::error("E0302", message).at(span, ""));
+        None
+    }
+
+    fn mismatch(&self, ty: &ParamType, value: &Value, span: Span) -> Option<Value> {
+        let message =
+            format!("argument `{}` of `{}` takes {}, got {}", self.argument, self.op, described(ty), kind(value));
+        self.scope.report.add(Diagnostic::error("E0301", message).at(span, format!("`{}`", show(value))));
+        None
+    }
+}
+
+fn described(ty: &ParamType) -> String {
+    match ty {
+        ParamType::Int { .. } => "an int".to_owned(),
+        ParamType::Float { .. } => "a float".to_owned(),
+        ParamType::Bool => "a bool".to_owned(),
+        ParamType::Str => "a string".to_owned(),
+        ParamType::Duration => "a duration".to_owned(),
+        ParamType::Choice(words) => listed(words.iter().copied(), "or"),
+        ParamType::Column { .. } => "a column".to_owned(),
+        ParamType::Columns { .. } => "a list of columns".to_owned(),
+        ParamType::Schema => "a schema".to_owned(),
+        ParamType::Call(constructors) => listed(constructors.iter().map(|constructor| constructor.name), "or"),
+        ParamType::List(item) => format!("a list, each item {}", described(item)),
+        ParamType::Map(member) => format!("a record, each member {}", described(member)),
+        ParamType::Literal => "a bool, a number or a string".to_owned(),
+    }
+}

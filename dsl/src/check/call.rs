@@ -1,0 +1,262 @@
+//! Checks one call: its inputs, its parameters, the roles of its rows; then asks the operation what it gives.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mlp_model::{ArgType, Argument, Call, CallClass, Input, InputType, Options, Output, RoleRule, Span, Type, Value};
+
+use super::arguments::{self, Place, TableView};
+use super::calls::{CallInfo, CallResult, Results, Slot};
+use super::champion::Champion;
+use super::inputs::{Found, Inputs};
+use super::names::Entity;
+use super::types::fit;
+use super::value::{kind, show};
+use super::{Places, Scope, bind, infer, roles};
+use crate::diagnostic::Diagnostic;
+
+/// An input argument and what it was found to be; `None` when that is wrong.
+pub struct Read<'r, 'a> {
+    pub name: &'a str,
+    pub slot: Slot<'a>,
+    pub span: Span,
+    pub found: Option<Found<'r>>,
+}
+
+pub struct CallCheck<'r, 'a> {
+    scope: &'r Scope<'a>,
+    info: &'r CallInfo<'a>,
+    inputs: Inputs<'r, 'a>,
+    /// Where the call stands in the checked pipeline.
+    place: usize,
+    reads: Vec<Read<'r, 'a>>,
+    /// Members of record arguments, under `ARGUMENT.NAME`.
+    members: Vec<(String, Found<'r>)>,
+    params: BTreeMap<String, Value>,
+    spans: BTreeMap<String, Span>,
+    is_complete: bool,
+}
+
+impl<'r, 'a> CallCheck<'r, 'a> {
+    pub fn new(
+        scope: &'r Scope<'a>,
+        info: &'r CallInfo<'a>,
+        champion: &'r Champion<'a>,
+        results: &'r Results,
+        places: &'r Places,
+        place: usize,
+    ) -> Self {
+        let op = info.operation.map_or("", |(_, signature)| signature.name);
+        let inputs = Inputs { scope, champion, results, places, decl: info.decl, op };
+        let (reads, members) = (Vec::new(), Vec::new());
+        let (params, spans) = (BTreeMap::new(), BTreeMap::new());
+        Self { scope, info, inputs, place, reads, members, params, spans, is_complete: info.is_complete }
+    }
+
+    pub fn check(mut self) -> Option<CallResult> {
+        let options = self.options();
+        let (call_expr, signature) = self.info.operation?;
+        self.read_inputs();
+        self.read_params();
+        roles::check_tables(self.scope, call_expr, signature, &self.reads, &self.params, self.inputs.results);
+        let scoring = self.score();
+        self.check_word();
+        if !self.is_complete {
+            return None;
+        }
+
+        let mut types = BTreeMap::new();
+        let mut inputs = BTreeMap::new();
+        let mut reads_champion = false;
+        let mut tables = Vec::new();
+        let plain = self.reads.iter().filter_map(|read| {
+            let found = read.found.as_ref()?;
+            Some((read.name.to_owned(), found, read.span, matches!(read.slot, Slot::Whole(_))))
+        });
+        let members = self.members.iter().map(|(key, found)| (key.clone(), found, Span::default(), true));
+        for (key, found, span, is_bound) in plain.chain(members) {
+            reads_champion |= found.reads_champion;
+            if let (Type::Table(_), Some((call, output))) = (found.ty, &found.from) {
+                tables.push((*call, output.clone(), span));
+            }
+            types.insert(key.clone(), found.ty.clone());
+            if is_bound {
+                inputs.insert(key, found.input.clone());
+            }
+        }
+        let mut predictions = None;
+        if let Some((argument, data_span, call)) = scoring {
+            let output = call.outputs.first()?;
+            types.insert(argument.name.to_owned(), output.ty.clone());
+            let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };
+            inputs.insert(argument.name.to_owned(), input);
+            self.spans.insert(argument.name.to_owned(), data_span);
+            predictions = Some(call);
+        }
+        let inferred = infer::infer(self.scope, self.info, call_expr, signature, (&types, &self.params))?;
+        let schema = self.schema();
+        self.params.extend(inferred.params);
+        let call = Call {
+            class: if self.info.decl.is_source { CallClass::Source } else { CallClass::Step },
+            op: signature.name.to_owned(),
+            op_version: signature.version,
+            runner: signature.runner.to_owned(),
+            params: self.params,
+            inputs,
+            outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
+            options: options?,
+            arg_spans: self.spans,
+        };
+        Some(CallResult { call, predictions, reads_champion, schema, reads: tables })
+    }
+
+    fn read_inputs(&mut self) {
+        for (formal, value) in self.info.formals.iter().zip(&self.info.bound) {
+            let Some(value) = *value else { continue };
+            self.spans.insert(formal.name.to_owned(), value.span);
+            let any_table = InputType::Table(RoleRule::Any);
+            let ty = match formal.slot {
+                Slot::Whole(Argument { ty: ArgType::Input(InputType::Record), .. }) => {
+                    match self.inputs.record(formal.name, value, &mut self.spans) {
+                        Some(members) => self.members.extend(members),
+                        None => self.is_complete = false,
+                    }
+                    continue;
+                }
+                Slot::Whole(Argument { ty: ArgType::Input(ty), .. }) => ty,
+                Slot::Whole(_) => continue,
+                Slot::Model(_) => &InputType::Model,
+                Slot::Data(_) => &any_table,
+            };
+            let found = self.inputs.input(formal.name, ty, value);
+            self.is_complete &= found.is_some();
+            self.reads.push(Read { name: formal.name, slot: formal.slot, span: value.span, found });
+        }
+    }
+
+    fn read_params(&mut self) {
+        let reads = &self.reads;
+        let tables = |name: &str| {
+            let read = reads.iter().find(|read| read.name == name)?;
+            let found = read.found.as_ref()?;
+            let Type::Table(table) = found.ty else { return None };
+            Some(TableView { table, shown: &found.shown, schema: found.schema })
+        };
+        for (formal, value) in self.info.formals.iter().zip(&self.info.bound) {
+            let Slot::Whole(Argument { name, ty: ArgType::Param(ty), default, .. }) = formal.slot else { continue };
+            let Some(value) = value else {
+                // One that is missing and has no default has been reported.
+                self.params.extend(default.clone().map(|default| ((*name).to_owned(), default)));
+                continue;
+            };
+            let place = Place { scope: self.scope, op: self.inputs.op, argument: name, tables: &tables };
+            match arguments::check(&place, ty, value, *default == Some(Value::Null)) {
+                Some(value) => drop(self.params.insert((*name).to_owned(), value)),
+                None => self.is_complete = false,
+            }
+        }
+    }
+
+    /// Makes the step that scores a table, where the operation takes predictions.
+    fn score(&mut self) -> Option<(&'a Argument, Span, Call)> {
+        let model = self.reads.iter().find(|read| matches!(read.slot, Slot::Model(_)))?;
+        let data = self.reads.iter().find(|read| matches!(read.slot, Slot::Data(_)))?;
+        let (Slot::Model(argument), Some(model_found), Some(data_found)) = (model.slot, &model.found, &data.found)
+        else {
+            return None;
+        };
+        let model = (model.name, model.span, model_found);
+        let data = (data.name, data.span, data_found);
+        let call = infer::predictions(self.scope, model, data);
+        self.is_complete &= call.is_some();
+        call.map(|call| (argument, data.1, call))
+    }
+
+    /// Checks that `source` reads the outside world and `step` does not.
+    fn check_word(&self) {
+        let Some((call, signature)) = self.info.operation else { return };
+        let decl = self.info.decl;
+        let all = || self.reads.iter().filter_map(|read| read.found.as_ref()).chain(self.members.iter().map(|m| &m.1));
+        let has_path = all().any(|found| matches!(found.input, Input::Path { .. }));
+        let has_node = all().any(|found| !matches!(found.input, Input::Path { .. }));
+        let is_silent = self.reads.iter().any(|read| read.found.is_none());
+        let (name, op) = (decl.name.text, signature.name);
+        let problem = match (decl.is_source, signature.class) {
+            _ if is_silent || !self.is_complete => return,
+            (true, CallClass::Step) => {
+                Diagnostic::error("E0215", format!("`{op}` reads nothing from outside, so `{name}` is no source"))
+            }
+            (true, CallClass::Source) if has_node => {
+                Diagnostic::error("E0215", format!("`{name}` reads what another node gives, so it is no source"))
+            }
+            (false, CallClass::Source) if has_path || !has_node => {
+                Diagnostic::error("E0215", format!("`{op}` reads the outside world here, so `{name}` is no step"))
+            }
+            _ => return,
+        };
+        let other = if decl.is_source { "step" } else { "source" };
+        let problem = problem.at(call.path.span, format!("declared as a {}", decl.word()));
+        self.scope.report.add(problem.help(format!("write `{other} {name} = ..`")));
+    }
+
+    /// Returns the schema that the columns come from: that of the table it reads, else the one it is given.
+    fn schema(&self) -> Option<usize> {
+        let mut tables = self.reads.iter().filter_map(|read| read.found.as_ref());
+        if let Some(first) = tables.find(|found| matches!(found.ty, Type::Table(_))) {
+            return first.schema;
+        }
+        if !self.members.is_empty() {
+            return None;
+        }
+        let mut values = self.info.bound.iter().flatten();
+        values.find_map(|value| match self.scope.names.get(value.as_name()?.text)? {
+            Entity::Schema(schema) => Some(schema),
+            _ => None,
+        })
+    }
+
+    fn options(&self) -> Option<Options> {
+        let report = self.scope.report;
+        let mut options = Options::default();
+        let is_complete = Cell::new(true);
+        let mut seen: Vec<String> = Vec::new();
+        let refuse = |problem: Diagnostic| {
+            report.add(problem);
+            is_complete.set(false);
+        };
+        for field in &self.info.decl.options {
+            let Some(name) = bind::field_name(report, field) else { return None };
+            if seen.contains(&name.value) {
+                let problem = Diagnostic::error("E0207", format!("option `{}` is given twice", name.value));
+                refuse(problem.at(name.span, "again here"));
+                continue;
+            }
+            seen.push(name.value.clone());
+            let ty = match name.value.as_str() {
+                "timeout" => Type::Scalar(mlp_model::Scalar::Duration),
+                "retries" => Type::Scalar(mlp_model::Scalar::Int),
+                other => {
+                    let problem = Diagnostic::error("E0212", format!("`{other}` is not an option"));
+                    let problem = problem.at(name.span, "the options are `timeout` and `retries`");
+                    refuse(problem.maybe_help(report.suggest(other, ["timeout", "retries"])));
+                    continue;
+                }
+            };
+            let Some(value) = self.scope.eval().value(&field.value) else {
+                is_complete.set(false);
+                continue;
+            };
+            match fit(value, &ty) {
+                Ok(Value::DurationMs(ms)) if ms > 0 => options.timeout = Some(Duration::from_millis(ms)),
+                Ok(Value::Int(n @ 0..=100)) => options.retries = u32::try_from(n).unwrap_or_default(),
+                Ok(value) | Err(value) => {
+                    let takes = if name.value == "timeout" { "a duration longer than 0s" } else { "an int in 0..=100" };
+                    let message = format!("option `{}` takes {takes}, got {}", name.value, kind(&value));
+                    refuse(Diagnostic::error("E0212", message).at(field.value.span, format!("`{}`", show(&value))));
+                }
+            }
+        }
+        is_complete.get().then_some(options)
+    }
+}

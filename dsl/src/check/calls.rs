@@ -1,0 +1,139 @@
+//! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
+
+use mlp_model::{ArgType, Argument, Call, InputType, ParamType, Signature, Span};
+
+use super::bind::{self, Formal};
+use super::call::CallCheck;
+use super::champion::Champion;
+use super::order::Order;
+use super::{Places, Scope};
+use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
+use crate::diagnostic::Diagnostic;
+
+/// A declaration whose arguments are bound by name, and not checked further.
+pub struct CallInfo<'a> {
+    pub decl: &'a CallDecl<'a>,
+    /// The call and the operation; `None` when reported.
+    pub operation: Option<(&'a CallExpr<'a>, &'a Signature)>,
+    pub formals: Vec<FormalSlot<'a>>,
+    /// What each formal is bound to.
+    pub bound: Vec<Option<&'a Expr<'a>>>,
+    pub is_complete: bool,
+}
+
+/// An argument as the user sees it: one that takes predictions is seen as a model and a table.
+pub struct FormalSlot<'a> {
+    pub name: &'a str,
+    pub slot: Slot<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Slot<'a> {
+    Whole(&'a Argument),
+    /// The model of a predictions argument.
+    Model(&'a Argument),
+    /// The table of a predictions argument.
+    Data(&'a Argument),
+}
+
+impl CallInfo<'_> {
+    /// Returns whether a step that scores a table stands before this one.
+    pub fn scores(&self) -> bool {
+        let is_given = |(formal, value): (&FormalSlot<'_>, &Option<_>)| {
+            matches!(formal.slot, Slot::Model(_)) && value.is_some()
+        };
+        self.formals.iter().zip(&self.bound).any(is_given)
+    }
+}
+
+/// A call of which everything is known.
+pub struct CallResult {
+    pub call: Call,
+    /// The implicit step that scores a table for it.
+    pub predictions: Option<Call>,
+    /// Reads the champion, directly or not.
+    pub reads_champion: bool,
+    /// The schema that its table's columns come from.
+    pub schema: Option<usize>,
+    /// The tables it reads: call, output and where that is written.
+    pub reads: Vec<(usize, String, Span)>,
+}
+
+/// By index of the call; `None` when something about it is wrong.
+pub type Results = Vec<Option<CallResult>>;
+
+pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
+    scope.names.calls.iter().map(|decl| bind_call(scope, decl)).collect()
+}
+
+fn bind_call<'a>(scope: &Scope<'a>, decl: &'a CallDecl<'a>) -> CallInfo<'a> {
+    let mut info = CallInfo { decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
+    let ExprKind::Call(call) = &decl.value.kind else {
+        if !matches!(decl.value.kind, ExprKind::Wrong) {
+            let problem = Diagnostic::error("E0112", format!("{} `{}` calls no operation", decl.word(), decl.name.text));
+            let problem = problem.at(decl.value.span, "expected a call such as `csv.read(..)`");
+            scope.report.add(problem.help("for a value that others use, declare a `param`"));
+        }
+        return info;
+    };
+    let Some(signature) = scope.catalogue.get(call.path.text) else {
+        let name = call.path.text;
+        let operations = scope.catalogue.iter().map(|signature| signature.name);
+        let problem = Diagnostic::error("E0203", format!("`{name}` is not an operation")).at(call.path.span, "");
+        let constructor_of = constructor_of(scope, name);
+        scope.report.add(match constructor_of {
+            Some((op, argument)) => problem.help(format!("it is a value for argument `{argument}` of `{op}`")),
+            None => problem.maybe_help(scope.report.suggest(name, operations)),
+        });
+        return info;
+    };
+    for argument in &signature.args {
+        if let ArgType::Input(InputType::Predictions { model, data, .. }) = &argument.ty {
+            info.formals.push(FormalSlot { name: model, slot: Slot::Model(argument) });
+            info.formals.push(FormalSlot { name: data, slot: Slot::Data(argument) });
+        } else {
+            info.formals.push(FormalSlot { name: argument.name, slot: Slot::Whole(argument) });
+        }
+    }
+    let formals: Vec<_> = info.formals.iter().map(|formal| formal.as_formal()).collect();
+    let bound = bind::bind(call, &formals, scope.report);
+    info.operation = Some((call, signature));
+    info.bound = bound.values;
+    info.is_complete = bound.is_complete;
+    info
+}
+
+impl FormalSlot<'_> {
+    fn as_formal(&self) -> Formal<'_> {
+        let (Slot::Whole(argument) | Slot::Model(argument) | Slot::Data(argument)) = self.slot;
+        Formal { name: self.name, required: argument.default.is_none() }
+    }
+}
+
+fn constructor_of(scope: &Scope<'_>, name: &str) -> Option<(&'static str, &'static str)> {
+    scope.catalogue.iter().find_map(|signature| {
+        let argument = signature.args.iter().find(|argument| match &argument.ty {
+            ArgType::Param(ParamType::Call(constructors)) => constructors.iter().any(|known| known.name == name),
+            _ => false,
+        })?;
+        Some((signature.name, argument.name))
+    })
+}
+
+/// Checks every call, each after those it depends on.
+pub fn check_all<'a>(
+    scope: &Scope<'a>,
+    infos: &[CallInfo<'a>],
+    champion: &Champion<'a>,
+    order: &Order,
+    places: &Places,
+) -> Results {
+    let mut results: Results = infos.iter().map(|_| None).collect();
+    for index in &order.calls {
+        let Some(info) = infos.get(*index) else { continue };
+        let place = places.calls.get(*index).copied().unwrap_or_default();
+        let result = CallCheck::new(scope, info, champion, &results, places, place).check();
+        results[*index] = result.filter(|_| !order.in_cycle[*index]);
+    }
+    results
+}

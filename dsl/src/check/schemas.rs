@@ -1,0 +1,139 @@
+//! Checks schemas: columns, marks and value rules.
+
+use std::collections::HashMap;
+
+use mlp_model::{Column, Marks, Scalar, Schema, Span, Type};
+
+use super::report::Report;
+use super::types::{read_rules, read_type, written};
+use super::value::Eval;
+use crate::ast::{ColumnDecl, SchemaDecl};
+use crate::diagnostic::Diagnostic;
+use crate::suggest::listed;
+
+const MARKS: [&str; 5] = ["key", "personal", "protected", "label", "unusable"];
+
+/// Returns the schema, or `None` when something is wrong with it.
+pub fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
+    let report = eval.report;
+    let mut columns = Vec::with_capacity(decl.columns.len());
+    let mut is_complete = !decl.incomplete;
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    let mut key: Option<&ColumnDecl<'_>> = None;
+    for column in &decl.columns {
+        let name = column.name.value.as_str();
+        if let Some(first) = seen.get(name) {
+            let message = format!("schema `{}` has column `{name}` twice", decl.name.text);
+            report.add(Diagnostic::error("E0320", message).at(column.name.span, "again here").and(*first, "first here"));
+            is_complete = false;
+        } else if name.is_empty() {
+            report.add(Diagnostic::error("E0321", "a column needs a name").at(column.name.span, "empty"));
+            is_complete = false;
+        }
+        seen.entry(name).or_insert(column.name.span);
+        match check_column(column, eval) {
+            Some(checked) => {
+                if checked.marks.key {
+                    if let Some(first) = key {
+                        report.add(
+                            Diagnostic::error("E0321", format!("schema `{}` has two keys", decl.name.text))
+                                .at(column.name.span, "a second key")
+                                .and(first.name.span, "the first one")
+                                .help("a key is unique by itself; mark the column that is"),
+                        );
+                        is_complete = false;
+                    }
+                    key = key.or(Some(column));
+                }
+                columns.push(checked);
+            }
+            None => is_complete = false,
+        }
+    }
+    is_complete.then(|| Schema { name: decl.name.text.to_owned(), open: decl.open, columns })
+}
+
+fn check_column(column: &ColumnDecl<'_>, eval: &Eval<'_, '_>) -> Option<Column> {
+    let report = eval.report;
+    let marks = check_marks(column, report);
+    let ty = read_type(&column.ty, report)?;
+    let (scalar, optional) = match &ty {
+        Type::Scalar(scalar) => (*scalar, false),
+        Type::Optional(inner) => match **inner {
+            Type::Scalar(scalar) => (scalar, true),
+            _ => return refuse_type(&ty, column, report),
+        },
+        _ => return refuse_type(&ty, column, report),
+    };
+    let rules = read_rules(&column.rules, &ty, eval);
+    let marks = marks?;
+    if marks.key && optional {
+        report.add(
+            Diagnostic::error("E0322", format!("key `{}` may be blank", column.name.value))
+                .at(column.ty.span, "allows blank values")
+                .help(format!("a key is never blank: write `{scalar}`")),
+        );
+        return None;
+    }
+    if marks.key && matches!(scalar, Scalar::Float | Scalar::Bool) {
+        report.add(
+            Diagnostic::error("E0322", format!("key `{}` is a {scalar}", column.name.value))
+                .at(column.ty.span, "values of this type identify nothing"),
+        );
+        return None;
+    }
+    Some(Column { name: column.name.value.clone(), scalar, optional, marks, rules: rules? })
+}
+
+fn refuse_type(ty: &Type, column: &ColumnDecl<'_>, report: &Report) -> Option<Column> {
+    let message = format!("column `{}` cannot be of type `{}`", column.name.value, written(ty));
+    report.add(Diagnostic::error("E0323", message).at(column.ty.span, "a column holds one plain value a row"));
+    None
+}
+
+fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
+    let mut marks = Marks::default();
+    let mut is_complete = true;
+    let mut refuse = |problem: Diagnostic| {
+        report.add(problem);
+        is_complete = false;
+    };
+    for mark in &column.marks {
+        let name = mark.name.text;
+        let reason = mark.reason.as_ref().map(|text| text.value.trim());
+        let is_set = match name {
+            "key" => Some(std::mem::replace(&mut marks.key, true)),
+            "personal" => Some(std::mem::replace(&mut marks.personal, true)),
+            "protected" => Some(std::mem::replace(&mut marks.protected, true)),
+            "label" => Some(std::mem::replace(&mut marks.label, true)),
+            "unusable" => {
+                let reason = reason.filter(|reason| !reason.is_empty());
+                if reason.is_none() {
+                    refuse(
+                        Diagnostic::error("E0321", format!("`unusable` of column `{}` says no reason", column.name.value))
+                            .at(mark.name.span, "")
+                            .help("write it behind: `unusable \"known only after the label\"`"),
+                    );
+                }
+                Some(marks.unusable.replace(reason.unwrap_or("no reason").to_owned()).is_some())
+            }
+            _ => None,
+        };
+        match is_set {
+            None => {
+                let problem = Diagnostic::error("E0321", format!("`{name}` is not a mark of a column"));
+                let problem = problem.at(mark.name.span, format!("the marks are {}", listed(MARKS, "and")));
+                refuse(problem.maybe_help(report.suggest(name, MARKS)));
+            }
+            Some(true) => {
+                let message = format!("column `{}` is marked `{name}` twice", column.name.value);
+                refuse(Diagnostic::error("E0321", message).at(mark.name.span, "again here"));
+            }
+            Some(false) => {}
+        }
+        if let Some(text) = mark.reason.as_ref().filter(|_| MARKS.contains(&name) && name != "unusable") {
+            refuse(Diagnostic::error("E0321", format!("`{name}` takes no text")).at(text.span, ""));
+        }
+    }
+    is_complete.then_some(marks)
+}

@@ -1,0 +1,268 @@
+//! Computes constant expressions. Knows parameters; every other name is a mistake here.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use mlp_model::{Comparison, Span, Value};
+
+use super::names::{Entity, Names};
+use super::report::Report;
+use crate::ast::{Binary, Expr, ExprKind, Name, Unary};
+use crate::diagnostic::Diagnostic;
+use crate::literal;
+
+/// Computes expressions; what is wrong is reported, and `None` returned.
+pub struct Eval<'e, 'a> {
+    pub report: &'e Report,
+    pub names: &'e Names<'a>,
+    /// The parameters' values, by index; `None` for one that is wrong. Without any, names are not allowed at all.
+    pub params: Option<&'e [Option<Value>]>,
+}
+
+impl Eval<'_, '_> {
+    pub fn value(&self, expr: &Expr<'_>) -> Option<Value> {
+        match &expr.kind {
+            ExprKind::Int(magnitude) => self.int(i64::try_from(*magnitude).ok(), expr.span),
+            ExprKind::Literal(value) => Some(value.clone()),
+            ExprKind::Text(text) => Some(Value::Str(text.value.clone())),
+            ExprKind::Path(path) => self.name(path, expr.span),
+            ExprKind::Group(inner) => self.value(inner),
+            ExprKind::Unary { op, operand } => self.unary(*op, operand, expr.span),
+            ExprKind::Binary { op, op_span, left, right } => {
+                // Both sides, so that mistakes in both are reported.
+                let (left_value, right_value) = (self.value(left), self.value(right));
+                self.binary(*op, *op_span, (left, left_value?), (right, right_value?))
+            }
+            ExprKind::List(items) => {
+                let values: Vec<_> = items.iter().map(|item| self.value(item)).collect();
+                values.into_iter().collect::<Option<_>>().map(Value::List)
+            }
+            ExprKind::Record(fields) => {
+                let mut values = BTreeMap::new();
+                let mut is_complete = true;
+                for field in fields {
+                    let name = super::bind::field_name(self.report, field);
+                    match (name, self.value(&field.value)) {
+                        (Some(name), Some(value)) => drop(values.insert(name.value, value)),
+                        _ => is_complete = false,
+                    }
+                }
+                is_complete.then_some(Value::Record(values))
+            }
+            ExprKind::Call(call) => {
+                let problem = Diagnostic::error("E0218", format!("`{}(..)` is not a value", call.path.text))
+                    .at(expr.span, "a call cannot stand here");
+                self.report.add(problem.help("give an operation a `step` of its own and use its name"));
+                None
+            }
+            ExprKind::Wrong => None,
+        }
+    }
+
+    fn name(&self, path: &[Name<'_>], span: Span) -> Option<Value> {
+        let first = path.first()?;
+        let Some(params) = self.params else {
+            self.report.add(
+                Diagnostic::error("E0309", format!("`{}` is a name, but this must be a constant", first.text))
+                    .at(span, "names are not known here"),
+            );
+            return None;
+        };
+        let problem = match self.names.get(first.text) {
+            Some(Entity::Param(i)) if path.len() == 1 => return params.get(i).cloned().flatten(),
+            Some(Entity::Broken) => return None,
+            Some(Entity::Param(_)) => {
+                Diagnostic::error("E0202", format!("parameter `{}` has no parts", first.text)).at(span, "")
+            }
+            Some(_) => {
+                let word = self.names.word(first.text);
+                Diagnostic::error("E0301", format!("`{}` is a {word}, not a value", first.text))
+                    .at(span, "a value is needed here")
+                    .help("values are literals and parameters; what a step gives is known only when it has run")
+            }
+            None if first.text == "champion" => {
+                Diagnostic::error("E0301", "what the champion holds is not known when the file is checked")
+                    .at(span, "a value is needed here")
+            }
+            None => {
+                let params = self.names.params.iter().map(|param| param.name.text);
+                Diagnostic::error("E0202", format!("`{}` is not known", first.text))
+                    .at(first.span, "no parameter has this name")
+                    .maybe_help(self.report.suggest(first.text, params))
+            }
+        };
+        self.report.add(problem);
+        None
+    }
+
+    fn unary(&self, op: Unary, operand: &Expr<'_>, span: Span) -> Option<Value> {
+        if let (Unary::Negate, ExprKind::Int(magnitude)) = (op, &operand.kind) {
+            return self.int(0_i64.checked_sub_unsigned(*magnitude), span);
+        }
+        match (op, self.value(operand)?) {
+            (Unary::Negate, Value::Int(n)) => self.int(n.checked_neg(), span),
+            (Unary::Negate, Value::Float(x)) => Some(Value::Float(-x)),
+            (Unary::Not, Value::Bool(b)) => Some(Value::Bool(!b)),
+            (op, other) => {
+                let (sign, needed) = if op == Unary::Not { ("not", "a bool") } else { ("-", "a number") };
+                let problem = Diagnostic::error("E0305", format!("`{sign}` needs {needed}, got {}", kind(&other)));
+                self.report.add(problem.at(operand.span, format!("{} `{}`", kind(&other), show(&other))));
+                None
+            }
+        }
+    }
+
+    fn binary(
+        &self,
+        op: Binary,
+        op_span: Span,
+        (left_expr, left): (&Expr<'_>, Value),
+        (right_expr, right): (&Expr<'_>, Value),
+    ) -> Option<Value> {
+        let span = Span { end: right_expr.span.end, ..left_expr.span };
+        match (op, &left, &right) {
+            (Binary::And, Value::Bool(a), Value::Bool(b)) => return Some(Value::Bool(*a && *b)),
+            (Binary::Or, Value::Bool(a), Value::Bool(b)) => return Some(Value::Bool(*a || *b)),
+            (Binary::Add, Value::Str(_), other) | (Binary::Add, other, Value::Str(_)) if is_scalar(other) => {
+                return Some(Value::Str(plain(&left) + &plain(&right)));
+            }
+            (Binary::Add, Value::DurationMs(a), Value::DurationMs(b)) => {
+                return self.result(a.checked_add(*b).map(Value::DurationMs), span, "the sum is too long a duration");
+            }
+            (Binary::Subtract, Value::DurationMs(a), Value::DurationMs(b)) => {
+                return self.result(a.checked_sub(*b).map(Value::DurationMs), span, "a duration cannot be negative");
+            }
+            (Binary::Remainder, Value::Int(_), Value::Int(0)) | (Binary::Divide, _, Value::Int(0)) => {
+                return self.result(None, right_expr.span, "division by zero");
+            }
+            (Binary::Remainder, Value::Int(a), Value::Int(b)) => return self.int(a.checked_rem(*b), span),
+            (Binary::Add, Value::Int(a), Value::Int(b)) => return self.int(a.checked_add(*b), span),
+            (Binary::Subtract, Value::Int(a), Value::Int(b)) => return self.int(a.checked_sub(*b), span),
+            (Binary::Multiply, Value::Int(a), Value::Int(b)) => return self.int(a.checked_mul(*b), span),
+            _ => {}
+        }
+        if let (Some(a), Some(b)) = (left.as_float(), right.as_float()) {
+            let number = match op {
+                Binary::Add => Some(a + b),
+                Binary::Subtract => Some(a - b),
+                Binary::Multiply => Some(a * b),
+                Binary::Divide if b == 0.0 => return self.result(None, right_expr.span, "division by zero"),
+                Binary::Divide => Some(a / b),
+                _ => None,
+            };
+            if let Some(number) = number {
+                let value = number.is_finite().then_some(Value::Float(number));
+                return self.result(value, span, "the result is too large for a float");
+            }
+        }
+        let ordering = compare(&left, &right);
+        let truth = match (op, ordering) {
+            (Binary::Equal, Some(ordering)) => Some(ordering == Ordering::Equal),
+            (Binary::NotEqual, Some(ordering)) => Some(ordering != Ordering::Equal),
+            (Binary::Compare(comparison), Some(ordering)) if !matches!(left, Value::Bool(_)) => {
+                Some(holds(comparison, ordering))
+            }
+            _ => None,
+        };
+        if truth.is_none() {
+            let (left, right) = (kind(&left), kind(&right));
+            let problem = Diagnostic::error("E0305", format!("`{}` does not fit {left} and {right}", sign(op)))
+                .at(op_span, "")
+                .and(left_expr.span, left)
+                .and(right_expr.span, right);
+            self.report.add(problem);
+        }
+        truth.map(Value::Bool)
+    }
+
+    fn int(&self, value: Option<i64>, span: Span) -> Option<Value> {
+        self.result(value.map(Value::Int), span, "the int does not fit into 64 bits")
+    }
+
+    fn result(&self, value: Option<Value>, span: Span, problem: &str) -> Option<Value> {
+        if value.is_none() {
+            self.report.add(Diagnostic::error("E0306", problem).at(span, ""));
+        }
+        value
+    }
+}
+
+/// Compares two scalars of one type, or an int and a float; other pairs have no order.
+pub fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
+        (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
+        (Value::Timestamp(a), Value::Timestamp(b)) => Some(a.cmp(b)),
+        (Value::DurationMs(a), Value::DurationMs(b)) => Some(a.cmp(b)),
+        _ => left.as_float()?.partial_cmp(&right.as_float()?),
+    }
+}
+
+pub fn holds(comparison: Comparison, ordering: Ordering) -> bool {
+    match comparison {
+        Comparison::Less => ordering.is_lt(),
+        Comparison::LessOrEqual => ordering.is_le(),
+        Comparison::Greater => ordering.is_gt(),
+        Comparison::GreaterOrEqual => ordering.is_ge(),
+    }
+}
+
+/// Returns the kind of a value with its article: `an int`.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "`none`",
+        Value::Bool(_) => "a bool",
+        Value::Int(_) => "an int",
+        Value::Float(_) => "a float",
+        Value::Str(_) => "a string",
+        Value::Date(_) => "a date",
+        Value::Timestamp(_) => "a timestamp",
+        Value::DurationMs(_) => "a duration",
+        Value::List(_) => "a list",
+        Value::Record(_) => "a record",
+        Value::Call { .. } => "a call",
+        Value::Schema(_) => "a schema",
+    }
+}
+
+/// Writes a value as the language does.
+pub fn show(value: &Value) -> String {
+    match value {
+        Value::Date(days) => literal::date_text(*days),
+        Value::Timestamp(us) => literal::timestamp_text(*us),
+        Value::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+/// Writes a scalar as `+` joins it to a string.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Str(text) => text.clone(),
+        other => show(other),
+    }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::List(_) | Value::Record(_) | Value::Call { .. } | Value::Schema(_))
+}
+
+pub fn sign(op: Binary) -> &'static str {
+    match op {
+        Binary::Or => "or",
+        Binary::And => "and",
+        Binary::Equal => "==",
+        Binary::NotEqual => "!=",
+        Binary::Compare(Comparison::Less) => "<",
+        Binary::Compare(Comparison::LessOrEqual) => "<=",
+        Binary::Compare(Comparison::Greater) => ">",
+        Binary::Compare(Comparison::GreaterOrEqual) => ">=",
+        Binary::Add => "+",
+        Binary::Subtract => "-",
+        Binary::Multiply => "*",
+        Binary::Divide => "/",
+        Binary::Remainder => "%",
+    }
+}

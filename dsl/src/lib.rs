@@ -1,0 +1,29 @@
+//! The compiler of `.mlp` files: text in, a checked [`mlp_model::Pipeline`] or diagnostics out.
+//!
+//! The phases, each with its own form: a file is cut into declarations (`outline`), each is parsed by the grammar
+//! (`parse`, the only module that names pest) into a tree with spans (`ast`), and `check` resolves names and types
+//! against the catalogue. A mistake in one declaration never hides those of another, and nothing is complained about
+//! only because of a mistake elsewhere.
+//!
+//! Knows no operation: what exists and what it takes comes from the [`mlp_model::Catalogue`]. Looks at nothing but its
+//! arguments: files are seen through [`World`].
+
+#![forbid(unsafe_code)]
+
+mod ast;
+mod check;
+pub mod codes;
+mod diagnostic;
+mod literal;
+mod outline;
+mod parse;
+mod render;
+mod suggest;
+mod world;
+
+pub use check::{CheckInput, Checked, check};
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use mlp_model::{SourceText, Span};
+pub use render::{render, to_json};
+pub use suggest::did_you_mean;
+pub use world::{PathKind, World, WorldError};

@@ -1,0 +1,202 @@
+//! Tells a person what the grammar expected, in the language's words. Rule names stop here.
+
+use mlp_model::Span;
+
+use super::Rule;
+use crate::diagnostic::Diagnostic;
+use crate::suggest::listed;
+
+/// Says what was expected at `offset` of `text`, which starts at byte `base` of source text `source`.
+pub fn syntax_error(source: usize, base: usize, text: &str, offset: usize, rules: &[Rule]) -> Diagnostic {
+    let offset = offset.min(text.len());
+    let (before, found) = tokens_around(text, offset);
+    let expected = expected(rules);
+    let message = match (expected.is_empty(), before) {
+        (false, Some(before)) => format!("expected {expected} after `{before}`"),
+        (false, None) => format!("expected {expected}"),
+        (true, Some(before)) => format!("nothing can be made of what follows `{before}`"),
+        (true, None) => "nothing can be made of this".to_owned(),
+    };
+    let (label, end) = match found {
+        Some(found) => (format!("found `{}`", shortened(found)), offset + found.len()),
+        None => ("the declaration ends here".to_owned(), offset),
+    };
+    let span = Span { source, start: base + offset, end: base + end };
+    Diagnostic::error("E0103", message).at(span, label).maybe_help(hint(rules, before, found))
+}
+
+fn expected(rules: &[Rule]) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for rule in rules {
+        for word in words_for(*rule) {
+            if !words.contains(word) {
+                words.push(word);
+            }
+        }
+    }
+    // What could merely go on is worth a word only when nothing else is expected.
+    const GOING_ON: [&str; 2] = ["an operator", "`(`"];
+    if words.iter().any(|word| !GOING_ON.contains(word)) {
+        words.retain(|word| !GOING_ON.contains(word));
+    }
+    match words.as_slice() {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [start @ .., last] => format!("{} or {last}", start.join(", ")),
+    }
+}
+
+fn words_for(rule: Rule) -> &'static [&'static str] {
+    match rule {
+        Rule::name | Rule::label => &["a name"],
+        Rule::path | Rule::model => &["a name"],
+        Rule::string | Rule::text_label => &["a string"],
+        Rule::number | Rule::date_like | Rule::exponent => &["a number"],
+        Rule::expr | Rule::plain | Rule::reference | Rule::group | Rule::argument | Rule::field | Rule::part => {
+            &["a value"]
+        }
+        Rule::negate | Rule::not => &["a value"],
+        Rule::list | Rule::open_bracket => &["`[`"],
+        Rule::record | Rule::open_brace => &["`{`"],
+        Rule::close_brace => &["`}`"],
+        Rule::open_paren | Rule::arguments | Rule::type_args => &["`(`"],
+        Rule::close_paren => &["`)`"],
+        Rule::close_bracket => &["`]`"],
+        Rule::colon => &["`:`"],
+        Rule::equals => &["`=`"],
+        Rule::comma => &["`,`"],
+        Rule::type_expr => &["a type"],
+        Rule::optional => &["`?`"],
+        Rule::restriction => &["a rule such as `in 0..=9`"],
+        Rule::through | Rule::upto => &["`..=`"],
+        Rule::mark => &["a mark"],
+        Rule::column => &["a column"],
+        Rule::check => &["a check"],
+        Rule::first => &["`first`"],
+        Rule::refuse => &["`refuse`"],
+        Rule::only => &["`only`"],
+        Rule::options | Rule::word_with => &["`with`"],
+        Rule::when | Rule::word_when => &["`when`"],
+        Rule::bundle => &["`bundle`"],
+        Rule::transform => &["`step`"],
+        Rule::open => &["`open`"],
+        Rule::closed => &["`closed`"],
+        Rule::or
+        | Rule::and
+        | Rule::equal
+        | Rule::not_equal
+        | Rule::less
+        | Rule::greater
+        | Rule::less_or_equal
+        | Rule::greater_or_equal
+        | Rule::add
+        | Rule::subtract
+        | Rule::multiply
+        | Rule::divide
+        | Rule::remainder
+        | Rule::operator
+        | Rule::arithmetic
+        | Rule::comparison => &["an operator"],
+        Rule::end | Rule::EOI => &["the end of the declaration"],
+        Rule::pipeline_decl
+        | Rule::param_decl
+        | Rule::schema_decl
+        | Rule::source_decl
+        | Rule::step_decl
+        | Rule::gate_decl
+        | Rule::release_decl => &["a declaration"],
+        Rule::value_text => &["a value"],
+        Rule::term
+        | Rule::type_arg
+        | Rule::no_value
+        | Rule::word_char
+        | Rule::word_pipeline
+        | Rule::word_param
+        | Rule::word_schema
+        | Rule::word_source
+        | Rule::word_step
+        | Rule::word_gate
+        | Rule::word_release
+        | Rule::word_in
+        | Rule::word_and
+        | Rule::word_bundle
+        | Rule::word_first
+        | Rule::word_only
+        | Rule::WHITESPACE
+        | Rule::COMMENT => &[],
+    }
+}
+
+/// Recognises what people write who know other languages.
+fn hint(rules: &[Rule], before: Option<&str>, found: Option<&str>) -> Option<String> {
+    let expects = |rule| rules.contains(&rule);
+    match found? {
+        "=" if expects(Rule::comma) => Some(format!("a named argument is written `{}: ..`", before.unwrap_or("name"))),
+        ";" => Some("nothing ends with `;` here".to_owned()),
+        "'" | "“" | "”" | "‘" | "’" => Some("a string is written between `\"`".to_owned()),
+        "#" => Some("a comment begins with `//`".to_owned()),
+        "&" => Some("write `and`".to_owned()),
+        "|" => Some("write `or`".to_owned()),
+        "!" => Some("write `not`".to_owned()),
+        found if expects(Rule::name) && !found.is_ascii() => {
+            Some("a name has ASCII letters, digits and `_`; another column name is written as a string".to_owned())
+        }
+        found if expects(Rule::end) && super::is_declaring(found) => {
+            Some("a declaration begins on a new line".to_owned())
+        }
+        found if expects(Rule::type_expr) || expects(Rule::colon) => {
+            let types = crate::check::TYPE_NAMES;
+            types.contains(&found).then(|| format!("a type follows a `:`; the types are {}", listed(types, "and")))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the last token that ends before `offset`, and the one that begins there.
+fn tokens_around(text: &str, offset: usize) -> (Option<&str>, Option<&str>) {
+    let mut at = 0;
+    let mut before = None;
+    while at < text.len() {
+        let token = token_at(&text[at..]);
+        if at >= offset {
+            let rest = &text[offset..];
+            let found = token_at(rest);
+            return (before, (!found.trim().is_empty() && !found.starts_with("//")).then_some(found));
+        }
+        if !token.trim().is_empty() && !token.starts_with("//") {
+            before = Some(shortened(token));
+        }
+        at += token.len();
+    }
+    (before, None)
+}
+
+fn token_at(text: &str) -> &str {
+    let Some(first) = text.chars().next() else { return "" };
+    let len = if first.is_whitespace() {
+        text.find(|c: char| !c.is_whitespace())
+    } else if text.starts_with("//") {
+        text.find('\n')
+    } else if text.starts_with("\"\"\"") {
+        text[3..].find("\"\"\"").map(|n| n + 6)
+    } else if first == '"' {
+        let mut escaped = true;
+        text.find(|c| {
+            let is_end = c == '"' && !escaped;
+            escaped = !escaped && c == '\\';
+            is_end
+        })
+        .map(|n| n + 1)
+    } else if first.is_alphanumeric() || first == '_' {
+        text.find(|c: char| !c.is_alphanumeric() && c != '_')
+    } else {
+        Some(first.len_utf8())
+    };
+    &text[..len.unwrap_or(text.len())]
+}
+
+/// Returns the first line of the token, at most 30 characters of it.
+fn shortened(token: &str) -> &str {
+    let line = token.lines().next().unwrap_or_default();
+    line.char_indices().nth(30).map_or(line, |(end, _)| &line[..end])
+}

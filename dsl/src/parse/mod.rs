@@ -1,0 +1,309 @@
+//! From the text of a declaration to its syntax tree. The only module that names pest.
+//!
+//! Spans of the tree refer to the whole file: every declaration is parsed on its own and moved to where it stands.
+//! Knows no names and no types.
+
+mod expected;
+mod expr;
+
+use mlp_model::{Comparison, Span};
+use pest::Parser;
+use pest::error::{ErrorVariant, InputLocation};
+use pest::iterators::{Pair, Pairs};
+
+use crate::ast::*;
+use crate::diagnostic::Diagnostic;
+use crate::literal;
+use crate::outline::{self, Chunk, DECLARING, MAX_DEPTH};
+
+#[derive(pest_derive::Parser)]
+#[grammar = "grammar.pest"]
+struct Grammar;
+
+/// Parses a file. What cannot be parsed is reported and left out, or stands as [`DeclKind::Broken`].
+pub fn parse_file<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> File<'a> {
+    let outline = outline::cut(source, text, diagnostics);
+    let mut file = File { doc: outline.doc, decls: Vec::with_capacity(outline.chunks.len()) };
+    for chunk in outline.chunks {
+        let kind = (!chunk.broken).then(|| parse_chunk(source, text, &chunk, diagnostics)).flatten();
+        let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
+        file.decls.push(Decl { doc: chunk.doc, kind });
+    }
+    file
+}
+
+/// Parses a value that stands alone, such as one from the command line; `None` when it is none.
+pub fn parse_value(text: &str) -> Option<Expr<'_>> {
+    let mut diagnostics = Vec::new();
+    let n_brackets = text.bytes().filter(|byte| b"([{".contains(byte)).count();
+    if n_brackets > MAX_DEPTH {
+        return None;
+    }
+    let pair = Grammar::parse(Rule::value_text, text).ok()?.next()?;
+    let mut builder = Builder { source: 0, base: 0, diagnostics: &mut diagnostics };
+    let value = pair.into_inner().next().map(|pair| builder.expr(pair))?;
+    diagnostics.is_empty().then_some(value)
+}
+
+fn is_declaring(word: &str) -> bool {
+    DECLARING.contains(&word)
+}
+
+fn parse_chunk<'a>(
+    source: usize,
+    text: &'a str,
+    chunk: &Chunk<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<DeclKind<'a>> {
+    let rule = match chunk.keyword {
+        "pipeline" => Rule::pipeline_decl,
+        "param" => Rule::param_decl,
+        "schema" => Rule::schema_decl,
+        "source" => Rule::source_decl,
+        "step" => Rule::step_decl,
+        "gate" => Rule::gate_decl,
+        _ => Rule::release_decl,
+    };
+    let text = &text[chunk.start..chunk.end];
+    match Grammar::parse(rule, text) {
+        Ok(mut pairs) => {
+            let mut builder = Builder { source, base: chunk.start, diagnostics };
+            builder.declaration(pairs.next()?)
+        }
+        Err(error) => {
+            let offset = match error.location {
+                InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
+            };
+            let rules = match error.variant {
+                ErrorVariant::ParsingError { positives, .. } => positives,
+                ErrorVariant::CustomError { .. } => Vec::new(),
+            };
+            diagnostics.push(expected::syntax_error(source, chunk.start, text, offset, &rules));
+            None
+        }
+    }
+}
+
+/// Builds the tree from pest's pairs.
+struct Builder<'d> {
+    source: usize,
+    base: usize,
+    diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+impl<'d> Builder<'d> {
+    /// Returns `None` only when grammar and builder disagree, which the test of all constructs excludes.
+    fn declaration<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<DeclKind<'a>> {
+        let rule = pair.as_rule();
+        let mut inner = pair.into_inner();
+        let name = self.name(inner.next()?);
+        Some(match rule {
+            Rule::pipeline_decl => DeclKind::Pipeline(name),
+            Rule::param_decl => DeclKind::Param(self.param(name, inner)?),
+            Rule::schema_decl => DeclKind::Schema(self.schema(name, inner)?),
+            Rule::source_decl | Rule::step_decl => {
+                DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?)
+            }
+            Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
+            _ => DeclKind::Release(self.release(name, inner)?),
+        })
+    }
+
+    fn param<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<ParamDecl<'a>> {
+        let (mut ty, mut default, mut rules) = (None, None, Vec::new());
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::type_expr => ty = Some(self.type_expr(pair)?),
+                Rule::plain => default = Some(self.expr(pair)),
+                Rule::restriction => rules.push(self.rule(pair)?),
+                _ => {}
+            }
+        }
+        Some(ParamDecl { name, ty: ty?, default, rules })
+    }
+
+    fn schema<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<SchemaDecl<'a>> {
+        let mut schema = SchemaDecl { name, open: false, columns: Vec::new(), incomplete: false };
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::open => schema.open = true,
+                Rule::column => match self.column(pair)? {
+                    Some(column) => schema.columns.push(column),
+                    None => schema.incomplete = true,
+                },
+                _ => {}
+            }
+        }
+        Some(schema)
+    }
+
+    /// The inner `None` is a column whose name could not be read.
+    fn column<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Option<ColumnDecl<'a>>> {
+        let (mut name, mut ty, mut rules, mut marks) = (None, None, Vec::new(), Vec::new());
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::name => name = Some(self.name_text(&pair)),
+                Rule::string => name = self.string(pair),
+                Rule::type_expr => ty = Some(self.type_expr(pair)?),
+                Rule::restriction => rules.push(self.rule(pair)?),
+                Rule::mark => {
+                    let mut inner = pair.into_inner();
+                    let name = self.name(inner.next()?);
+                    let reason = inner.next().and_then(|pair| self.string(pair));
+                    marks.push(MarkExpr { name, reason });
+                }
+                _ => {}
+            }
+        }
+        let ty = ty?;
+        Some(name.map(|name| ColumnDecl { name, ty, rules, marks }))
+    }
+
+    fn type_expr<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<TypeExpr<'a>> {
+        let span = self.span(&pair);
+        let (mut name, mut args, mut optional) = (None, Vec::new(), false);
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::name => name = Some(self.name(pair)),
+                Rule::optional => optional = true,
+                Rule::type_args => {
+                    for pair in pair.into_inner() {
+                        match pair.as_rule() {
+                            Rule::type_expr => args.push(TypeArg::Type(self.type_expr(pair)?)),
+                            Rule::number => args.push(TypeArg::Number(self.number(&pair))),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(TypeExpr { name: name?, args, optional, span })
+    }
+
+    fn rule<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<RuleExpr<'a>> {
+        let span = self.span(&pair);
+        let (mut values, mut inclusive, mut comparison) = (Vec::new(), None, None);
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::plain => values.push(self.expr(pair)),
+                Rule::list => {
+                    let items = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);
+                    let items = items.map(|pair| self.expr(pair)).collect();
+                    return Some(RuleExpr { kind: RuleKind::OneOf(items), span });
+                }
+                Rule::through => inclusive = Some(true),
+                Rule::upto => inclusive = Some(false),
+                Rule::comparison => comparison = comparison_of(pair.into_inner().next()?.as_rule()),
+                rule => comparison = comparison_of(rule).or(comparison),
+            }
+        }
+        let mut values = values.into_iter();
+        let kind = match inclusive {
+            Some(inclusive) => RuleKind::Range { low: values.next()?, high: values.next()?, inclusive },
+            None => RuleKind::Bound { comparison: comparison?, value: values.next()? },
+        };
+        Some(RuleExpr { kind, span })
+    }
+
+    fn call<'a>(&mut self, is_source: bool, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
+        let (mut value, mut options) = (None, Vec::new());
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::expr => value = Some(self.expr(pair)),
+                Rule::options => {
+                    let record = pair.into_inner().find(|pair| pair.as_rule() == Rule::record)?;
+                    options = self.fields(record.into_inner());
+                }
+                _ => {}
+            }
+        }
+        Some(CallDecl { is_source, name, value: value?, options })
+    }
+
+    fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {
+        let mut gate = GateDecl { name, checks: Vec::new(), firsts: Vec::new() };
+        for pair in inner {
+            let span = self.span(&pair);
+            match pair.as_rule() {
+                Rule::check => {
+                    let mut inner = pair.into_inner();
+                    let name = self.name(inner.next()?);
+                    gate.checks.push(CheckDecl { name, expr: self.expr(inner.next()?), span });
+                }
+                Rule::first => {
+                    let names = pair.clone().into_inner().filter(|pair| pair.as_rule() == Rule::name);
+                    let names: Vec<_> = names.map(|pair| self.name(pair)).collect();
+                    gate.firsts.push(FirstDecl { only: (!names.is_empty()).then_some(names), span });
+                }
+                _ => {}
+            }
+        }
+        Some(gate)
+    }
+
+    fn release<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<ReleaseDecl<'a>> {
+        let (mut content, mut gates) = (None, Vec::new());
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::model => content = Some(ReleaseContent::Model(self.path_expr(pair.into_inner().next()?))),
+                Rule::bundle => {
+                    let parts = pair.into_inner().filter(|pair| pair.as_rule() == Rule::part);
+                    content = Some(ReleaseContent::Bundle(parts.map(|pair| self.part(pair)).collect::<Option<_>>()?));
+                }
+                Rule::when => {
+                    let names = pair.into_inner().filter(|pair| pair.as_rule() == Rule::name);
+                    gates = names.map(|pair| self.name(pair)).collect();
+                }
+                _ => {}
+            }
+        }
+        Some(ReleaseDecl { name, content: content?, gates })
+    }
+
+    fn part<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<PartDecl<'a>> {
+        let span = self.span(&pair);
+        let (mut name, mut value) = (None, None);
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::label => name = Some(self.name(pair.into_inner().next()?)),
+                Rule::transform => {
+                    let step = pair.into_inner().find(|pair| pair.as_rule() == Rule::name)?;
+                    value = Some(PartValue::Transform(self.name(step)));
+                }
+                Rule::expr => value = Some(PartValue::Expr(self.expr(pair))),
+                _ => {}
+            }
+        }
+        Some(PartDecl { name, value: value?, span })
+    }
+
+    fn name<'a>(&self, pair: Pair<'a, Rule>) -> Name<'a> {
+        Name { text: pair.as_str(), span: self.span(&pair) }
+    }
+
+    fn name_text(&self, pair: &Pair<'_, Rule>) -> Text {
+        let span = self.span(pair);
+        Text { value: pair.as_str().to_owned(), span, pieces: vec![(0, span.start)] }
+    }
+
+    fn string(&mut self, pair: Pair<'_, Rule>) -> Option<Text> {
+        let span = self.span(&pair);
+        literal::read_string(pair.as_str(), span).map_err(|problem| self.diagnostics.push(problem)).ok()
+    }
+
+    fn span(&self, pair: &Pair<'_, Rule>) -> Span {
+        let span = pair.as_span();
+        Span { source: self.source, start: self.base + span.start(), end: self.base + span.end() }
+    }
+}
+
+fn comparison_of(rule: Rule) -> Option<Comparison> {
+    match rule {
+        Rule::less => Some(Comparison::Less),
+        Rule::less_or_equal => Some(Comparison::LessOrEqual),
+        Rule::greater => Some(Comparison::Greater),
+        Rule::greater_or_equal => Some(Comparison::GreaterOrEqual),
+        _ => None,
+    }
+}

@@ -1,0 +1,35 @@
+//! What the compiler may ask about the world. Knows no file system: the caller brings one.
+
+use std::path::Path;
+
+/// The compiler's only view of the world.
+pub trait World {
+    /// Reads a whole text file.
+    fn read(&self, path: &Path) -> Result<String, WorldError>;
+
+    fn kind(&self, path: &Path) -> PathKind;
+
+    /// Returns the line, from 1, of byte `offset` of a file that is not UTF-8; `None` where that is not known.
+    fn line_of(&self, _path: &Path, _offset: usize) -> Option<usize> {
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    File,
+    Folder,
+    Missing,
+}
+
+/// Why a file could not be read as text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorldError {
+    #[error("file not found")]
+    NotFound,
+    /// The first byte that is not UTF-8.
+    #[error("byte {offset} is not UTF-8")]
+    NotUtf8 { offset: usize },
+    #[error("{0}")]
+    Other(String),
+}

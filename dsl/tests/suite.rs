@@ -1,0 +1,148 @@
+//! The language suite: `cases/*.mlp`, many cases to a file, each mistake annotated above the line it hits.
+//!
+//! A case begins with a line `--- what it shows`. Lines that begin with `//~` are the expected diagnostics and no part
+//! of the text that is checked; `//$` lines direct the case: `//$ param NAME=VALUE`, `//$ missing`, `//$ not-utf8`.
+//! A case without `//~` must give a pipeline. `MLP_BLESS=1 cargo test -p mlp-dsl` writes what is found into the files.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use mlp_dsl::{Checked, Diagnostic, Severity, WorldError, to_json};
+
+fn case_files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let entries = std::fs::read_dir(folder).expect("the cases are there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_case_gives_the_annotated_diagnostics() {
+    let bless = std::env::var_os("MLP_BLESS").is_some();
+    let mut differences = String::new();
+    let mut n_cases = 0;
+    for file in case_files() {
+        let written = std::fs::read_to_string(&file).expect("readable");
+        let mut found = String::new();
+        for case in format!("\n{written}").split("\n--- ").skip(1) {
+            let (title, body) = case.split_once('\n').expect("a title line");
+            n_cases += 1;
+            let annotated = annotate(body, title);
+            if annotated != body {
+                writeln!(differences, "{}: {title}\n{annotated}", file.display()).expect("to a string");
+            }
+            write!(found, "--- {title}\n{annotated}").expect("to a string");
+        }
+        if bless && found != written {
+            std::fs::write(&file, found).expect("writable");
+        }
+    }
+    assert!(n_cases > 150, "only {n_cases} cases were found");
+    assert!(bless || differences.is_empty(), "cases give other diagnostics than annotated:\n{differences}");
+}
+
+/// Returns the case with the diagnostics it really gives.
+fn annotate(body: &str, title: &str) -> String {
+    let (mut params, mut directives, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    let mut world_text = Ok(());
+    for line in body.lines() {
+        let trimmed = line.trim_start();
+        if let Some(directive) = trimmed.strip_prefix("//$ ") {
+            directives.push(line);
+            match directive.split_once(' ').unwrap_or((directive, "")) {
+                ("param", param) => params.push(param.split_once('=').expect("NAME=VALUE")),
+                ("missing", _) => world_text = Err(WorldError::NotFound),
+                ("not-utf8", _) => world_text = Err(WorldError::NotUtf8 { offset: 17 }),
+                ("locked", _) => world_text = Err(WorldError::Other("permission denied".into())),
+                other => panic!("{title}: {other:?} is no directive"),
+            }
+        } else if !trimmed.starts_with("//~") {
+            lines.push(line);
+        }
+    }
+    let text = lines.join("\n") + "\n";
+    let world = support::Memory(world_text.map(|()| text.as_str()));
+    let checked = support::check_in(&world, &params);
+    assert_consistent(&checked, title);
+
+    let mut by_line: BTreeMap<Option<usize>, Vec<&Diagnostic>> = BTreeMap::new();
+    for diagnostic in &checked.diagnostics {
+        let line = to_json(diagnostic, &checked.sources)["line"].as_u64().map(|line| line as usize);
+        by_line.entry(line.map(|line| line.min(lines.len()))).or_default().push(diagnostic);
+    }
+    let mut annotated = String::new();
+    let note = |diagnostics: Option<&Vec<&Diagnostic>>, indent: &str, annotated: &mut String| {
+        for d in diagnostics.into_iter().flatten() {
+            writeln!(annotated, "{indent}//~ {}[{}]: {}", d.severity.word(), d.code, d.message).expect("to a string");
+            if let Some(help) = &d.help {
+                writeln!(annotated, "{indent}//~   help: {help}").expect("to a string");
+            }
+        }
+    };
+    for directive in directives {
+        writeln!(annotated, "{directive}").expect("to a string");
+    }
+    note(by_line.get(&None), "", &mut annotated);
+    for (i, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        note(by_line.get(&Some(i + 1)), indent, &mut annotated);
+        writeln!(annotated, "{line}").expect("to a string");
+    }
+    annotated
+}
+
+fn assert_consistent(checked: &Checked, title: &str) {
+    let has_errors = checked.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    assert_eq!(checked.pipeline.is_none(), has_errors, "{title}: a pipeline exactly without errors");
+    for diagnostic in &checked.diagnostics {
+        let message = &diagnostic.message;
+        assert!(!message.ends_with('.'), "{title}: `{message}` ends with a period");
+        for colour in [false, true] {
+            let text = mlp_dsl::render(diagnostic, &checked.sources, colour, 100);
+            assert!(text.contains(&*diagnostic.code) && !text.contains("Failed to read"), "{title}: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_code_has_a_case_and_a_line_in_the_table() {
+    let table: BTreeSet<&str> = mlp_dsl::codes::ALL.iter().map(|(code, _)| *code).collect();
+    assert_eq!(table.len(), mlp_dsl::codes::ALL.len(), "a code stands twice in the table");
+    let mut in_code = BTreeSet::new();
+    for text in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        in_code.extend(codes_in(&text, "\""));
+    }
+    let in_table: BTreeSet<String> = table.iter().map(|code| (*code).to_owned()).collect();
+    assert_eq!(in_code, in_table, "codes used in the compiler, and those of the table");
+    let mut in_cases = BTreeSet::new();
+    for file in case_files() {
+        in_cases.extend(codes_in(&std::fs::read_to_string(file).expect("readable"), "["));
+    }
+    let without_case: Vec<_> = in_table.difference(&in_cases).collect();
+    assert!(without_case.is_empty(), "no case gives {without_case:?}");
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.file_name().is_some_and(|name| name != "codes.rs") {
+            texts.push(std::fs::read_to_string(path).expect("readable"));
+        }
+    }
+    texts
+}
+
+/// Finds `E0123` behind `before`.
+fn codes_in(text: &str, before: &str) -> Vec<String> {
+    let pattern = format!("{before}E0");
+    let starts = text.match_indices(&pattern).map(|(at, _)| at + before.len());
+    let codes = starts.filter_map(|at| text.get(at..at + 5));
+    codes.filter(|code| code.bytes().skip(1).all(|b| b.is_ascii_digit())).map(str::to_owned).collect()
+}

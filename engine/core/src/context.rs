@@ -1,0 +1,132 @@
+//! One request against one pipeline: what is wanted, and one view of the outside world that plan and run share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mlp_model::{Call, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError};
+
+use crate::RunError;
+use crate::bundle::{Bundle, BundleError};
+use crate::graph::Graph;
+use crate::names::find_node;
+use crate::registry::Registry;
+use crate::sources::Sources;
+
+pub(crate) type Runners = Arc<BTreeMap<String, Arc<dyn Runner>>>;
+
+/// What was asked for, with all names found.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub graph: Graph,
+    /// For each node, whether it is a target or needed by one.
+    pub is_wanted: Vec<bool>,
+    /// For each node, whether its stored result is to be ignored.
+    pub is_forced: Vec<bool>,
+}
+
+/// Everything that resolving, starting and deciding nodes needs. Read-only once made.
+pub(crate) struct Context {
+    pub store: Arc<dyn Store>,
+    pub runners: Runners,
+    pub pipeline: Arc<Pipeline>,
+    pub request: Request,
+    pub salt: String,
+    pub sources: Sources,
+    /// What each release that the pipeline reads has live.
+    pub champions: BTreeMap<String, Champion>,
+}
+
+pub(crate) enum Champion {
+    Nothing,
+    Live { version: u64, bundle: Result<Bundle, BundleError> },
+}
+
+impl Request {
+    /// Finds the nodes meant by `targets` (empty: all) and `force`. Tells all unknown names at once.
+    pub(crate) fn check(pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Self, RunError> {
+        let graph = Graph::new(pipeline)?;
+        let mut unknown = Vec::new();
+        let mut find_all = |names: &[String]| -> Vec<usize> {
+            let found = names.iter().filter_map(|name| find_node(pipeline, name).map_err(|e| unknown.push(e)).ok());
+            found.collect()
+        };
+        let (targets_found, forced) = (find_all(targets), find_all(force));
+        if !unknown.is_empty() {
+            unknown.dedup();
+            return Err(RunError::UnknownNames { pipeline: pipeline.name.clone(), names: unknown });
+        }
+        let is_wanted = if targets.is_empty() {
+            vec![true; pipeline.nodes.len()]
+        } else {
+            graph.with_ancestors(targets_found)
+        };
+        let mut is_forced = vec![false; pipeline.nodes.len()];
+        forced.into_iter().for_each(|node| is_forced[node] = true);
+        Ok(Self { graph, is_wanted, is_forced })
+    }
+}
+
+impl Context {
+    /// Digests the files that the wanted nodes read, and looks up their champions.
+    pub(crate) fn gather(
+        store: Arc<dyn Store>,
+        runners: Runners,
+        salt: String,
+        pipeline: Arc<Pipeline>,
+        request: Request,
+    ) -> Result<Self, StoreError> {
+        let inputs = || {
+            let wanted = pipeline.nodes.iter().zip(&request.is_wanted).filter(|(_, is_wanted)| **is_wanted);
+            wanted.filter_map(|(node, _)| call_of(node)).flat_map(|call| call.inputs.values())
+        };
+        let sources = Sources::read(&*store, inputs());
+        let releases: BTreeSet<&str> = inputs()
+            .filter_map(|input| match input {
+                Input::Champion { release, .. } => Some(release.as_str()),
+                _ => None,
+            })
+            .collect();
+        let mut champions = BTreeMap::new();
+        for release in releases {
+            let registry = Registry::fold(release, &store.release_records(release)?);
+            let champion = match registry.live_version() {
+                None => Champion::Nothing,
+                Some(live) => {
+                    Champion::Live { version: live.version, bundle: Bundle::read(&*store, &live.bundle) }
+                }
+            };
+            champions.insert(release.to_owned(), champion);
+        }
+        Ok(Self { store, runners, pipeline, request, salt, sources, champions })
+    }
+
+    pub(crate) fn node(&self, idx: usize) -> &Node {
+        &self.pipeline.nodes[idx]
+    }
+
+    /// Returns the call of a node that the caller knows to be a source or step.
+    pub(crate) fn call(&self, idx: usize) -> &Call {
+        call_of(self.node(idx)).expect("only sources and steps are resolved and started")
+    }
+
+    /// Returns why a node cannot run yet: it reads a part that no live version has.
+    pub(crate) fn absent_champion(&self, idx: usize) -> Option<String> {
+        call_of(self.node(idx))?.inputs.values().find_map(|input| {
+            let Input::Champion { release, part } = input else { return None };
+            match self.champions.get(release) {
+                None | Some(Champion::Nothing) => Some(format!("no champion of release `{release}` yet")),
+                Some(Champion::Live { version, bundle: Ok(bundle) }) if !bundle.parts.contains_key(part) => {
+                    Some(format!("version {version} of release `{release}` has no part `{part}`"))
+                }
+                Some(Champion::Live { .. }) => None,
+            }
+        })
+    }
+}
+
+pub(crate) fn call_of(node: &Node) -> Option<&Call> {
+    match &node.kind {
+        NodeKind::Call(call) => Some(call),
+        NodeKind::Gate(_) | NodeKind::Release(_) => None,
+    }
+}

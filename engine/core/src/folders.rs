@@ -1,0 +1,129 @@
+//! Folders as artifacts: reads a folder's files into a manifest, brings one into the store, lays one out again.
+//!
+//! The manifest's own form is `mlp-artifact`'s. Empty folders are no part of an artifact.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use mlp_artifact::folder::{Entry, FolderError, Manifest};
+use mlp_model::{Digest, Sensitivity, Store, StoreError};
+
+use crate::fault::{io_trouble, plain_words};
+
+/// Why a folder cannot be an artifact.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderTrouble {
+    #[error("cannot read `{path}`: {message}")]
+    Unreadable { path: String, message: String },
+    #[error("`{path}` is {what}; a folder may hold files and folders")]
+    NoFile { path: String, what: &'static str },
+    #[error("the name of `{path}` is not UTF-8")]
+    Name { path: String },
+    #[error(transparent)]
+    Manifest(#[from] FolderError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What to do about a link inside the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// A link to a file counts as that file.
+    Follow,
+    /// An output must not point out of its work folder.
+    Refuse,
+}
+
+/// One file that was found.
+struct Found {
+    /// Below the folder, with `/` between names.
+    name: String,
+    path: PathBuf,
+    executable: bool,
+}
+
+/// Digests every file below `folder`, without storing it.
+pub(crate) fn scan(store: &dyn Store, folder: &Path) -> Result<Manifest, FolderTrouble> {
+    let mut entries = Vec::new();
+    for file in find_files(folder, Links::Follow)? {
+        let (digest, size_bytes) = store.digest_file(&file.path)?;
+        entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
+    }
+    Ok(Manifest::new(entries)?)
+}
+
+/// Moves every file below `folder` into the store and stores the manifest; returns its digest and size.
+pub(crate) fn adopt(store: &dyn Store, folder: &Path, kept: Sensitivity) -> Result<(Digest, u64), FolderTrouble> {
+    let mut entries = Vec::new();
+    for file in find_files(folder, Links::Refuse)? {
+        let (digest, size_bytes) = store.adopt(&file.path, kept)?;
+        entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
+    }
+    let bytes = Manifest::new(entries)?.to_bytes();
+    Ok((store.put(&bytes, kept)?, bytes.len() as u64))
+}
+
+/// Lays a stored folder out under `target`, which must not exist, as read-only copies. Returns the size of its files.
+pub(crate) fn lay_out(store: &dyn Store, manifest: &Manifest, target: &Path) -> Result<u64, StoreError> {
+    let mut size_bytes = 0;
+    fs::create_dir(target).map_err(|error| io_trouble("make", target, &error))?;
+    for entry in &manifest.entries {
+        let path = target.join(&entry.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| io_trouble("make", parent, &error))?;
+        }
+        let object = store.object(&entry.digest)?.ok_or_else(|| StoreError::Io {
+            action: "find the object of".to_owned(),
+            path: entry.path.clone(),
+            message: "it is missing or damaged".to_owned(),
+        })?;
+        let copy = || -> io::Result<()> {
+            let mut from = fs::File::open(&object.path)?.take(object.size_bytes);
+            io::copy(&mut from, &mut fs::File::create_new(&path)?)?;
+            let mode = if entry.executable { 0o555 } else { 0o444 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+        };
+        copy().map_err(|error| io_trouble("write", &path, &error))?;
+        size_bytes += entry.size_bytes;
+    }
+    Ok(size_bytes)
+}
+
+fn find_files(folder: &Path, links: Links) -> Result<Vec<Found>, FolderTrouble> {
+    let unreadable = |path: &Path, error: &io::Error| FolderTrouble::Unreadable {
+        path: path.display().to_string(),
+        message: plain_words(error),
+    };
+    let mut files = Vec::new();
+    let mut open = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = open.pop() {
+        for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))? {
+            let path = entry.map_err(|error| unreadable(&folder, &error))?.path();
+            let shown = || path.display().to_string();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                return Err(FolderTrouble::Name { path: shown() });
+            };
+            let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+            let mut found = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
+            if found.is_symlink() {
+                if links == Links::Refuse {
+                    return Err(FolderTrouble::NoFile { path: shown(), what: "a link" });
+                }
+                found = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+                if found.is_dir() {
+                    return Err(FolderTrouble::NoFile { path: shown(), what: "a link to a folder" });
+                }
+            }
+            if found.is_dir() {
+                open.push((path, name));
+            } else if found.is_file() {
+                files.push(Found { name, path, executable: found.permissions().mode() & 0o100 != 0 });
+            } else {
+                return Err(FolderTrouble::NoFile { path: shown(), what: "no regular file" });
+            }
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,188 @@
+//! A checked pipeline as a directed acyclic graph: which node needs which, in what order, and how far the way is.
+//!
+//! Nodes keep the indices of [`Pipeline::nodes`]. Knows nothing of keys, results or what a node does.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use mlp_model::{Input, Node, NodeKind, NumExpr, Part, Pipeline};
+use petgraph::Direction;
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{Dfs, Reversed};
+
+/// A pipeline's nodes and the edges from each to those that need it.
+#[derive(Debug)]
+pub struct Graph {
+    dag: DiGraph<(), ()>,
+    order: Vec<usize>,
+}
+
+/// The pipeline is no directed acyclic graph; the checker lets none of these through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    #[error("steps depend on each other: {}", in_backticks(.names))]
+    Cycle { names: Vec<String> },
+    #[error("`{node}` needs something that the pipeline does not make: {what}")]
+    Dangling { node: String, what: String },
+}
+
+impl Graph {
+    pub fn new(pipeline: &Pipeline) -> Result<Self, GraphError> {
+        let n_nodes = pipeline.nodes.len();
+        let mut dag = DiGraph::with_capacity(n_nodes, n_nodes);
+        for _ in 0..n_nodes {
+            dag.add_node(());
+        }
+        for (idx, node) in pipeline.nodes.iter().enumerate() {
+            for input in needs(pipeline, node)? {
+                dag.add_edge(NodeIndex::new(input), NodeIndex::new(idx), ());
+            }
+        }
+        let order = topological_order(&dag);
+        if order.len() < n_nodes {
+            return Err(GraphError::Cycle { names: names_of_a_cycle(&dag, pipeline) });
+        }
+        Ok(Self { dag, order })
+    }
+
+    /// Returns all nodes, each after those it needs; among those that could be next, the one declared first.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// Returns the nodes that `node` needs, each once, in the order of declaration.
+    pub fn inputs(&self, node: usize) -> Vec<usize> {
+        let mut inputs: Vec<usize> = neighbours(&self.dag, node, Direction::Incoming).collect();
+        inputs.sort_unstable();
+        inputs
+    }
+
+    /// Returns, for each node, whether it is one of `targets` or needed by one.
+    pub fn with_ancestors(&self, targets: impl IntoIterator<Item = usize>) -> Vec<bool> {
+        let mut is_wanted = vec![false; self.order.len()];
+        let reversed = Reversed(&self.dag);
+        let mut search = Dfs::empty(reversed);
+        for target in targets {
+            search.move_to(NodeIndex::new(target));
+            while let Some(found) = search.next(reversed) {
+                is_wanted[found.index()] = true;
+            }
+        }
+        is_wanted
+    }
+
+    /// Returns, for each node, how many nodes the longest way from it to an end has, itself included. Each node
+    /// counts one; only wanted nodes count.
+    pub fn path_lengths(&self, is_wanted: &[bool]) -> Vec<u64> {
+        let mut lengths = vec![0; self.order.len()];
+        for &node in self.order.iter().rev().filter(|&&node| is_wanted[node]) {
+            let longest = neighbours(&self.dag, node, Direction::Outgoing).map(|next| lengths[next]).max();
+            lengths[node] = longest.unwrap_or(0) + 1;
+        }
+        lengths
+    }
+}
+
+fn neighbours(dag: &DiGraph<(), ()>, node: usize, direction: Direction) -> impl Iterator<Item = usize> + '_ {
+    dag.neighbors_directed(NodeIndex::new(node), direction).map(|found| found.index())
+}
+
+fn topological_order(dag: &DiGraph<(), ()>) -> Vec<usize> {
+    let n_nodes = dag.node_count();
+    let mut n_missing: Vec<usize> =
+        (0..n_nodes).map(|node| neighbours(dag, node, Direction::Incoming).count()).collect();
+    let mut next: BinaryHeap<Reverse<usize>> =
+        (0..n_nodes).filter(|&node| n_missing[node] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(n_nodes);
+    while let Some(Reverse(node)) = next.pop() {
+        order.push(node);
+        for dependent in neighbours(dag, node, Direction::Outgoing) {
+            n_missing[dependent] -= 1;
+            if n_missing[dependent] == 0 {
+                next.push(Reverse(dependent));
+            }
+        }
+    }
+    order
+}
+
+/// Returns the nodes that `node` needs, checked to exist and to make what is asked of them.
+fn needs(pipeline: &Pipeline, node: &Node) -> Result<BTreeSet<usize>, GraphError> {
+    let mut found = BTreeSet::new();
+    let dangling = |what: String| GraphError::Dangling { node: node.name.clone(), what };
+    let mut add = |idx: usize, output: Option<&str>| match pipeline.nodes.get(idx) {
+        None => Err(dangling(format!("node number {idx}"))),
+        Some(maker) => match (&maker.kind, output) {
+            (NodeKind::Call(call), Some(output)) if call.output(output).is_none() => {
+                Err(dangling(format!("`{}.{output}`", maker.name)))
+            }
+            (NodeKind::Gate(_) | NodeKind::Release(_), Some(output)) => {
+                Err(dangling(format!("`{}.{output}`", maker.name)))
+            }
+            _ => {
+                found.insert(idx);
+                Ok(())
+            }
+        },
+    };
+    match &node.kind {
+        NodeKind::Call(call) => {
+            for input in call.inputs.values() {
+                if let Input::Output { node, output } = input {
+                    add(*node, Some(output))?;
+                }
+            }
+        }
+        NodeKind::Gate(gate) => {
+            for metric_node in gate.checks.iter().flat_map(|check| [&check.left, &check.right]).flat_map(metric_nodes) {
+                add(metric_node, None)?;
+            }
+        }
+        NodeKind::Release(release) => {
+            for part in release.parts.values() {
+                match part {
+                    Part::Output { node, output } => add(*node, Some(output))?,
+                    Part::Transform { node } => add(*node, None)?,
+                    Part::Value(_) => {}
+                }
+            }
+            for gate in &release.gates {
+                add(*gate, None)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the nodes whose metrics an expression reads.
+pub(crate) fn metric_nodes(expr: &NumExpr) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match expr {
+            NumExpr::Number(_) => {}
+            NumExpr::Metric { node, .. } => found.push(*node),
+            NumExpr::Negate(inner) => open.push(inner),
+            NumExpr::Add(left, right)
+            | NumExpr::Subtract(left, right)
+            | NumExpr::Multiply(left, right)
+            | NumExpr::Divide(left, right) => open.extend([&**left, &**right]),
+        }
+    }
+    found
+}
+
+fn names_of_a_cycle(dag: &DiGraph<(), ()>, pipeline: &Pipeline) -> Vec<String> {
+    let is_circular = |group: &Vec<NodeIndex>| match group.as_slice() {
+        [only] => dag.contains_edge(*only, *only),
+        _ => true,
+    };
+    let mut group = tarjan_scc(dag).into_iter().find(is_circular).unwrap_or_default();
+    group.sort();
+    group.iter().map(|found| pipeline.nodes[found.index()].name.clone()).collect()
+}
+
+fn in_backticks(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

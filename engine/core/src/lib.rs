@@ -1,0 +1,107 @@
+//! The engine: plans a checked pipeline, runs what must run, and answers for every result.
+//!
+//! [`scheduler`] decides, [`Engine::run`] does; [`Engine::plan`] says what a run would do, [`Engine::why`] why a step
+//! ran or did not, [`Engine::lineage`] where an artifact comes from. Releases live in a [`Registry`].
+//!
+//! Sees the store and the runners through the model's traits only. Knows nothing of the language, of operations, of
+//! terminals or of settings; time, host and ids are given to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mlp_model::{Pipeline, Runner, Store, StoreError, Timestamp};
+
+mod answer;
+mod bundle;
+mod context;
+mod explain;
+mod fault;
+mod folders;
+pub mod gate;
+pub mod graph;
+mod history;
+mod lineage;
+mod names;
+mod objects;
+mod plan;
+mod registry;
+mod resolve;
+mod run;
+pub mod scheduler;
+mod sources;
+mod versions;
+mod why;
+
+pub use bundle::{Bundle, BundleError, BundlePart, Pinned};
+pub use explain::{Difference, FieldChange, FieldName, compare};
+pub use graph::GraphError;
+pub use lineage::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, LineageStart, ObjectCount};
+pub use names::{UnknownName, most_similar};
+pub use registry::{Registry, Version};
+pub use run::{Failure, GateResult, ReleaseOutcome, ReleaseResult, RunOutcome, RunRequest};
+pub use versions::{RegistryError, RolledBack};
+pub use why::{Attempt, Cause, Comparison, HowItCame, Link, Now, Why, WhyError};
+
+/// Plans, runs and explains pipelines against one store.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    runners: context::Runners,
+    clock: Clock,
+    salt: String,
+}
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Why a request could not be taken up, or a run could not be kept.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RunError {
+    #[error("{}", unknown_names(.pipeline, .names))]
+    UnknownNames { pipeline: String, names: Vec<UnknownName> },
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RunError {
+    /// Returns what to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownNames { names, .. } => {
+                let meant: Vec<String> = names
+                    .iter()
+                    .filter_map(|unknown| unknown.suggestion.as_ref().map(|name| format!("`{name}`")))
+                    .collect();
+                (!meant.is_empty()).then(|| format!("did you mean {}?", meant.join(", ")))
+            }
+            Self::Store(error) => fault::store_trouble(error).help,
+            Self::Graph(_) => None,
+        }
+    }
+}
+
+impl Engine {
+    pub fn new(store: Arc<dyn Store>, runners: BTreeMap<String, Arc<dyn Runner>>, clock: Clock) -> Self {
+        Self { store, runners: Arc::new(runners), clock, salt: String::new() }
+    }
+
+    /// Adds the settings' `cache_salt` to every key.
+    pub fn with_cache_salt(mut self, salt: impl Into<String>) -> Self {
+        self.salt = salt.into();
+        self
+    }
+
+    fn gather(&self, pipeline: Arc<Pipeline>, request: context::Request) -> Result<context::Context, StoreError> {
+        let (store, runners) = (Arc::clone(&self.store), Arc::clone(&self.runners));
+        context::Context::gather(store, runners, self.salt.clone(), pipeline, request)
+    }
+}
+
+fn unknown_names(pipeline: &str, names: &[UnknownName]) -> String {
+    let quoted: Vec<String> = names.iter().map(|unknown| format!("`{}`", unknown.name)).collect();
+    match quoted.as_slice() {
+        [one] => format!("pipeline `{pipeline}` has no step {one}"),
+        many => format!("pipeline `{pipeline}` has no steps {}", many.join(", ")),
+    }
+}

@@ -1,0 +1,173 @@
+//! Computes a step's cache key and looks up whether a stored result fits. The one way for plan, run and `why`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mlp_model::{
+    CacheKey, ErrorClass, Input, InputRecord, KeyId, OutputRecord, RunId, StepError, StepId, StepResult, Store,
+    StoreError,
+};
+
+use crate::bundle::BundlePart;
+use crate::context::{Champion, Context};
+use crate::explain;
+use crate::fault::{bug, store_trouble};
+use crate::history;
+use crate::objects;
+
+/// A step whose inputs are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub key: CacheKey,
+    pub id: KeyId,
+    /// In the order of the key.
+    pub inputs: Vec<InputRecord>,
+    pub lookup: Lookup,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Lookup {
+    Hit(Arc<Hit>),
+    /// Why the step must run, on one line.
+    Miss(String),
+}
+
+/// A stored result all of whose outputs are there.
+#[derive(Debug, Clone)]
+pub(crate) struct Hit {
+    pub run: RunId,
+    pub result: StepResult,
+}
+
+/// The outputs of each node that has them by now.
+pub(crate) type Known = Vec<Option<Arc<[OutputRecord]>>>;
+
+/// Binds the inputs of a step all of whose upstream steps are known. Cheap: nothing is read.
+pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Vec<InputRecord>, StepError> {
+    let step = &ctx.node(idx).name;
+    let bind = |(name, input): (&String, &Input)| {
+        let (digest, shown) = match input {
+            Input::Output { node, output } => {
+                let shown = format!("{}.{output}", ctx.node(*node).name);
+                let made = known[*node].iter().flat_map(|outputs| outputs.iter()).find(|made| made.name == *output);
+                let made = made.ok_or_else(|| bug("N6301", format!("`{step}` was resolved before `{shown}` was")))?;
+                (made.digest, shown)
+            }
+            Input::Path { path, shown, folder } => match ctx.sources.get(path, *folder) {
+                Some(Ok(content)) => (content.digest, shown.clone()),
+                Some(Err(error)) => return Err(in_step(error.clone(), step, name)),
+                None => return Err(bug("N6301", format!("`{shown}` of step `{step}` was not read"))),
+            },
+            Input::Champion { release, part } => champion_part(ctx, release, part)?,
+        };
+        Ok(InputRecord { name: name.clone(), digest, shown })
+    };
+    ctx.call(idx).inputs.iter().map(bind).collect()
+}
+
+/// Computes the key and looks it up.
+pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Resolved, StepError> {
+    let (node, call) = (ctx.node(idx), ctx.call(idx));
+    let runner = ctx.runners.get(&call.runner).ok_or_else(|| {
+        bug("N6301", format!("step `{}` needs the runner `{}`, which this mlp does not have", node.name, call.runner))
+    })?;
+    let key = CacheKey {
+        op: call.op.clone(),
+        op_version: call.op_version,
+        params: call.params.clone(),
+        inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
+        environment: runner.environment(call)?,
+        salt: ctx.salt.clone(),
+    };
+    let id = key.id();
+    let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(String::new()) };
+    resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
+    Ok(resolved)
+}
+
+/// Looks for a stored result under the key whose outputs are all there and whole.
+pub(crate) fn look_up(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Lookup, StoreError> {
+    if ctx.request.is_forced[idx] {
+        return Ok(Lookup::Miss("forced".to_owned()));
+    }
+    let Some((run, result)) = ctx.store.result(&resolved.id)? else {
+        return Ok(Lookup::Miss(reason_to_run(ctx, idx, resolved)?));
+    };
+    for output in &ctx.call(idx).outputs {
+        let name = &output.name;
+        let stored = result.outputs.iter().find(|stored| stored.name == *name);
+        let Some(stored) = stored.filter(|stored| Some(stored.kind) == output.ty.artifact_kind()) else {
+            return Ok(Lookup::Miss(format!("the stored result has no output `{name}`")));
+        };
+        if !objects::missing(&*ctx.store, stored.kind, &stored.digest)?.is_empty() {
+            return Ok(Lookup::Miss(format!("stored output `{name}` is missing or damaged")));
+        }
+    }
+    Ok(Lookup::Hit(Arc::new(Hit { run, result })))
+}
+
+fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<String, StoreError> {
+    let step = StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() };
+    Ok(match newest_key(&*ctx.store, &step)? {
+        None => "first time".to_owned(),
+        Some(before) => {
+            let shown = |name: &str| {
+                resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone())
+            };
+            match explain::reason(&before, &resolved.key, &shown) {
+                nothing if nothing.is_empty() => "its stored result is gone".to_owned(),
+                reason => reason,
+            }
+        }
+    })
+}
+
+/// Returns the key with which the step last had a result.
+fn newest_key(store: &dyn Store, step: &StepId) -> Result<Option<CacheKey>, StoreError> {
+    const MAX_FAILED_ATTEMPTS: usize = 32;
+    for stored in store.step_history(step, MAX_FAILED_ATTEMPTS)? {
+        if let Some(past) = history::past(store, &stored)? {
+            return history::read_key(store, &past.result);
+        }
+    }
+    Ok(None)
+}
+
+fn champion_part(ctx: &Context, release: &str, part: &str) -> Result<(mlp_model::Digest, String), StepError> {
+    let absent = || bug("N6301", format!("a step was started without a champion of release `{release}`"));
+    let Some(Champion::Live { version, bundle }) = ctx.champions.get(release) else { return Err(absent()) };
+    let bundle = bundle.as_ref().map_err(|error| {
+        let message = format!("cannot read version {version} of release `{release}`, which is live: {error}");
+        StepError::new(ErrorClass::Environment, "N6201", message)
+            .with_help(format!("go back to another version: `mlp models rollback {release}`"))
+    })?;
+    match bundle.parts.get(part) {
+        None => Err(absent()),
+        Some(BundlePart::Artifact(pinned)) => Ok((pinned.digest, format!("{release}@{version}.{part}"))),
+        Some(_) => {
+            let message = format!("part `{part}` of version {version} of release `{release}` is no artifact");
+            Err(StepError::new(ErrorClass::User, "N6202", message))
+        }
+    }
+}
+
+/// Says in which step and argument a path was met.
+fn in_step(mut error: StepError, step: &str, argument: &str) -> StepError {
+    let (head, tail) = error.message.split_once(": ").map_or((error.message.as_str(), None), |(h, t)| (h, Some(t)));
+    let tail = tail.map(|tail| format!(": {tail}")).unwrap_or_default();
+    error.message = format!("{head}, input `{argument}` of step `{step}`{tail}");
+    error.with_argument(argument)
+}
+
+/// Fields of a key that could not be completed, for the record of a step that failed before it had one.
+pub(crate) fn partial_key(ctx: &Context, idx: usize) -> CacheKey {
+    let call = ctx.call(idx);
+    CacheKey {
+        op: call.op.clone(),
+        op_version: call.op_version,
+        params: call.params.clone(),
+        inputs: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        salt: ctx.salt.clone(),
+    }
+}

@@ -1,0 +1,214 @@
+//! Runs a pipeline: what is asked, what comes out, and how a run begins and ends.
+//!
+//! The loop itself is in [`drive`]; what blocks is done by [`attempt`] and [`decide`] on the threads of [`pool`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mlp_model::{
+    Cancel, CheckResult, ErrorClass, Event, GateCounts, Pipeline, Record, RunId, RunStatus, StepCounts, StepError,
+    StoreError,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::answer::answer;
+use crate::context::{Context, Request};
+use crate::plan::Outlook;
+use crate::{Engine, RunError};
+use drive::Drive;
+use pool::Pool;
+
+mod attempt;
+mod claim;
+mod decide;
+mod drive;
+mod pool;
+
+pub use decide::ReleaseOutcome;
+
+/// What to run, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRequest {
+    pub run: RunId,
+    /// The pipeline file, relative to the workspace.
+    pub file: String,
+    /// Nodes to bring up to date, with all they need; empty: the whole pipeline.
+    pub targets: Vec<String>,
+    /// Steps whose stored results are to be ignored.
+    pub force: Vec<String>,
+    /// Goes on with what does not depend on a failed step.
+    pub keep_going: bool,
+    /// How many steps may run at once; at least 1.
+    pub jobs: usize,
+    /// Parameters given by hand, as the language writes them.
+    pub params_given: BTreeMap<String, String>,
+    /// What started the run: `by hand`.
+    pub trigger: String,
+    pub mlp_version: String,
+    pub host: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    pub run: RunId,
+    pub status: RunStatus,
+    pub steps: StepCounts,
+    pub gates: GateCounts,
+    /// In the order in which they happened; the last attempt of each failed step, gate or release.
+    pub failures: Vec<Failure>,
+    pub gate_results: Vec<GateResult>,
+    pub releases: Vec<ReleaseResult>,
+    pub seconds: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    pub step: String,
+    pub error: StepError,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateResult {
+    pub gate: String,
+    pub passed: bool,
+    pub checks: Vec<CheckResult>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReleaseResult {
+    pub release: String,
+    pub outcome: ReleaseOutcome,
+}
+
+impl Engine {
+    /// Brings the targets up to date and decides their gates and releases. Must be called inside a tokio runtime.
+    ///
+    /// `on_event` hears of everything in order; `RunStarted` is first and `RunFinished` last. A step that failed is no
+    /// error here: see [`RunOutcome::status`].
+    ///
+    /// # Errors
+    /// An unknown name, before anything happens; or the store, when it can no longer keep what the run does.
+    pub async fn run(
+        &self,
+        pipeline: &Pipeline,
+        request: RunRequest,
+        mut on_event: impl FnMut(&Event) + Send,
+        cancel: watch::Receiver<Option<Cancel>>,
+    ) -> Result<RunOutcome, RunError> {
+        let wanted = Request::check(pipeline, &request.targets, &request.force)?;
+        let started_at = (self.clock)();
+        let n_steps = pipeline.nodes.iter().zip(&wanted.is_wanted);
+        let n_steps = n_steps.filter(|(node, is_wanted)| **is_wanted && crate::context::call_of(node).is_some()).count();
+        self.store.commit(vec![self.started_record(pipeline, &request, started_at)], None, Box::new(|_| {}));
+        on_event(&Event::RunStarted {
+            version: Event::VERSION,
+            run: request.run.clone(),
+            pipeline: pipeline.name.clone(),
+            file: request.file.clone(),
+            at: started_at,
+            n_steps,
+        });
+        let mut outcome = RunOutcome {
+            run: request.run.clone(),
+            status: RunStatus::Failed,
+            steps: StepCounts::default(),
+            gates: GateCounts::default(),
+            failures: Vec::new(),
+            gate_results: Vec::new(),
+            releases: Vec::new(),
+            seconds: 0.0,
+        };
+        let trouble = match self.look_ahead(pipeline, wanted).await {
+            Err(error) => Some(error),
+            Ok((ctx, outlook)) => {
+                on_event(&Event::Planned { run: request.run.clone(), steps: outlook.steps.clone() });
+                let clock = Arc::clone(&self.clock);
+                let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
+                let drive = Drive::new(Arc::new(ctx), &request, clock, pool, &mut outcome, &mut on_event);
+                drive.run(outlook.resolved, cancel).await
+            }
+        };
+        let at = (self.clock)();
+        outcome.seconds = (at.0 - started_at.0).max(0) as f64 / 1000.0;
+        let finished = Record::RunFinished {
+            run: request.run.clone(),
+            status: outcome.status,
+            steps: outcome.steps,
+            gates: outcome.gates,
+            seconds: outcome.seconds,
+            at,
+        };
+        let kept = self.commit(finished).await;
+        if kept.is_err() {
+            outcome.status = RunStatus::Failed;
+        }
+        on_event(&Event::RunFinished {
+            run: request.run,
+            status: outcome.status,
+            steps: outcome.steps,
+            gates: outcome.gates,
+            seconds: outcome.seconds,
+        });
+        match trouble.map_or(kept, Err) {
+            Ok(()) => Ok(outcome),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Digests sources and looks up keys, on a thread where it may block.
+    async fn look_ahead(&self, pipeline: &Pipeline, request: Request) -> Result<(Context, Outlook), StoreError> {
+        let pipeline = Arc::new(pipeline.clone());
+        let gather = {
+            let engine = Self {
+                store: Arc::clone(&self.store),
+                runners: Arc::clone(&self.runners),
+                clock: Arc::clone(&self.clock),
+                salt: self.salt.clone(),
+            };
+            move || {
+                let ctx = engine.gather(pipeline, request)?;
+                let outlook = Outlook::new(&ctx);
+                Ok((ctx, outlook))
+            }
+        };
+        match tokio::task::spawn_blocking(gather).await {
+            Ok(found) => found,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn commit(&self, record: Record) -> Result<(), StoreError> {
+        let (tell, mut hear) = mpsc::unbounded_channel();
+        self.store.commit(vec![record], None, answer(move |result| _ = tell.send(result)));
+        hear.recv().await.unwrap_or(Ok(()))
+    }
+
+    fn started_record(&self, pipeline: &Pipeline, request: &RunRequest, at: mlp_model::Timestamp) -> Record {
+        Record::RunStarted {
+            run: request.run.clone(),
+            pipeline: pipeline.name.clone(),
+            file: request.file.clone(),
+            params: request.params_given.clone(),
+            trigger: request.trigger.clone(),
+            mlp_version: request.mlp_version.clone(),
+            host: request.host.clone(),
+            at,
+        }
+    }
+}
+
+/// Returns how a run ended, from what happened in it.
+fn status(outcome: &RunOutcome, was_interrupted: bool) -> RunStatus {
+    if was_interrupted {
+        RunStatus::Cancelled
+    } else if outcome.failures.iter().any(|failure| failure.error.class == ErrorClass::Data) {
+        RunStatus::Rejected
+    } else if !outcome.failures.is_empty() {
+        RunStatus::Failed
+    } else if outcome.gates.refused > 0 {
+        RunStatus::Refused
+    } else {
+        RunStatus::Succeeded
+    }
+}

@@ -1,0 +1,279 @@
+//! One attempt of one step: lays its inputs out, hands it to its runner, brings its outputs into the store.
+//!
+//! Blocking; called from the pool. Knows nothing of scheduling.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mlp_model::{
+    ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, NodeKind, Outcome, Output, OutputRecord, Part,
+    Produced, RunId, RunnerEvent, Sensitivity, StartStep, StepError, Store, Type,
+};
+
+use crate::context::{Context, call_of};
+use crate::fault::{bug, io_trouble, panicked, store_trouble};
+use crate::folders::{self, FolderTrouble};
+use crate::objects::read_manifest;
+use crate::resolve::Resolved;
+use crate::sources;
+
+/// A started attempt.
+pub(crate) struct Started {
+    pub handle: Box<dyn Handle>,
+    pub scratch: Arc<Scratch>,
+}
+
+/// What is left of an attempt once its outputs are in the store.
+pub(crate) struct Collected {
+    pub outputs: Vec<OutputRecord>,
+    pub key_object: Digest,
+    pub facts: Facts,
+    pub environment: BTreeMap<String, String>,
+}
+
+/// The attempt's folder, removed when dropped.
+pub(crate) struct Scratch {
+    store: Arc<dyn Store>,
+    path: PathBuf,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.store.discard(&self.path);
+    }
+}
+
+impl Scratch {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Result<Self, StepError> {
+        let path = store.scratch().map_err(|error| store_trouble(&error))?;
+        Ok(Self { store: Arc::clone(store), path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn work_dir(&self) -> PathBuf {
+        self.path.join("out")
+    }
+}
+
+/// Starts an attempt. `report` hears of everything, and of the end exactly once whatever the runner does, unless this
+/// returns an error.
+pub(crate) fn start(
+    ctx: &Context,
+    idx: usize,
+    resolved: &Resolved,
+    run: &RunId,
+    attempt: u32,
+    report: impl Fn(RunnerEvent) + Send + Sync + 'static,
+) -> Result<Started, StepError> {
+    let (node, call) = (ctx.node(idx), ctx.call(idx));
+    let scratch = Arc::new(Scratch::new(&ctx.store)?);
+    let work_dir = scratch.work_dir();
+    fs::create_dir(&work_dir).map_err(|error| store_trouble(&io_trouble("make", &work_dir, &error)))?;
+    let mut inputs = BTreeMap::new();
+    for record in &resolved.inputs {
+        let input = &call.inputs[&record.name];
+        let ty = type_of_input(ctx, input);
+        let (path, size_bytes) = match input {
+            Input::Path { path, shown, folder } => {
+                let content = ctx.sources.get(path, *folder).cloned();
+                let content = content.unwrap_or_else(|| sources::read(&*ctx.store, path, shown, *folder))?;
+                // Runners may work in a folder of their own.
+                (std::path::absolute(path).unwrap_or_else(|_| path.clone()), content.size_bytes)
+            }
+            Input::Output { .. } | Input::Champion { .. } => {
+                let laid_out = scratch.path().join(format!("in{}", inputs.len()));
+                open_artifact(ctx, &ty, &record.digest, &laid_out).map_err(|error| match error {
+                    None => StepError::new(
+                        ErrorClass::Environment,
+                        "N6401",
+                        format!("`{}`, input `{}` of step `{}`, is missing or damaged", record.shown, record.name, node.name),
+                    )
+                    .with_argument(&record.name)
+                    .with_help("run again: the step that makes it will run"),
+                    Some(error) => error,
+                })?
+            }
+        };
+        let file = InputFile { digest: record.digest, ty, path, size_bytes, shown: record.shown.clone() };
+        inputs.insert(record.name.clone(), file);
+    }
+    let command = StartStep {
+        run: run.clone(),
+        step: node.name.clone(),
+        attempt,
+        op: call.op.clone(),
+        params: call.params.clone(),
+        inputs,
+        outputs: call.outputs.iter().map(|output| (output.name.clone(), output.ty.clone())).collect(),
+        environment: resolved.key.environment.clone(),
+        work_dir,
+        timeout: call.options.timeout,
+    };
+    let runner = ctx.runners.get(&call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
+    let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };
+    let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
+    Ok(Started { handle: started.map_err(|_| panicked(&node.name))?, scratch })
+}
+
+/// Makes sure that an attempt ends exactly once, even if its runner forgets to say so.
+struct Reporter<F: Fn(RunnerEvent)> {
+    step: String,
+    has_finished: AtomicBool,
+    report: F,
+}
+
+impl<F: Fn(RunnerEvent)> Reporter<F> {
+    fn tell(&self, event: RunnerEvent) {
+        let is_late = match event {
+            RunnerEvent::Finished(_) => self.has_finished.swap(true, Ordering::SeqCst),
+            _ => self.has_finished.load(Ordering::SeqCst),
+        };
+        if !is_late {
+            (self.report)(event);
+        }
+    }
+}
+
+impl<F: Fn(RunnerEvent)> Drop for Reporter<F> {
+    fn drop(&mut self) {
+        let error = bug("N6302", format!("the runner of step `{}` went away without saying how it ended", self.step));
+        self.tell(RunnerEvent::Finished(Err(error)));
+    }
+}
+
+/// Brings the outputs of a finished attempt into the store, if what it read is still what it was.
+pub(crate) fn collect(
+    ctx: &Context,
+    idx: usize,
+    resolved: &Resolved,
+    scratch: &Scratch,
+    mut outcome: Outcome,
+) -> Result<Collected, StepError> {
+    let (node, call) = (ctx.node(idx), ctx.call(idx));
+    check_unchanged(ctx, idx, resolved)?;
+    let mut outputs = Vec::with_capacity(call.outputs.len());
+    for output in &call.outputs {
+        let produced = outcome.outputs.remove(&output.name).ok_or_else(|| {
+            bug("N6303", format!("step `{}` ended without its output `{}`", node.name, output.name))
+        })?;
+        outputs.push(adopt(ctx, &node.name, output, &produced, &scratch.work_dir())?);
+    }
+    if let Some(name) = outcome.outputs.keys().next() {
+        return Err(bug("N6303", format!("step `{}` made an output `{name}` that nobody declared", node.name)));
+    }
+    let key_bytes = serde_json::to_vec(&resolved.key)
+        .map_err(|error| bug("N6303", format!("the key of step `{}` cannot be written: {error}", node.name)))?;
+    let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
+    let mut environment = resolved.key.environment.clone();
+    environment.extend(outcome.environment);
+    Ok(Collected { outputs, key_object, facts: outcome.facts, environment })
+}
+
+/// Refuses a result whose step may have read bytes other than those in its key.
+fn check_unchanged(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<(), StepError> {
+    let (node, call) = (ctx.node(idx), ctx.call(idx));
+    for record in &resolved.inputs {
+        let Input::Path { path, shown, folder } = &call.inputs[&record.name] else { continue };
+        let is_unchanged = sources::read(&*ctx.store, path, shown, *folder)
+            .is_ok_and(|content| content.digest == record.digest);
+        if !is_unchanged {
+            let message = format!("`{shown}`, input `{}` of step `{}`, changed while the step ran", record.name, node.name);
+            return Err(StepError::new(ErrorClass::User, "N6104", message)
+                .with_argument(&record.name)
+                .with_help("run again once nobody writes to it; the result was not kept"));
+        }
+    }
+    Ok(())
+}
+
+fn adopt(
+    ctx: &Context,
+    step: &str,
+    output: &Output,
+    produced: &Produced,
+    work_dir: &Path,
+) -> Result<OutputRecord, StepError> {
+    let fault = |what: &str| bug("N6303", format!("output `{}` of step `{step}` {what}", output.name));
+    let kind = output.ty.artifact_kind().ok_or_else(|| fault("is declared as a plain value"))?;
+    if produced.kind != kind {
+        return Err(fault(&format!("is a {}, not a {}", word(produced.kind), word(kind))));
+    }
+    let path = work_dir.join(&produced.path);
+    let is_inside = path.starts_with(work_dir) && !path.components().any(|part| part == Component::ParentDir);
+    if !is_inside {
+        return Err(fault("is outside its work folder"));
+    }
+    let found = fs::symlink_metadata(&path).map_err(|_| fault("was announced, but is not there"))?;
+    let kept = if output.ty.is_personal() { Sensitivity::Personal } else { Sensitivity::Plain };
+    let no_artifact = |what: &str| {
+        let message = format!("output `{}` of step `{step}` {what}", output.name);
+        StepError::new(ErrorClass::Step, "N6304", message)
+    };
+    let (digest, size_bytes) = match kind {
+        ArtifactKind::Folder if found.is_dir() => folders::adopt(&*ctx.store, &path, kept).map_err(|error| {
+            match error {
+                FolderTrouble::Store(error) => store_trouble(&error),
+                error => no_artifact(&format!("cannot be kept: {error}")),
+            }
+        })?,
+        ArtifactKind::Folder => return Err(no_artifact("is no folder")),
+        _ if found.is_file() => ctx.store.adopt(&path, kept).map_err(|error| store_trouble(&error))?,
+        _ => return Err(no_artifact("is no regular file")),
+    };
+    Ok(OutputRecord { name: output.name.clone(), digest, kind, size_bytes })
+}
+
+fn word(kind: ArtifactKind) -> &'static str {
+    match kind {
+        ArtifactKind::Table => "table",
+        ArtifactKind::Model => "model",
+        ArtifactKind::Report => "report",
+        ArtifactKind::File => "file",
+        ArtifactKind::Folder => "folder",
+    }
+}
+
+/// Returns where an artifact can be read: its object, or for a folder a copy at `laid_out`. `None` as error: it is
+/// missing or damaged.
+fn open_artifact(
+    ctx: &Context,
+    ty: &Type,
+    digest: &Digest,
+    laid_out: &Path,
+) -> Result<(PathBuf, u64), Option<StepError>> {
+    let trouble = |error| Some(store_trouble(&error));
+    if ty.artifact_kind() == Some(ArtifactKind::Folder) {
+        let manifest = read_manifest(&*ctx.store, digest).map_err(trouble)?.ok_or(None)?;
+        let size_bytes = folders::lay_out(&*ctx.store, &manifest, laid_out).map_err(trouble)?;
+        return Ok((laid_out.to_owned(), size_bytes));
+    }
+    let object = ctx.store.object(digest).map_err(trouble)?.ok_or(None)?;
+    Ok((object.path, object.size_bytes))
+}
+
+/// Returns the type of what an input is bound to. A champion has the type of the same part in this pipeline.
+pub(crate) fn type_of_input(ctx: &Context, input: &Input) -> Type {
+    let of_output = |node: usize, output: &str| {
+        call_of(ctx.node(node)).and_then(|call| call.output(output)).map(|output| output.ty.clone())
+    };
+    let ty = match input {
+        Input::Path { folder: true, .. } => Some(Type::Folder),
+        Input::Path { folder: false, .. } => Some(Type::File),
+        Input::Output { node, output } => of_output(*node, output),
+        Input::Champion { release, part } => ctx.pipeline.nodes.iter().find_map(|node| match &node.kind {
+            NodeKind::Release(declared) if declared.name == *release => match declared.parts.get(part) {
+                Some(Part::Output { node, output }) => of_output(*node, output),
+                _ => None,
+            },
+            _ => None,
+        }),
+    };
+    ty.unwrap_or(Type::File)
+}

@@ -1,0 +1,81 @@
+//! Asks the store for the right to execute a key, and looks again whether that is still needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlp_model::{Claim, Lease, StepError, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::drive::Message;
+use crate::answer::answer;
+use crate::context::Context;
+use crate::fault::{panicked, store_trouble};
+use crate::resolve::{Hit, Lookup, Resolved, look_up};
+
+/// What came of a claim.
+pub(crate) enum Grant {
+    /// Nobody else executes the key as long as the lease is kept.
+    Execute(Option<Lease>),
+    /// Another run has executed it meanwhile.
+    Reuse(Arc<Hit>),
+}
+
+/// A claim that takes longer waits for another run, and its slot is better used for something else.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Claims the key of a step and sends what came of it.
+pub(crate) async fn claim(
+    ctx: Arc<Context>,
+    step: usize,
+    resolved: Arc<Resolved>,
+    tell: mpsc::UnboundedSender<Message>,
+) {
+    let mut was_finished_before = false;
+    let result = loop {
+        let lease = match ask(&ctx, step, &resolved, &tell).await {
+            Err(error) => break Err(store_trouble(&error)),
+            Ok(Claim::Granted(lease)) => Some(lease),
+            Ok(Claim::Finished) => None,
+        };
+        match look_again(&ctx, step, &resolved).await {
+            Err(error) => break Err(error),
+            Ok(Some(hit)) => break Ok(Grant::Reuse(hit)),
+            // Another run finished the key, but its result does not serve us: it is forced here, or damaged again.
+            Ok(None) if lease.is_none() && !was_finished_before => was_finished_before = true,
+            Ok(None) => break Ok(Grant::Execute(lease)),
+        }
+    };
+    let _ = tell.send(Message::Claimed { step, result });
+}
+
+async fn ask(
+    ctx: &Context,
+    step: usize,
+    resolved: &Resolved,
+    tell: &mpsc::UnboundedSender<Message>,
+) -> Result<Claim, StoreError> {
+    let (answered, mut hear) = oneshot::channel();
+    ctx.store.claim(resolved.id, answer(move |claim| _ = answered.send(claim)));
+    let claim = tokio::select! {
+        claim = &mut hear => claim,
+        () = tokio::time::sleep(PATIENCE) => {
+            let _ = tell.send(Message::ClaimDelayed { step });
+            hear.await
+        }
+    };
+    claim.unwrap_or_else(|_| Err(StoreError::Owner { message: "it gave no answer".to_owned() }))
+}
+
+async fn look_again(
+    ctx: &Arc<Context>,
+    step: usize,
+    resolved: &Arc<Resolved>,
+) -> Result<Option<Arc<Hit>>, StepError> {
+    let (ctx, resolved) = (Arc::clone(ctx), Arc::clone(resolved));
+    let name = ctx.node(step).name.clone();
+    let found = tokio::task::spawn_blocking(move || look_up(&ctx, step, &resolved)).await;
+    match found.map_err(|_| panicked(&name))?.map_err(|error| store_trouble(&error))? {
+        Lookup::Hit(hit) => Ok(Some(hit)),
+        Lookup::Miss(_) => Ok(None),
+    }
+}

@@ -1,0 +1,198 @@
+//! Decides gates and releases: reads the reports, makes the bundle, asks the registry.
+//!
+//! Blocking; called from the pool once everything that is needed has been durably recorded.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use mlp_artifact::report::Report;
+use mlp_model::{
+    ArtifactKind, CommitGuard, Digest, ErrorClass, Input, InputRecord, NodeKind, Record, RunId, Sensitivity, StepError,
+    Store, StoreError, Timestamp,
+};
+
+use crate::answer::commit_and_wait;
+use crate::bundle::{Bundle, BundlePart, Pinned};
+use crate::context::Context;
+use crate::fault::{bug, io_trouble, store_trouble};
+use crate::folders;
+use crate::gate::{self, GateOutcome, Measured};
+use crate::names::unique_id;
+use crate::registry::{Admission, Registry};
+use crate::run::attempt::{Scratch, type_of_input};
+use crate::sources;
+
+/// How a release came out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReleaseOutcome {
+    /// The version is live from now on.
+    Released { version: u64, bundle: Digest },
+    /// Already live.
+    Kept { version: u64 },
+    /// The bundle was rolled back from and is held.
+    Held { version: u64, live: Option<u64> },
+    Refused { because: String, live: Option<u64> },
+}
+
+/// A part of a bundle, with what the run knows of it.
+pub(crate) enum Candidate {
+    Ready(BundlePart),
+    /// A call to be kept with everything it reads but tables.
+    Transform { idx: usize, inputs: Vec<InputRecord> },
+    /// Nobody made it, which is a mistake of ours.
+    Absent(String),
+}
+
+/// Evaluates a gate. `reports` gives the report of each node that it reads, or `None` where there is no champion.
+pub(crate) fn decide_gate(
+    ctx: &Context,
+    idx: usize,
+    reports: BTreeMap<usize, Option<Digest>>,
+) -> Result<GateOutcome, StepError> {
+    let node = ctx.node(idx);
+    let NodeKind::Gate(declared) = &node.kind else {
+        return Err(bug("N6601", format!("`{}` is no gate", node.name)));
+    };
+    let mut measured = BTreeMap::new();
+    for (reader, digest) in reports {
+        let found = match digest {
+            None => Measured::NoChampion,
+            Some(digest) => {
+                let name = &ctx.node(reader).name;
+                let bytes = ctx.store.read(&digest).map_err(|error| store_trouble(&error))?.ok_or_else(|| {
+                    let message = format!("the report of `{name}`, which gate `{}` reads, is missing or damaged", node.name);
+                    StepError::new(ErrorClass::Environment, "N6401", message)
+                        .with_help(format!("run again: step `{name}` will run"))
+                })?;
+                let report = Report::parse(&bytes)
+                    .map_err(|error| bug("N6601", format!("the report of `{name}` cannot be read: {error}")))?;
+                Measured::Report(report.metrics)
+            }
+        };
+        measured.insert(reader, found);
+    }
+    Ok(gate::evaluate(declared, &measured, |node| ctx.node(node).name.clone()))
+}
+
+/// Returns the version that stays live.
+pub(crate) fn refuse(store: &dyn Store, release: &str, because: String) -> Result<ReleaseOutcome, StepError> {
+    let records = store.release_records(release).map_err(|error| store_trouble(&error))?;
+    Ok(ReleaseOutcome::Refused { because, live: Registry::fold(release, &records).live })
+}
+
+/// Who releases, and when.
+pub(crate) struct Releaser<'a> {
+    pub run: &'a RunId,
+    pub host: &'a str,
+    pub now: &'a dyn Fn() -> Timestamp,
+}
+
+/// Makes the bundle, stores it and releases it, unless it is live or held.
+pub(crate) fn decide_release(
+    ctx: &Context,
+    release: &str,
+    parts: BTreeMap<String, Candidate>,
+    by: &Releaser<'_>,
+) -> Result<ReleaseOutcome, StepError> {
+    let mut bundle = BTreeMap::new();
+    for (name, part) in parts {
+        let part = match part {
+            Candidate::Ready(part) => part,
+            Candidate::Transform { idx, inputs } => keep_transform(ctx, idx, &inputs)?,
+            Candidate::Absent(what) => {
+                return Err(bug("N6301", format!("release `{release}` was decided before `{what}` was there")));
+            }
+        };
+        bundle.insert(name, part);
+    }
+    let bytes = Bundle::new(bundle).to_bytes();
+    let digest = ctx.store.put(&bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
+    admit(&*ctx.store, release, digest, by).map_err(|error| store_trouble(&error))
+}
+
+/// Decides about a bundle, again and again should another run change the release meanwhile.
+fn admit(
+    store: &dyn Store,
+    release: &str,
+    bundle: Digest,
+    by: &Releaser<'_>,
+) -> Result<ReleaseOutcome, StoreError> {
+    loop {
+        let records = store.release_records(release)?;
+        let registry = Registry::fold(release, &records);
+        let version = match registry.admit(&bundle) {
+            Admission::Keep { version } => return Ok(ReleaseOutcome::Kept { version }),
+            Admission::Held { version } => return Ok(ReleaseOutcome::Held { version, live: registry.live }),
+            Admission::Release { version } => version,
+        };
+        let at = (by.now)();
+        let record = Record::Released {
+            id: unique_id(&["released", by.host, &by.run.0, release, &bundle.to_string()], version, at, &records),
+            release: release.to_owned(),
+            version,
+            bundle,
+            run: by.run.clone(),
+            at,
+        };
+        let guard = CommitGuard { release: release.to_owned(), n_records: records.len() };
+        match commit_and_wait(store, vec![record], Some(guard)) {
+            Ok(()) => return Ok(ReleaseOutcome::Released { version, bundle }),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Describes a call and copies the code that it reads into the store, so that the release outlives the sources.
+fn keep_transform(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<BundlePart, StepError> {
+    let call = ctx.call(idx);
+    let mut kept = BTreeMap::new();
+    for record in inputs {
+        let input = &call.inputs[&record.name];
+        let Some(kind) = type_of_input(ctx, input).artifact_kind().filter(|kind| *kind != ArtifactKind::Table) else {
+            continue;
+        };
+        if let Input::Path { path, shown, folder } = input {
+            keep_source(ctx, path, shown, *folder, &record.digest)?;
+        }
+        kept.insert(record.name.clone(), Pinned { kind, digest: record.digest });
+    }
+    Ok(BundlePart::Transform {
+        op: call.op.clone(),
+        op_version: call.op_version,
+        params: call.params.clone(),
+        inputs: kept,
+    })
+}
+
+fn keep_source(ctx: &Context, path: &Path, shown: &str, folder: bool, digest: &Digest) -> Result<(), StepError> {
+    let trouble = |error: StoreError| store_trouble(&error);
+    let is_folder_kind = if folder { ArtifactKind::Folder } else { ArtifactKind::File };
+    if crate::objects::missing(&*ctx.store, is_folder_kind, digest).map_err(trouble)?.is_empty() {
+        return Ok(());
+    }
+    let changed = || {
+        let message = format!("`{shown}` changed during the run, so that it cannot be released with the model");
+        StepError::new(ErrorClass::User, "N6104", message).with_help("run again once nobody writes to it")
+    };
+    if sources::read(&*ctx.store, path, shown, folder)?.digest != *digest {
+        return Err(changed());
+    }
+    let scratch = Scratch::new(&ctx.store)?;
+    let copy = scratch.path().join("kept");
+    let stored = if folder {
+        let manifest = folders::scan(&*ctx.store, path).map_err(|_| changed())?;
+        for entry in &manifest.entries {
+            let target = copy.join(&entry.path);
+            let parent = target.parent().unwrap_or(&copy);
+            let copied = fs::create_dir_all(parent).and_then(|()| fs::copy(path.join(&entry.path), &target));
+            copied.map_err(|error| trouble(io_trouble("copy", path, &error)))?;
+        }
+        folders::adopt(&*ctx.store, &copy, Sensitivity::Personal).map_err(|_| changed())?.0
+    } else {
+        fs::copy(path, &copy).map_err(|error| trouble(io_trouble("copy", path, &error)))?;
+        ctx.store.adopt(&copy, Sensitivity::Personal).map_err(trouble)?.0
+    };
+    if stored == *digest { Ok(()) } else { Err(changed()) }
+}

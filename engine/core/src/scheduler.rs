@@ -1,0 +1,438 @@
+//! Decides what a run does next: messages in (`on_..`), commands out ([`Scheduler::next_command`]).
+//!
+//! A pure state machine. Every step is described by one word ([`State`]), every transition goes through
+//! [`Scheduler::set`]; the queue and the counters are side views of those words. Unaware of stores, runners, keys,
+//! clocks and threads: whoever drives it does the work that a command asks for and reports back.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use mlp_model::{Cancel, ErrorClass};
+
+#[cfg(test)]
+mod tests;
+
+/// What there is to do. Steps are numbered; those of one run refer to each other by number.
+pub struct Scheduler {
+    steps: Vec<Step>,
+    dependents: Vec<Vec<usize>>,
+    states: Vec<State>,
+    attempts: Vec<u32>,
+    /// Why a step was skipped.
+    causes: Vec<Option<Because>>,
+    /// Inputs that a call cannot use yet, or that a decision still waits for.
+    n_missing: Vec<usize>,
+    /// Ready steps, the longest way to an end first, then as declared. May hold steps that have moved on.
+    queue: BinaryHeap<(u64, Reverse<usize>)>,
+    /// Transitions whose effect on the dependents is still to come.
+    changed: VecDeque<(usize, State)>,
+    commands: VecDeque<Command>,
+    jobs: usize,
+    keep_going: bool,
+    /// Why nothing new is started any more.
+    stop: Option<Because>,
+    n_busy: usize,
+    n_open: usize,
+}
+
+/// One node of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub kind: StepKind,
+    pub inputs: Vec<usize>,
+    /// Nodes on the longest way from here to an end.
+    pub path_length: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// Not part of this run.
+    Unwanted,
+    /// A source or step. `retries`: further attempts after a failed one.
+    Call { retries: u32 },
+    /// A call that reads a champion which does not exist yet.
+    WithoutChampion,
+    Gate,
+    Release,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    Unwanted,
+    /// An input is not there yet.
+    Waiting,
+    /// Its key is being computed and looked up.
+    Resolving,
+    /// Must be executed; waits for a slot.
+    Ready,
+    /// Has a slot and asks for the right to execute its key.
+    Claiming,
+    /// Another run executes the same key; no slot is held meanwhile.
+    Awaiting,
+    /// Has the right to execute its key; waits for a slot.
+    Granted,
+    Running,
+    /// Its outputs are in the store: dependents may use them. Not acknowledged yet.
+    Written,
+    /// A gate or release is being decided.
+    Deciding,
+    /// Executed and durably recorded.
+    Executed,
+    Reused,
+    Decided,
+    Failed,
+    Skipped,
+}
+
+/// Why a step does not run. Names the step at the root of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Because {
+    /// Needs the result of this step, which failed.
+    Failed { step: usize },
+    /// Needs the result of this step, which reads a champion that does not exist yet. No failure.
+    NoChampion { step: usize },
+    /// Nothing is started any more since this step failed.
+    Stopped { step: usize },
+    /// The run was interrupted.
+    Cancelled,
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Compute the step's key and look it up; answer with `on_key_resolved`.
+    ResolveKey { step: usize },
+    /// Ask for the right to execute the key; answer with `on_claimed`, or `on_key_resolved` if another run did it.
+    Claim { step: usize },
+    /// Answer with `on_written` or `on_failed`.
+    StartStep { step: usize, attempt: u32 },
+    /// Answer with `on_decided`.
+    DecideGate { step: usize },
+    /// Answer with `on_decided`. `blocked`: something it needs is not there, so that it can only be refused.
+    DecideRelease { step: usize, blocked: Option<Because> },
+    /// The step has ended without being run; no answer.
+    Skip { step: usize, because: Because },
+    /// The running step is to end; it still answers.
+    CancelStep { step: usize, how: Cancel },
+}
+
+/// Whether a stored result fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    Hit,
+    Miss,
+}
+
+impl Scheduler {
+    /// `inputs` must be free of cycles and name wanted steps only, and `jobs` is at least 1.
+    pub fn new(steps: Vec<Step>, jobs: usize, keep_going: bool) -> Self {
+        let n_steps = steps.len();
+        let mut dependents = vec![Vec::new(); n_steps];
+        for (idx, step) in steps.iter().enumerate() {
+            for &input in &step.inputs {
+                dependents[input].push(idx);
+            }
+        }
+        let states: Vec<State> = steps
+            .iter()
+            .map(|step| if step.kind == StepKind::Unwanted { State::Unwanted } else { State::Waiting })
+            .collect();
+        Self {
+            n_missing: steps.iter().map(|step| step.inputs.len()).collect(),
+            n_open: states.iter().filter(|&&state| state == State::Waiting).count(),
+            steps,
+            dependents,
+            states,
+            attempts: vec![0; n_steps],
+            causes: vec![None; n_steps],
+            queue: BinaryHeap::new(),
+            changed: VecDeque::new(),
+            commands: VecDeque::new(),
+            jobs: jobs.max(1),
+            keep_going,
+            stop: None,
+            n_busy: 0,
+        }
+    }
+
+    /// Begins the run.
+    pub fn on_started(&mut self) {
+        for step in 0..self.steps.len() {
+            if self.steps[step].kind == StepKind::WithoutChampion && self.states[step] == State::Waiting {
+                self.skip(step, Because::NoChampion { step });
+            }
+        }
+        for step in 0..self.steps.len() {
+            if self.n_missing[step] == 0 && self.states[step] == State::Waiting {
+                self.begin(step);
+            }
+        }
+        self.settle();
+    }
+
+    /// The step's key has been looked up: before it is claimed, or because another run has executed it meanwhile.
+    pub fn on_key_resolved(&mut self, step: usize, lookup: Lookup) {
+        match (self.states[step], lookup) {
+            (State::Resolving | State::Claiming | State::Awaiting, Lookup::Hit) => self.set(step, State::Reused),
+            (State::Resolving, Lookup::Miss) => self.set(step, State::Ready),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// The claim is not answered at once: another run executes the key. Its slot goes to someone else.
+    pub fn on_claim_delayed(&mut self, step: usize) {
+        if self.states[step] == State::Claiming {
+            self.set(step, State::Awaiting);
+        }
+        self.settle();
+    }
+
+    /// The right to execute the key is ours.
+    pub fn on_claimed(&mut self, step: usize) {
+        match self.states[step] {
+            State::Claiming => self.start(step),
+            State::Awaiting => self.set(step, State::Granted),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// The step's outputs are in the store; its record is on the way to the disk.
+    pub fn on_written(&mut self, step: usize) {
+        if self.states[step] == State::Running {
+            self.set(step, State::Written);
+        }
+        self.settle();
+    }
+
+    /// The step's record is on the disk.
+    pub fn on_committed(&mut self, step: usize) {
+        if self.states[step] == State::Written {
+            self.set(step, State::Executed);
+        }
+        self.settle();
+    }
+
+    /// The step, or what it does at the moment, failed. Returns whether another attempt follows.
+    pub fn on_failed(&mut self, step: usize, class: ErrorClass) -> bool {
+        if self.states[step] == State::Running && self.may_retry(step, class) {
+            self.start_attempt(step);
+            return true;
+        }
+        if self.states[step].may_become(State::Failed) {
+            self.set(step, State::Failed);
+            self.propagate();
+            if !self.keep_going && self.stop.is_none() {
+                self.stop(Because::Stopped { step });
+            }
+        }
+        self.settle();
+        false
+    }
+
+    /// The gate or release has been decided, either way.
+    pub fn on_decided(&mut self, step: usize) {
+        if self.states[step] == State::Deciding {
+            self.set(step, State::Decided);
+        }
+        self.settle();
+    }
+
+    /// Somebody wants the run to end. Nothing new is started; running steps are told to end.
+    pub fn on_cancel(&mut self, how: Cancel) {
+        self.stop(Because::Cancelled);
+        for step in 0..self.steps.len() {
+            if self.states[step] == State::Running {
+                self.commands.push_back(Command::CancelStep { step, how });
+            }
+        }
+        self.settle();
+    }
+
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Returns whether every step has ended.
+    pub fn is_done(&self) -> bool {
+        self.n_open == 0
+    }
+
+    pub fn state(&self, step: usize) -> State {
+        self.states[step]
+    }
+
+    pub fn inputs(&self, step: usize) -> &[usize] {
+        &self.steps[step].inputs
+    }
+
+    /// Moves a step on. The only place where a state changes.
+    fn set(&mut self, step: usize, next: State) {
+        let from = std::mem::replace(&mut self.states[step], next);
+        debug_assert!(from.may_become(next), "step {step} cannot go from {from:?} to {next:?}");
+        self.n_busy = self.n_busy + usize::from(next.holds_slot()) - usize::from(from.holds_slot());
+        self.n_open -= usize::from(next.has_ended());
+        match next {
+            State::Ready | State::Granted => {
+                self.queue.push((self.steps[step].path_length, Reverse(step)));
+            }
+            State::Written => self.changed.push_back((step, next)),
+            _ if next.has_ended() => self.changed.push_back((step, next)),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self) {
+        self.propagate();
+        self.fill_slots();
+    }
+
+    /// Lets every transition take its effect on the dependents.
+    fn propagate(&mut self) {
+        while let Some((step, state)) = self.changed.pop_front() {
+            for nth in 0..self.dependents[step].len() {
+                let dependent = self.dependents[step][nth];
+                if !self.states[dependent].is_unstarted() {
+                    continue;
+                }
+                let is_decision = matches!(self.steps[dependent].kind, StepKind::Gate | StepKind::Release);
+                let counts = if is_decision {
+                    state.has_ended()
+                } else {
+                    matches!(state, State::Written | State::Reused)
+                };
+                if counts {
+                    self.n_missing[dependent] -= 1;
+                    if self.n_missing[dependent] == 0 {
+                        self.begin(dependent);
+                    }
+                } else if !is_decision && matches!(state, State::Failed | State::Skipped) {
+                    self.skip(dependent, self.root_cause(step));
+                }
+            }
+        }
+    }
+
+    /// Takes a waiting step up, all of whose inputs have come.
+    fn begin(&mut self, step: usize) {
+        match self.steps[step].kind {
+            StepKind::Unwanted | StepKind::WithoutChampion => {}
+            StepKind::Call { .. } => {
+                self.set(step, State::Resolving);
+                self.commands.push_back(Command::ResolveKey { step });
+            }
+            StepKind::Gate => match self.obstacle(step, false) {
+                Some(because) => self.skip(step, because),
+                None => {
+                    self.set(step, State::Deciding);
+                    self.commands.push_back(Command::DecideGate { step });
+                }
+            },
+            StepKind::Release => {
+                let blocked = self.obstacle(step, true).or(self.stop);
+                self.set(step, State::Deciding);
+                self.commands.push_back(Command::DecideRelease { step, blocked });
+            }
+        }
+    }
+
+    /// Returns why a decision lacks an input. A gate has a rule for an absent champion, a release has none.
+    fn obstacle(&self, step: usize, needs_champion: bool) -> Option<Because> {
+        self.steps[step]
+            .inputs
+            .iter()
+            .filter(|&&input| matches!(self.states[input], State::Failed | State::Skipped))
+            .map(|&input| self.root_cause(input))
+            .find(|cause| needs_champion || !matches!(cause, Because::NoChampion { .. }))
+    }
+
+    fn root_cause(&self, step: usize) -> Because {
+        self.causes[step].unwrap_or(Because::Failed { step })
+    }
+
+    fn skip(&mut self, step: usize, because: Because) {
+        self.causes[step] = Some(because);
+        self.set(step, State::Skipped);
+        self.commands.push_back(Command::Skip { step, because });
+    }
+
+    fn stop(&mut self, because: Because) {
+        self.stop = Some(because);
+        for step in 0..self.steps.len() {
+            // A release is decided in any case, if only to say that it cannot be.
+            if self.states[step].is_unstarted() && self.steps[step].kind != StepKind::Release {
+                self.skip(step, self.obstacle(step, false).unwrap_or(because));
+            }
+        }
+    }
+
+    fn fill_slots(&mut self) {
+        while self.stop.is_none() && self.n_busy < self.jobs {
+            let Some((_, Reverse(step))) = self.queue.pop() else { return };
+            match self.states[step] {
+                State::Ready => {
+                    self.set(step, State::Claiming);
+                    self.commands.push_back(Command::Claim { step });
+                }
+                State::Granted => self.start(step),
+                _ => {}
+            }
+        }
+    }
+
+    fn start(&mut self, step: usize) {
+        self.set(step, State::Running);
+        self.start_attempt(step);
+    }
+
+    fn start_attempt(&mut self, step: usize) {
+        self.attempts[step] += 1;
+        self.commands.push_back(Command::StartStep { step, attempt: self.attempts[step] });
+    }
+
+    fn may_retry(&self, step: usize, class: ErrorClass) -> bool {
+        let StepKind::Call { retries } = self.steps[step].kind else { return false };
+        // The record of an input may have been lost after this step had started.
+        let inputs_stand = self.steps[step].inputs.iter().all(|&input| self.states[input] != State::Failed);
+        self.stop.is_none()
+            && inputs_stand
+            && self.attempts[step] <= retries
+            && matches!(class, ErrorClass::Step | ErrorClass::Environment)
+    }
+}
+
+impl State {
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Executed | Self::Reused | Self::Decided | Self::Failed | Self::Skipped)
+    }
+
+    /// Nothing has been executed yet for a step in this state.
+    fn is_unstarted(self) -> bool {
+        matches!(
+            self,
+            Self::Waiting | Self::Resolving | Self::Ready | Self::Claiming | Self::Awaiting | Self::Granted
+        )
+    }
+
+    fn holds_slot(self) -> bool {
+        matches!(self, Self::Claiming | Self::Running)
+    }
+
+    fn may_become(self, next: Self) -> bool {
+        use State::*;
+        match self {
+            Waiting => matches!(next, Resolving | Deciding | Skipped),
+            Resolving => matches!(next, Ready | Reused | Failed | Skipped),
+            Ready => matches!(next, Claiming | Skipped),
+            Claiming => matches!(next, Running | Awaiting | Reused | Failed | Skipped),
+            Awaiting => matches!(next, Granted | Reused | Failed | Skipped),
+            Granted => matches!(next, Running | Skipped),
+            Running => matches!(next, Written | Failed),
+            Written => matches!(next, Executed | Failed),
+            Deciding => matches!(next, Decided | Failed),
+            Unwanted | Executed | Reused | Decided | Failed | Skipped => false,
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Messages in, commands compared: no threads, no store. At the end, random runs that must keep the invariants.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn call(inputs: &[usize]) -> Step {
+    Step { kind: StepKind::Call { retries: 0 }, inputs: inputs.to_vec(), path_length: 1 }
+}
+
+fn with_retries(retries: u32) -> Step {
+    Step { kind: StepKind::Call { retries }, ..call(&[]) }
+}
+
+fn of_kind(kind: StepKind, inputs: &[usize]) -> Step {
+    Step { kind, ..call(inputs) }
+}
+
+fn started(steps: Vec<Step>, jobs: usize, keep_going: bool) -> Scheduler {
+    let mut scheduler = Scheduler::new(steps, jobs, keep_going);
+    scheduler.on_started();
+    scheduler
+}
+
+fn commands(scheduler: &mut Scheduler) -> Vec<Command> {
+    std::iter::from_fn(|| scheduler.next_command()).collect()
+}
+
+/// Resolves `step` as a miss and grants its claim.
+fn run(scheduler: &mut Scheduler, step: usize) {
+    scheduler.on_key_resolved(step, Lookup::Miss);
+    scheduler.on_claimed(step);
+}
+
+fn finish(scheduler: &mut Scheduler, step: usize) {
+    scheduler.on_written(step);
+    scheduler.on_committed(step);
+}
+
+use Command::*;
+
+#[test]
+fn a_step_starts_once_its_inputs_are_written() {
+    let mut scheduler = started(vec![call(&[]), call(&[0])], 4, false);
+    assert_eq!(commands(&mut scheduler), [ResolveKey { step: 0 }]);
+    scheduler.on_key_resolved(0, Lookup::Miss);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 0 }]);
+    scheduler.on_claimed(0);
+    assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 1 }]);
+    // Written is enough; the disk may take its time.
+    scheduler.on_written(0);
+    assert_eq!(commands(&mut scheduler), [ResolveKey { step: 1 }]);
+    scheduler.on_committed(0);
+    assert_eq!(commands(&mut scheduler), []);
+    scheduler.on_key_resolved(1, Lookup::Hit);
+    assert!(scheduler.is_done());
+    assert_eq!((scheduler.state(0), scheduler.state(1)), (State::Executed, State::Reused));
+}
+
+#[test]
+fn the_run_ends_only_when_everything_is_on_the_disk() {
+    let mut scheduler = started(vec![call(&[])], 1, false);
+    run(&mut scheduler, 0);
+    scheduler.on_written(0);
+    assert!(!scheduler.is_done());
+    scheduler.on_committed(0);
+    assert!(scheduler.is_done());
+}
+
+#[test]
+fn failed_step_skips_its_dependents() {
+    for keep_going in [false, true] {
+        let mut scheduler = started(vec![call(&[]), call(&[0]), call(&[1])], 4, keep_going);
+        run(&mut scheduler, 0);
+        commands(&mut scheduler);
+        assert!(!scheduler.on_failed(0, ErrorClass::Step));
+        let because = Because::Failed { step: 0 };
+        assert_eq!(commands(&mut scheduler), [Skip { step: 1, because }, Skip { step: 2, because }]);
+        assert!(scheduler.is_done());
+    }
+}
+
+#[test]
+fn after_a_failure_nothing_new_is_started_and_running_steps_finish() {
+    let mut scheduler = started(vec![call(&[]), call(&[]), call(&[1]), call(&[])], 2, false);
+    run(&mut scheduler, 0);
+    run(&mut scheduler, 1);
+    scheduler.on_key_resolved(3, Lookup::Miss);
+    commands(&mut scheduler);
+    scheduler.on_failed(0, ErrorClass::Step);
+    let because = Because::Stopped { step: 0 };
+    assert_eq!(commands(&mut scheduler), [Skip { step: 2, because }, Skip { step: 3, because }]);
+    assert!(!scheduler.is_done());
+    finish(&mut scheduler, 1);
+    assert_eq!(commands(&mut scheduler), []);
+    assert!(scheduler.is_done());
+    assert_eq!(scheduler.state(1), State::Executed);
+}
+
+#[test]
+fn keep_going_runs_what_does_not_depend_on_the_failure() {
+    let mut scheduler = started(vec![call(&[]), call(&[0]), call(&[]), call(&[2]), call(&[1, 3])], 4, true);
+    run(&mut scheduler, 0);
+    run(&mut scheduler, 2);
+    scheduler.on_failed(0, ErrorClass::Step);
+    finish(&mut scheduler, 2);
+    run(&mut scheduler, 3);
+    finish(&mut scheduler, 3);
+    assert!(scheduler.is_done());
+    let states: Vec<State> = (0..5).map(|step| scheduler.state(step)).collect();
+    assert_eq!(states, [State::Failed, State::Skipped, State::Executed, State::Executed, State::Skipped]);
+}
+
+#[test]
+fn no_more_steps_run_than_there_are_jobs() {
+    let mut scheduler = started((0..5).map(|_| call(&[])).collect(), 2, false);
+    commands(&mut scheduler);
+    (0..5).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+    assert_eq!(commands(&mut scheduler), [Claim { step: 0 }, Claim { step: 1 }]);
+    scheduler.on_claimed(0);
+    scheduler.on_claimed(1);
+    commands(&mut scheduler);
+    scheduler.on_written(1);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 2 }]);
+}
+
+#[test]
+fn the_longest_way_goes_first_then_the_order_of_declaration() {
+    let lengths = [1, 3, 2, 3];
+    let steps = lengths.map(|path_length| Step { path_length, ..call(&[]) }).to_vec();
+    // A blocker holds the only slot until all others are ready.
+    let mut scheduler = started([vec![call(&[])], steps].concat(), 1, false);
+    commands(&mut scheduler);
+    (0..5).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+    let mut order = Vec::new();
+    while let Some(command) = scheduler.next_command() {
+        if let Claim { step } = command {
+            order.push(step);
+            scheduler.on_claimed(step);
+            finish(&mut scheduler, step);
+        }
+    }
+    assert_eq!(order, [0, 2, 4, 3, 1]);
+}
+
+#[test]
+fn only_steps_and_the_environment_are_worth_another_attempt() {
+    use ErrorClass::*;
+    for (class, expected) in
+        [(Step, true), (Environment, true), (Data, false), (User, false), (Bug, false), (Cancelled, false)]
+    {
+        let mut scheduler = started(vec![with_retries(2)], 1, false);
+        run(&mut scheduler, 0);
+        assert_eq!(scheduler.on_failed(0, class), expected, "{class:?}");
+    }
+}
+
+#[test]
+fn a_step_is_tried_as_often_as_it_may_be() {
+    let mut scheduler = started(vec![with_retries(2)], 1, false);
+    run(&mut scheduler, 0);
+    commands(&mut scheduler);
+    for attempt in [2, 3] {
+        assert!(scheduler.on_failed(0, ErrorClass::Step));
+        assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt }]);
+    }
+    assert!(!scheduler.on_failed(0, ErrorClass::Step));
+    assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Failed));
+}
+
+#[test]
+fn nothing_is_tried_again_once_the_run_is_ending() {
+    let mut failed = started(vec![with_retries(2), call(&[])], 2, false);
+    let mut cancelled = started(vec![with_retries(2), call(&[])], 2, false);
+    run(&mut failed, 0);
+    run(&mut failed, 1);
+    failed.on_failed(1, ErrorClass::Step);
+    run(&mut cancelled, 0);
+    cancelled.on_cancel(Cancel::Gently);
+    assert!(!failed.on_failed(0, ErrorClass::Step));
+    assert!(!cancelled.on_failed(0, ErrorClass::Step));
+}
+
+#[test]
+fn cancel_ends_what_runs_and_skips_the_rest() {
+    let mut scheduler = started(vec![call(&[]), call(&[0]), call(&[]), call(&[])], 2, true);
+    run(&mut scheduler, 0);
+    scheduler.on_key_resolved(2, Lookup::Miss);
+    commands(&mut scheduler);
+    scheduler.on_cancel(Cancel::Gently);
+    let because = Because::Cancelled;
+    assert_eq!(
+        commands(&mut scheduler),
+        [
+            Skip { step: 1, because },
+            Skip { step: 2, because },
+            Skip { step: 3, because },
+            CancelStep { step: 0, how: Cancel::Gently },
+        ]
+    );
+    // Answers that were under way come too late.
+    scheduler.on_claimed(2);
+    scheduler.on_key_resolved(3, Lookup::Hit);
+    scheduler.on_cancel(Cancel::Now);
+    assert_eq!(commands(&mut scheduler), [CancelStep { step: 0, how: Cancel::Now }]);
+    // It finished all the same: its result counts.
+    finish(&mut scheduler, 0);
+    assert!(scheduler.is_done());
+    assert_eq!((scheduler.state(0), scheduler.state(2)), (State::Executed, State::Skipped));
+}
+
+#[test]
+fn an_absent_champion_is_no_failure() {
+    let steps = vec![
+        of_kind(StepKind::WithoutChampion, &[]),
+        call(&[0]),
+        call(&[]),
+        of_kind(StepKind::Gate, &[1, 2]),
+        of_kind(StepKind::Release, &[3]),
+    ];
+    let mut scheduler = started(steps, 1, false);
+    let because = Because::NoChampion { step: 0 };
+    assert_eq!(
+        commands(&mut scheduler),
+        [Skip { step: 0, because }, ResolveKey { step: 2 }, Skip { step: 1, because }]
+    );
+    scheduler.on_key_resolved(2, Lookup::Hit);
+    assert_eq!(commands(&mut scheduler), [DecideGate { step: 3 }]);
+    scheduler.on_decided(3);
+    assert_eq!(commands(&mut scheduler), [DecideRelease { step: 4, blocked: None }]);
+    scheduler.on_decided(4);
+    assert!(scheduler.is_done());
+}
+
+#[test]
+fn a_release_of_what_needs_the_champion_is_blocked() {
+    let steps = vec![of_kind(StepKind::WithoutChampion, &[]), of_kind(StepKind::Release, &[0])];
+    let mut scheduler = started(steps, 1, false);
+    let because = Because::NoChampion { step: 0 };
+    let blocked = Some(because);
+    assert_eq!(commands(&mut scheduler), [Skip { step: 0, because }, DecideRelease { step: 1, blocked }]);
+}
+
+#[test]
+fn a_gate_without_its_report_is_skipped_and_the_release_blocked() {
+    for keep_going in [false, true] {
+        let steps = vec![
+            call(&[]),
+            call(&[]),
+            of_kind(StepKind::Gate, &[0, 1]),
+            of_kind(StepKind::Release, &[1, 2]),
+        ];
+        let mut scheduler = started(steps, 2, keep_going);
+        run(&mut scheduler, 0);
+        run(&mut scheduler, 1);
+        commands(&mut scheduler);
+        scheduler.on_failed(0, ErrorClass::Data);
+        finish(&mut scheduler, 1);
+        let because = Because::Failed { step: 0 };
+        let blocked = Some(because);
+        assert_eq!(commands(&mut scheduler), [Skip { step: 2, because }, DecideRelease { step: 3, blocked }]);
+    }
+}
+
+#[test]
+fn decisions_wait_for_the_disk() {
+    let steps = vec![call(&[]), of_kind(StepKind::Gate, &[0]), of_kind(StepKind::Release, &[0, 1])];
+    let mut scheduler = started(steps, 1, false);
+    run(&mut scheduler, 0);
+    scheduler.on_written(0);
+    commands(&mut scheduler);
+    scheduler.on_committed(0);
+    assert_eq!(commands(&mut scheduler), [DecideGate { step: 1 }]);
+}
+
+#[test]
+fn a_failed_commit_fails_the_step_and_what_has_not_started() {
+    let mut scheduler = started(vec![call(&[]), call(&[0]), call(&[0])], 4, true);
+    run(&mut scheduler, 0);
+    scheduler.on_written(0);
+    run(&mut scheduler, 1);
+    commands(&mut scheduler);
+    scheduler.on_failed(0, ErrorClass::Environment);
+    assert_eq!(commands(&mut scheduler), [Skip { step: 2, because: Because::Failed { step: 0 } }]);
+    finish(&mut scheduler, 1);
+    assert!(scheduler.is_done());
+}
+
+#[test]
+fn waiting_for_another_run_holds_no_slot() {
+    let mut scheduler = started(vec![call(&[]), call(&[])], 1, false);
+    (0..2).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+    commands(&mut scheduler);
+    scheduler.on_claim_delayed(0);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 1 }]);
+    scheduler.on_claimed(1);
+    commands(&mut scheduler);
+    // The other run gave up: the right is ours, but the slot is taken.
+    scheduler.on_claimed(0);
+    assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Granted));
+    scheduler.on_written(1);
+    assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 1 }]);
+}
+
+#[test]
+fn what_another_run_executed_is_reused() {
+    let mut scheduler = started(vec![call(&[]), call(&[0])], 1, false);
+    scheduler.on_key_resolved(0, Lookup::Miss);
+    scheduler.on_claim_delayed(0);
+    commands(&mut scheduler);
+    scheduler.on_key_resolved(0, Lookup::Hit);
+    assert_eq!(commands(&mut scheduler), [ResolveKey { step: 1 }]);
+}
+
+/// What is under way in a random run, waiting for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Key(usize),
+    Claim(usize),
+    Delayed(usize),
+    Run(usize),
+    Commit(usize),
+    Decide(usize),
+}
+
+/// A random graph: each node's kind, retries and earlier nodes as inputs.
+fn random_steps() -> impl Strategy<Value = Vec<Step>> {
+    let node = (0..10u8, 0..3u32, proptest::collection::vec(any::<prop::sample::Index>(), 0..4));
+    proptest::collection::vec(node, 1..24).prop_map(|nodes| {
+        let mut steps: Vec<Step> = Vec::new();
+        for (kind, retries, inputs) in nodes {
+            let kind = match kind {
+                0 => StepKind::Gate,
+                1 => StepKind::Release,
+                2 => StepKind::WithoutChampion,
+                _ => StepKind::Call { retries },
+            };
+            // Calls read calls, gates read calls, releases read both; nobody reads a release.
+            let may_read = |step: &Step| match step.kind {
+                StepKind::Release | StepKind::Unwanted => false,
+                StepKind::Gate => kind == StepKind::Release,
+                StepKind::Call { .. } | StepKind::WithoutChampion => true,
+            };
+            let n_steps = steps.len();
+            let mut inputs: Vec<usize> =
+                if n_steps == 0 { vec![] } else { inputs.iter().map(|input| input.index(n_steps)).collect() };
+            inputs.retain(|&input| may_read(&steps[input]));
+            inputs.sort_unstable();
+            inputs.dedup();
+            steps.push(Step { kind, inputs, path_length: 0 });
+        }
+        for idx in (0..steps.len()).rev() {
+            let longest = (idx + 1..steps.len()).filter(|&next| steps[next].inputs.contains(&idx));
+            steps[idx].path_length = 1 + longest.map(|next| steps[next].path_length).max().unwrap_or(0);
+        }
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// Whatever the graph and whatever happens: nothing starts before its inputs exist, slots and attempts are kept
+    /// to, every step ends exactly once, and after a failure or a cancel nothing new begins.
+    #[test]
+    fn every_run_keeps_the_invariants(
+        steps in random_steps(),
+        jobs in 1..4usize,
+        keep_going in any::<bool>(),
+        dice in proptest::collection::vec((any::<prop::sample::Index>(), 0..20u8), 1000),
+        cancel_at in proptest::option::of(0..60usize),
+    ) {
+        let mut scheduler = started(steps.clone(), jobs, keep_going);
+        let mut pending: Vec<Pending> = Vec::new();
+        let mut n_ends = vec![0; steps.len()];
+        let mut n_starts = vec![0u32; steps.len()];
+        let mut n_running = 0;
+        let mut is_stopped = false;
+        let mut commit_failed = false;
+        for (nth, (pick, luck)) in dice.into_iter().enumerate() {
+            while let Some(command) = scheduler.next_command() {
+                match command {
+                    ResolveKey { step } => {
+                        prop_assert!(!is_stopped);
+                        pending.push(Pending::Key(step));
+                    }
+                    Claim { step } => {
+                        prop_assert!(!is_stopped);
+                        pending.push(Pending::Claim(step));
+                    }
+                    StartStep { step, attempt } => {
+                        prop_assert!(!is_stopped);
+                        for &input in &steps[step].inputs {
+                            let state = scheduler.state(input);
+                            let is_there = matches!(state, State::Written | State::Executed | State::Reused);
+                            prop_assert!(is_there, "step {step} started while {input} was {state:?}");
+                        }
+                        n_starts[step] += 1;
+                        prop_assert_eq!(attempt, n_starts[step]);
+                        let StepKind::Call { retries } = steps[step].kind else { panic!("only calls start") };
+                        prop_assert!(attempt <= retries + 1);
+                        n_running += 1;
+                        prop_assert!(n_running <= jobs);
+                        pending.push(Pending::Run(step));
+                    }
+                    DecideGate { step } | DecideRelease { step, .. } => {
+                        for &input in &steps[step].inputs {
+                            prop_assert!(scheduler.state(input).has_ended());
+                        }
+                        pending.push(Pending::Decide(step));
+                    }
+                    Skip { step, because } => {
+                        n_ends[step] += 1;
+                        prop_assert_eq!(n_starts[step], 0);
+                        match because {
+                            Because::Failed { step: root } => {
+                                prop_assert_eq!(scheduler.state(root), State::Failed);
+                            }
+                            Because::NoChampion { step: root } => {
+                                prop_assert_eq!(steps[root].kind, StepKind::WithoutChampion);
+                            }
+                            Because::Stopped { .. } => prop_assert!(!keep_going),
+                            Because::Cancelled => prop_assert!(cancel_at.is_some()),
+                        }
+                    }
+                    CancelStep { step, .. } => prop_assert_eq!(scheduler.state(step), State::Running),
+                }
+            }
+            if pending.is_empty() {
+                break;
+            }
+            if cancel_at == Some(nth) {
+                scheduler.on_cancel(Cancel::Gently);
+                is_stopped = true;
+                continue;
+            }
+            match pending.swap_remove(pick.index(pending.len())) {
+                Pending::Key(step) => {
+                    let was_open = !scheduler.state(step).has_ended();
+                    match luck {
+                        0 => {
+                            scheduler.on_failed(step, ErrorClass::User);
+                            is_stopped |= was_open && !keep_going;
+                            n_ends[step] += usize::from(was_open);
+                        }
+                        1..8 => {
+                            scheduler.on_key_resolved(step, Lookup::Hit);
+                            n_ends[step] += usize::from(was_open);
+                        }
+                        _ => scheduler.on_key_resolved(step, Lookup::Miss),
+                    }
+                }
+                Pending::Claim(step) if luck < 5 => {
+                    scheduler.on_claim_delayed(step);
+                    pending.push(Pending::Delayed(step));
+                }
+                Pending::Delayed(step) if luck < 5 => {
+                    let was_open = !scheduler.state(step).has_ended();
+                    scheduler.on_key_resolved(step, Lookup::Hit);
+                    n_ends[step] += usize::from(was_open);
+                }
+                Pending::Claim(step) | Pending::Delayed(step) => scheduler.on_claimed(step),
+                Pending::Run(step) => {
+                    n_running -= 1;
+                    if luck < 6 {
+                        let class = [ErrorClass::Step, ErrorClass::Data, ErrorClass::Environment][usize::from(luck % 3)];
+                        if !scheduler.on_failed(step, class) {
+                            n_ends[step] += 1;
+                            is_stopped |= !keep_going;
+                        }
+                    } else {
+                        scheduler.on_written(step);
+                        pending.push(Pending::Commit(step));
+                    }
+                }
+                Pending::Commit(step) => {
+                    if luck == 0 {
+                        scheduler.on_failed(step, ErrorClass::Environment);
+                        commit_failed = true;
+                        is_stopped |= !keep_going;
+                    } else {
+                        scheduler.on_committed(step);
+                    }
+                    n_ends[step] += 1;
+                }
+                Pending::Decide(step) => {
+                    scheduler.on_decided(step);
+                    n_ends[step] += 1;
+                }
+            }
+        }
+        prop_assert!(pending.is_empty());
+        prop_assert!(scheduler.is_done());
+        prop_assert!(n_ends.iter().all(|&n| n == 1), "ends: {n_ends:?}");
+        for (idx, step) in steps.iter().enumerate() {
+            let needs_a_failed = step.inputs.iter().any(|&input| scheduler.state(input) == State::Failed);
+            if needs_a_failed && matches!(step.kind, StepKind::Call { .. }) && !commit_failed {
+                prop_assert_eq!(scheduler.state(idx), State::Skipped);
+            }
+        }
+    }
+}

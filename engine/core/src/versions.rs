@@ -1,0 +1,174 @@
+//! What people do with released versions: look at them, go back, lift a hold.
+
+use mlp_model::{CommitGuard, Digest, Record, StoreError};
+
+use crate::Engine;
+use crate::answer::commit_and_wait;
+use crate::bundle::{Bundle, BundleError};
+use crate::names::{most_similar, unique_id};
+use crate::registry::{Registry, Version};
+
+/// A finished rollback.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolledBack {
+    pub release: String,
+    /// Held from now on.
+    pub from: Version,
+    /// Live from now on.
+    pub to: Version,
+}
+
+/// Why a release cannot be changed as asked. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RegistryError {
+    #[error("there is no release `{release}`")]
+    UnknownRelease { release: String, suggestion: Option<String> },
+    #[error("release `{release}` has no version {version}; it has 1 to {last}")]
+    UnknownVersion { release: String, version: u64, last: u64 },
+    #[error("version {version} of release `{release}` is live already")]
+    AlreadyLive { release: String, version: u64 },
+    #[error("version {version} of release `{release}` is held{}", after_colon(.because))]
+    Held { release: String, version: u64, because: Option<String> },
+    #[error("version {version} of release `{release}` is not held")]
+    NotHeld { release: String, version: u64 },
+    #[error("release `{release}` has no version to go back to: nothing that nobody holds was live before version {live}")]
+    NothingBefore { release: String, live: u64 },
+    #[error("version {version} of release `{release}` is not whole: {} missing or damaged", objects(.missing))]
+    NotWhole { release: String, version: u64, missing: Vec<Digest> },
+    #[error("version {version} of release `{release}` cannot be read: {error}")]
+    Bundle { release: String, version: u64, error: BundleError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RegistryError {
+    /// Returns what to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownRelease { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::UnknownRelease { .. } => Some("`mlp models` lists all releases".to_owned()),
+            Self::Held { release, version, .. } => Some(format!("lift the hold: `mlp models unhold {release}@{version}`")),
+            Self::NothingBefore { release, .. } => Some(format!("`mlp models {release}` lists its versions")),
+            Self::NotWhole { .. } | Self::Bundle { .. } => {
+                Some("run its pipeline as it was then, or name another version with `--to`".to_owned())
+            }
+            Self::Store(error) => crate::fault::store_trouble(error).help,
+            Self::UnknownVersion { .. } | Self::AlreadyLive { .. } | Self::NotHeld { .. } => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Returns the versions of a release, and which is live.
+    pub fn versions(&self, release: &str) -> Result<Registry, RegistryError> {
+        let records = self.store.release_records(release)?;
+        if records.is_empty() {
+            let all = self.store.releases()?;
+            let suggestion = most_similar(release, all.iter().map(String::as_str));
+            return Err(RegistryError::UnknownRelease { release: release.to_owned(), suggestion });
+        }
+        Ok(Registry::fold(release, &records))
+    }
+
+    /// Returns all releases, by name.
+    pub fn releases(&self) -> Result<Vec<Registry>, StoreError> {
+        let names = self.store.releases()?;
+        names.iter().map(|name| Ok(Registry::fold(name, &self.store.release_records(name)?))).collect()
+    }
+
+    /// Reads a bundle.
+    pub fn bundle(&self, digest: &Digest) -> Result<Bundle, BundleError> {
+        Bundle::read(&*self.store, digest)
+    }
+
+    /// Makes version `to` live, or without it the one that was live most recently before; holds the one it leaves.
+    ///
+    /// All objects of the target are checked to be there before anything changes.
+    pub fn rollback(&self, release: &str, to: Option<u64>, reason: &str) -> Result<RolledBack, RegistryError> {
+        loop {
+            let registry = self.versions(release)?;
+            let unknown = |version: u64| RegistryError::UnknownVersion {
+                release: release.to_owned(),
+                version,
+                last: registry.versions.last().map_or(0, |last| last.version),
+            };
+            let from = registry.live_version().ok_or_else(|| unknown(0))?.clone();
+            let nothing = || RegistryError::NothingBefore { release: release.to_owned(), live: from.version };
+            let version = to.or_else(|| registry.previous()).ok_or_else(nothing)?;
+            let to = registry.version(version).ok_or_else(|| unknown(version))?.clone();
+            if to.version == from.version {
+                return Err(RegistryError::AlreadyLive { release: release.to_owned(), version });
+            }
+            if to.held {
+                let because = to.held_because.clone();
+                return Err(RegistryError::Held { release: release.to_owned(), version, because });
+            }
+            self.check_whole(release, &to)?;
+            let at = (self.clock)();
+            let records = self.store.release_records(release)?;
+            let said = ["rolled back", release, &from.version.to_string(), reason];
+            let record = Record::RolledBack {
+                id: unique_id(&said, version, at, &records),
+                release: release.to_owned(),
+                from: from.version,
+                to: version,
+                reason: reason.to_owned(),
+                at,
+            };
+            if self.change(&registry, record)? {
+                return Ok(RolledBack { release: release.to_owned(), from, to });
+            }
+        }
+    }
+
+    /// Lifts the hold of a version: runs may release it again.
+    pub fn unhold(&self, release: &str, version: u64) -> Result<(), RegistryError> {
+        loop {
+            let registry = self.versions(release)?;
+            let held = registry.version(version).ok_or_else(|| RegistryError::UnknownVersion {
+                release: release.to_owned(),
+                version,
+                last: registry.versions.last().map_or(0, |last| last.version),
+            })?;
+            if !held.held {
+                return Err(RegistryError::NotHeld { release: release.to_owned(), version });
+            }
+            let at = (self.clock)();
+            let records = self.store.release_records(release)?;
+            let id = unique_id(&["hold lifted", release], version, at, &records);
+            let record = Record::HoldLifted { id, release: release.to_owned(), version, at };
+            if self.change(&registry, record)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a registry record unless the release has changed since `registry` was read; returns whether it did.
+    fn change(&self, registry: &Registry, record: Record) -> Result<bool, StoreError> {
+        let guard = CommitGuard { release: registry.release.clone(), n_records: registry.n_records };
+        match commit_and_wait(&*self.store, vec![record], Some(guard)) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_whole(&self, release: &str, version: &Version) -> Result<(), RegistryError> {
+        let (release, number) = (release.to_owned(), version.version);
+        let bundle = match self.bundle(&version.bundle) {
+            Ok(bundle) => bundle,
+            Err(error) => return Err(RegistryError::Bundle { release, version: number, error }),
+        };
+        let missing = bundle.missing_objects(&*self.store)?;
+        if missing.is_empty() { Ok(()) } else { Err(RegistryError::NotWhole { release, version: number, missing }) }
+    }
+}
+
+fn after_colon(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+fn objects(missing: &[Digest]) -> String {
+    let names: Vec<String> = missing.iter().map(Digest::short).collect();
+    format!("{} {}", if missing.len() == 1 { "object" } else { "objects" }, names.join(", "))
+}

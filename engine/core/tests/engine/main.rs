@@ -1,0 +1,9 @@
+//! The engine as a whole, against a store in memory and a runner of small functions.
+
+mod decisions;
+mod failures;
+mod lineage;
+mod memory_store;
+mod reuse;
+mod support;
+mod why;

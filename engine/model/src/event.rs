@@ -1,0 +1,180 @@
+//! Everything a run tells: one enum that the terminal, `--json`, the recorder and later a web page all read.
+//!
+//! As JSON: one object a line, `event` names the variant. Adding fields and variants is compatible; changing or
+//! removing them raises [`Event::VERSION`], which `run_started` carries.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Facts, OutputRecord, PlannedStep, Progress, RunId, StepError, Timestamp};
+
+/// Something that happened in a run, in the past tense.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    RunStarted {
+        version: u32,
+        run: RunId,
+        pipeline: String,
+        file: String,
+        at: Timestamp,
+        n_steps: usize,
+    },
+    /// What the run expects to do, before it does it.
+    Planned {
+        run: RunId,
+        steps: Vec<PlannedStep>,
+    },
+    StepStarted {
+        run: RunId,
+        step: String,
+        op: String,
+        attempt: u32,
+        reason: String,
+    },
+    StepProgressed {
+        run: RunId,
+        step: String,
+        progress: Progress,
+    },
+    /// A line that the step's program printed.
+    StepPrinted {
+        run: RunId,
+        step: String,
+        line: String,
+    },
+    /// Executed, and durably recorded.
+    StepFinished {
+        run: RunId,
+        step: String,
+        outputs: Vec<OutputRecord>,
+        facts: Facts,
+        seconds: f64,
+    },
+    StepReused {
+        run: RunId,
+        step: String,
+        from_run: RunId,
+        outputs: Vec<OutputRecord>,
+        facts: Facts,
+        early_cutoff: bool,
+    },
+    /// The attempt failed; `will_retry` tells whether another follows.
+    StepFailed {
+        run: RunId,
+        step: String,
+        attempt: u32,
+        error: StepError,
+        will_retry: bool,
+    },
+    StepSkipped {
+        run: RunId,
+        step: String,
+        because: String,
+    },
+    GatePassed {
+        run: RunId,
+        gate: String,
+        checks: Vec<CheckResult>,
+    },
+    GateRefused {
+        run: RunId,
+        gate: String,
+        checks: Vec<CheckResult>,
+    },
+    /// A new version.
+    Released {
+        run: RunId,
+        release: String,
+        version: u64,
+        bundle: crate::Digest,
+    },
+    /// The bundle is already live as this version.
+    ReleaseKept {
+        run: RunId,
+        release: String,
+        version: u64,
+    },
+    /// A gate refused or a needed step is missing; what was live stays so.
+    ReleaseRefused {
+        run: RunId,
+        release: String,
+        because: String,
+        live: Option<u64>,
+    },
+    /// The bundle was rolled back from; it is not released again until the hold is lifted.
+    ReleaseHeld {
+        run: RunId,
+        release: String,
+        version: u64,
+        live: Option<u64>,
+    },
+    RunFinished {
+        run: RunId,
+        status: RunStatus,
+        steps: StepCounts,
+        gates: GateCounts,
+        seconds: f64,
+    },
+}
+
+impl Event {
+    pub const VERSION: u32 = 1;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    Succeeded,
+    /// A step failed (exit 1; 3 when the environment is to blame, 4 when we are).
+    Failed,
+    /// A gate refused (exit 10).
+    Refused,
+    /// Waits for an approval (exit 11).
+    Waiting,
+    /// Data breaks its schema (exit 12).
+    Rejected,
+    /// Interrupted (exit 130).
+    Cancelled,
+}
+
+/// Sources and steps, implicit ones included. Gates and releases are not counted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StepCounts {
+    pub executed: usize,
+    pub reused: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GateCounts {
+    pub passed: usize,
+    pub refused: usize,
+}
+
+/// How one check of a gate came out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub name: String,
+    pub verdict: Verdict,
+    /// As written in the pipeline.
+    pub text: String,
+    /// Both sides, where they could be measured.
+    pub left: Option<f64>,
+    pub right: Option<f64>,
+    /// Every metric that the check reads, as `report.metric`.
+    pub metrics: BTreeMap<String, Option<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Passed,
+    Failed,
+    /// A metric is absent or no finite number; counts as refused.
+    NotMeasurable,
+    /// Needs a champion, there is none, and the gate's `first` rule leaves this check out.
+    LeftOut,
+}

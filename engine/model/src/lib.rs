@@ -1,0 +1,43 @@
+//! What every part of mlp exchanges: digests, types, signatures, pipelines, keys, events, records and the two
+//! traits [`Store`] and [`Runner`].
+//!
+//! A type lives here only when two sibling crates exchange it. Nothing here does I/O, waits, reads a clock or an
+//! environment variable, and nothing has behaviour beyond construction, validation and encoding.
+
+mod cache_key;
+mod digest;
+mod error;
+mod event;
+mod ids;
+mod pipeline;
+mod plan;
+mod record;
+mod runner;
+mod signature;
+mod store;
+mod types;
+mod value;
+
+pub use cache_key::{CacheKey, FieldVisitor, KeyField};
+pub use digest::{Digest, ParseDigestError};
+pub use error::{ErrorClass, StepError};
+pub use event::{CheckResult, Event, GateCounts, RunStatus, StepCounts, Verdict};
+pub use ids::{KeyId, RunId, StepId, Timestamp};
+pub use pipeline::{
+    Call, CallClass, Check, Comparison, FirstRelease, Gate, Input, Node, NodeKind, NumExpr, Options, Output,
+    ParamValue, Part, Pipeline, Release, SourceText, Span,
+};
+pub use plan::{Decision, Plan, PlannedStep};
+pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
+pub use runner::{
+    Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep,
+};
+pub use signature::{
+    ArgError, ArgType, Argument, Catalogue, CheckedCall, Constructor, Infer, Inferred, InputType, ParamType, RoleRule,
+    Signature,
+};
+pub use store::{Claim, CommitGuard, Done, Lease, ObjectFile, RunSummary, Sensitivity, Store, StoreError};
+pub use types::{
+    ArtifactKind, Column, Marks, ModelType, ReportType, Role, Rule, Scalar, Schema, TableType, Task, Type,
+};
+pub use value::Value;

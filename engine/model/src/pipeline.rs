@@ -1,0 +1,197 @@
+//! A checked pipeline: what the compiler gives to the engine. Every name is resolved, every type is known.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Type, Value};
+
+/// A checked `.mlp` file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    pub name: String,
+    pub doc: String,
+    /// The pipeline's own parameters, by name.
+    pub params: BTreeMap<String, ParamValue>,
+    /// In the order of declaration; implicit steps stand right before the node that needs them. Inputs refer to nodes
+    /// by index. Free of cycles.
+    pub nodes: Vec<Node>,
+    /// What spans refer to.
+    pub sources: Vec<SourceText>,
+}
+
+impl Pipeline {
+    pub fn node(&self, name: &str) -> Option<(usize, &Node)> {
+        self.nodes.iter().enumerate().find(|(_, node)| node.name == name)
+    }
+}
+
+/// A file's path as the user gave it, and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceText {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// Bytes `start..end` of a pipeline's source text number `source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub source: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// A parameter's value and where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParamValue {
+    pub value: Value,
+    /// `--param` or `default`.
+    pub origin: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Unique in the pipeline. An implicit step has a dotted name: `quality.predictions`.
+    pub name: String,
+    pub doc: String,
+    /// The declaration's name in the source.
+    pub span: Span,
+    pub kind: NodeKind,
+}
+
+/// Sources, steps, gates and releases cache differently, so they are different kinds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    Call(Call),
+    Gate(Gate),
+    Release(Release),
+}
+
+/// Which word declared a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallClass {
+    /// Reads the outside world.
+    Source,
+    /// Pure.
+    Step,
+}
+
+/// A call of a catalogue operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub class: CallClass,
+    pub op: String,
+    pub op_version: u32,
+    pub runner: String,
+    pub params: BTreeMap<String, Value>,
+    /// By argument name; members of a record argument as `ARGUMENT.NAME`.
+    pub inputs: BTreeMap<String, Input>,
+    pub outputs: Vec<Output>,
+    pub options: Options,
+    /// Where each argument is written; for a default, absent.
+    pub arg_spans: BTreeMap<String, Span>,
+}
+
+impl Call {
+    pub fn output(&self, name: &str) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    pub name: String,
+    pub ty: Type,
+}
+
+/// Where an input artifact comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Output `output` of node `node`.
+    Output { node: usize, output: String },
+    /// A file or folder beside the pipeline. `shown` is the path as written; `path` is where it is. The key has the
+    /// content's digest, never the path.
+    Path { path: PathBuf, shown: String, folder: bool },
+    /// The part of the bundle that release `release` has live when the run starts. Absent before the first release:
+    /// the node, and what reads it, is then skipped as having no champion.
+    Champion { release: String, part: String },
+}
+
+/// `with { .. }`: how to run a step. No part of the key.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    pub timeout: Option<Duration>,
+    /// Further attempts after a failed one.
+    pub retries: u32,
+}
+
+/// Named checks over metrics. Evaluated in every run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    pub checks: Vec<Check>,
+    /// Must be said when a check reads a report about the champion.
+    pub first: Option<FirstRelease>,
+}
+
+/// What a gate does when there is no champion yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FirstRelease {
+    /// Only the named checks decide.
+    Only(Vec<String>),
+    Refuse,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    pub name: String,
+    pub left: NumExpr,
+    pub comparison: Comparison,
+    pub right: NumExpr,
+    /// As written: `quality.auc >= 0.80`.
+    pub text: String,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// An arithmetic expression over metrics. A metric that is absent or not a finite number makes the check unmeasurable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NumExpr {
+    Number(f64),
+    Metric { node: usize, metric: String },
+    Negate(Box<NumExpr>),
+    Add(Box<NumExpr>, Box<NumExpr>),
+    Subtract(Box<NumExpr>, Box<NumExpr>),
+    Multiply(Box<NumExpr>, Box<NumExpr>),
+    Divide(Box<NumExpr>, Box<NumExpr>),
+}
+
+/// `release NAME = bundle { .. } when gate and gate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Release {
+    pub name: String,
+    pub parts: BTreeMap<String, Part>,
+    /// Nodes of the gates that must all pass.
+    pub gates: Vec<usize>,
+}
+
+/// One part of a released decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// An artifact.
+    Output {
+        node: usize,
+        output: String,
+    },
+    /// The call itself: operation, parameters and the digests of its code, so that it can be done again when serving.
+    Transform {
+        node: usize,
+    },
+    Value(Value),
+}

@@ -1,0 +1,36 @@
+//! A plan as it is shown: what a run would do with each node, as far as can be known before it.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of `mlp plan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub pipeline: String,
+    /// In an order in which they can run.
+    pub steps: Vec<PlannedStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    pub step: String,
+    pub op: String,
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// One line for a person: `epochs changed from 30 to 60`, `first time`, `data/telco.csv changed`.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// Its inputs are known and no stored result fits.
+    Run,
+    /// A stored result fits.
+    Reuse { from_run: String },
+    /// Depends on what `until` gives: its result may be the same bytes as before.
+    Unknown { until: String },
+    /// Will not run: an input is absent.
+    Skip,
+    /// A gate or release: decided in every run.
+    Decide,
+}

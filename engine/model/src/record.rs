@@ -1,0 +1,134 @@
+//! What the journal keeps: facts that must survive anything. As JSON objects, tagged by `record`.
+//!
+//! A record holds digests, names, counts and statistics, never cell values of columns marked `personal`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ArtifactKind, CheckResult, Digest, GateCounts, KeyId, RunId, RunStatus, StepCounts, StepError, StepId, Timestamp,
+};
+
+/// Numbers about a result that people like to see: `rows`, `columns`, `epochs`, `loss`, `auc`.
+pub type Facts = BTreeMap<String, f64>;
+
+/// A fact, as it is written once and never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    RunStarted {
+        run: RunId,
+        pipeline: String,
+        /// The pipeline file, relative to the workspace.
+        file: String,
+        /// Parameters given by hand, as the language writes them.
+        params: BTreeMap<String, String>,
+        /// What started it: `by hand`.
+        trigger: String,
+        mlp_version: String,
+        host: String,
+        at: Timestamp,
+    },
+    StepFinished {
+        run: RunId,
+        step: StepId,
+        result: StepResult,
+    },
+    StepReused {
+        run: RunId,
+        step: StepId,
+        key: KeyId,
+        at: Timestamp,
+    },
+    StepFailed {
+        run: RunId,
+        step: StepId,
+        attempt: u32,
+        key: KeyId,
+        error: StepError,
+        at: Timestamp,
+    },
+    GateDecided {
+        run: RunId,
+        gate: StepId,
+        passed: bool,
+        checks: Vec<CheckResult>,
+        at: Timestamp,
+    },
+    /// Version `version` of `release` exists from now on and is live. `id` is globally unique.
+    Released {
+        id: String,
+        release: String,
+        version: u64,
+        bundle: Digest,
+        run: RunId,
+        at: Timestamp,
+    },
+    /// `to` is live from now on; the bundle of `from` is held.
+    RolledBack {
+        id: String,
+        release: String,
+        from: u64,
+        to: u64,
+        reason: String,
+        at: Timestamp,
+    },
+    HoldLifted {
+        id: String,
+        release: String,
+        version: u64,
+        at: Timestamp,
+    },
+    RunFinished {
+        run: RunId,
+        status: RunStatus,
+        steps: StepCounts,
+        gates: GateCounts,
+        seconds: f64,
+        at: Timestamp,
+    },
+}
+
+/// What is known of a finished step under its cache key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    pub key: KeyId,
+    /// The object that holds the key's fields (canonical JSON of [`crate::CacheKey`]).
+    pub key_object: Digest,
+    pub op: String,
+    pub attempt: u32,
+    /// In the order of the key: what it read, and what a person calls it.
+    pub inputs: Vec<InputRecord>,
+    pub outputs: Vec<OutputRecord>,
+    pub facts: Facts,
+    /// What the runner found, whether or not it is in the key: `mlp`, `libtorch`, `device`, `threads`.
+    pub environment: BTreeMap<String, String>,
+    pub seconds: f64,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// The argument.
+    pub name: String,
+    pub digest: Digest,
+    /// A path as written, `NODE.OUTPUT`, or `RELEASE@VERSION.PART`.
+    pub shown: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputRecord {
+    pub name: String,
+    pub digest: Digest,
+    pub kind: ArtifactKind,
+    pub size_bytes: u64,
+}
+
+/// A record as the journal returns it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Position in the journal, from 1, without gaps.
+    pub seq: u64,
+    pub record: Record,
+}

@@ -1,0 +1,107 @@
+//! The contract between the engine and what executes steps. No async: a runner calls back from its own threads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ArtifactKind, Call, Digest, Facts, RunId, StepError, Type, Value};
+
+/// Executes steps of the operations that name it.
+pub trait Runner: Send + Sync {
+    /// What belongs into the cache key beside parameters and inputs: versions of tools, device class, threads, declared
+    /// variables. Cheap: reads at most small files, starts no process.
+    fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError>;
+
+    /// Starts the step and returns at once. `report` is called from any thread, last with
+    /// [`RunnerEvent::Finished`], exactly once, also after a cancel. Dropping the handle does not stop the step.
+    fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle>;
+}
+
+/// A running step.
+pub trait Handle: Send {
+    /// Asks the step to end; it still reports `Finished`, with class `Cancelled`.
+    fn cancel(&self, how: Cancel);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// End cleanly, by force after 10 seconds.
+    Gently,
+    /// End by force.
+    Now,
+}
+
+/// Told by a runner of each process group that it starts (`true`) and of its end (`false`), so that somebody else can
+/// kill it should this process die. Called from any thread, before the group does any work.
+pub type ProcessWatch = Arc<dyn Fn(u32, bool) + Send + Sync>;
+
+/// A step to execute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartStep {
+    pub run: RunId,
+    pub step: String,
+    /// From 1.
+    pub attempt: u32,
+    pub op: String,
+    pub params: BTreeMap<String, Value>,
+    /// By argument name, as in [`Call::inputs`].
+    pub inputs: BTreeMap<String, InputFile>,
+    /// Name and type of each output to produce.
+    pub outputs: Vec<(String, Type)>,
+    /// As the runner declared it for the key.
+    pub environment: BTreeMap<String, String>,
+    /// An empty folder for this attempt, on the store's filesystem: outputs are written here. Removed afterwards.
+    pub work_dir: PathBuf,
+    pub timeout: Option<Duration>,
+}
+
+/// An input artifact, ready to be mapped or read. Never to be written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputFile {
+    pub digest: Digest,
+    pub ty: Type,
+    /// The payload is the first `size_bytes` bytes of this file. For a folder: the folder itself.
+    pub path: PathBuf,
+    pub size_bytes: u64,
+    /// What a person calls it: a path as written, or `node.output`.
+    pub shown: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunnerEvent {
+    Progressed(Progress),
+    Printed(String),
+    Finished(Result<Outcome, StepError>),
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is counted: `rows`, `epochs`.
+    pub unit: String,
+    pub done: u64,
+    /// `None` while unknown.
+    pub total: Option<u64>,
+    /// Current figures, such as `loss`.
+    pub metrics: Facts,
+}
+
+/// What a step made.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// One for each declared output.
+    pub outputs: BTreeMap<String, Produced>,
+    pub facts: Facts,
+    /// What the result was made with, for lineage: `libtorch`, `device`, `threads`.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A file (or, for a folder artifact, a folder) in the work folder, in the canonical form of its kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Produced {
+    pub kind: ArtifactKind,
+    pub path: PathBuf,
+}

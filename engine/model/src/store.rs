@@ -1,0 +1,176 @@
+//! What the engine needs of a store. Blocking calls may wait for the owner process; none waits for another run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, KeyId, Record, RunId, RunStatus, StepCounts, StepId, StepResult, Stored, Timestamp};
+
+/// Called once, from a thread of the store.
+pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+/// Objects, the journal and what can be asked of its index.
+pub trait Store: Send + Sync {
+    // Objects.
+
+    /// Makes an empty folder on the store's filesystem. It is removed when the store next starts, or by
+    /// [`Store::discard`].
+    fn scratch(&self) -> Result<PathBuf, StoreError>;
+
+    /// Removes a scratch folder.
+    fn discard(&self, scratch: &Path);
+
+    /// Moves a finished file of a scratch folder into the store and returns its digest and size. The file must not be
+    /// written any more. Durable when the next commit is acknowledged.
+    fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError>;
+
+    /// Stores bytes; see [`Store::adopt`].
+    fn put(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError>;
+
+    /// Returns the object's file if it is there and its bytes have the digest; else `None`, and a damaged file is put
+    /// aside. Bytes verified before are not read again while the file's stamps are unchanged.
+    fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError>;
+
+    /// Returns the object's bytes, verified.
+    fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Returns the digest of a file outside the store; known ones are not read again (stat cache).
+    fn digest_file(&self, path: &Path) -> Result<(Digest, u64), StoreError>;
+
+    // Facts.
+
+    /// Appends records as one atomic group; `done` is called when it is on the disk. Groups of one store become durable
+    /// in the order of the calls. With a `guard`, the group is refused with [`StoreError::Conflict`] if the guarded
+    /// release has changed since.
+    fn commit(&self, records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>);
+
+    /// Asks for the right to execute `key`. Answered when it is granted, or when another run has finished the key
+    /// ([`Claim::Finished`]); until then the other run has it. A lease ends when dropped, or with this process.
+    fn claim(&self, key: KeyId, answer: Done<Claim>);
+
+    /// Tells the owner of a process group of this run, to be killed should this process die.
+    fn track(&self, process_group: u32) -> Result<(), StoreError>;
+
+    fn untrack(&self, process_group: u32);
+
+    // Questions. Answers reflect every acknowledged commit.
+
+    /// Returns the newest result stored under `key`, and the run that made it.
+    fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError>;
+
+    /// Runs, newest first; at most `limit`, older than `before` if given.
+    fn runs(&self, limit: usize, before: Option<&RunId>) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// Returns the runs whose id begins with `prefix`.
+    fn find_runs(&self, prefix: &str) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// Returns all records of a run in order.
+    fn run_records(&self, run: &RunId) -> Result<Vec<Stored>, StoreError>;
+
+    /// `StepFinished`, `StepReused` and `StepFailed` records of a step, newest first, at most `limit`.
+    fn step_history(&self, step: &StepId, limit: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// `StepFinished` records of an operation, newest first, at most `limit`.
+    fn op_history(&self, op: &str, limit: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// `StepFinished` records whose outputs include the artifact, newest first.
+    fn producers(&self, artifact: &Digest) -> Result<Vec<Stored>, StoreError>;
+
+    /// `StepFinished` records whose key has the artifact among its inputs, newest first.
+    fn consumers(&self, artifact: &Digest) -> Result<Vec<Stored>, StoreError>;
+
+    /// Returns the artifacts that have been recorded and whose digest begins with `prefix`, at most `limit`.
+    fn find_artifacts(&self, prefix: &str, limit: usize) -> Result<Vec<Digest>, StoreError>;
+
+    /// `Released`, `RolledBack` and `HoldLifted` records of a release, oldest first.
+    fn release_records(&self, release: &str) -> Result<Vec<Stored>, StoreError>;
+
+    /// Names of all releases, sorted.
+    fn releases(&self) -> Result<Vec<String>, StoreError>;
+
+    // Places.
+
+    /// The folder of a run's own record: `events.jsonl` and one `STEP.log` a step. Made if missing.
+    fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError>;
+}
+
+/// Whether bytes may be copied into the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensitivity {
+    Plain,
+    /// Only ever stands in an object file of its own.
+    Personal,
+}
+
+/// A verified object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectFile {
+    /// Read-only. The payload is its first `size_bytes` bytes; the store's own footer follows.
+    pub path: PathBuf,
+    pub size_bytes: u64,
+}
+
+/// Refuses a commit if the registry has moved on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitGuard {
+    pub release: String,
+    /// How many records [`Store::release_records`] had when the decision was taken.
+    pub n_records: usize,
+}
+
+/// The answer to a claim.
+pub enum Claim {
+    Granted(Lease),
+    /// Another run executed the key meanwhile: look it up.
+    Finished,
+}
+
+/// The right to execute a key; given back when dropped.
+pub struct Lease(pub Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.0.take() {
+            give_back();
+        }
+    }
+}
+
+/// One line of `mlp runs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    pub run: RunId,
+    pub pipeline: String,
+    pub file: String,
+    pub params: BTreeMap<String, String>,
+    pub trigger: String,
+    pub at: Timestamp,
+    /// `None`: still running, or its process died.
+    pub status: Option<RunStatus>,
+    /// Whether the process that started it is still connected.
+    pub alive: bool,
+    pub steps: StepCounts,
+    pub seconds: Option<f64>,
+}
+
+/// Why the store could not do it. The store is whole all the same.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreError {
+    #[error("cannot {action} `{path}`: {message}")]
+    Io { action: String, path: String, message: String },
+    #[error("no space left on the disk that holds `{path}`")]
+    DiskFull { path: String },
+    #[error("journal record {seq} in `{segment}` is damaged: {what}")]
+    JournalDamaged { segment: String, seq: u64, what: String },
+    #[error("this store was written by a newer mlp (format {found}, this one knows {known})")]
+    NewerFormat { found: u32, known: u32 },
+    #[error("cannot reach the store's owner process: {message}")]
+    Owner { message: String },
+    #[error("release `{release}` has been changed by another run")]
+    Conflict { release: String },
+    #[error("{0} is on a network filesystem, where locks and sockets cannot be trusted")]
+    NetworkFilesystem(String),
+}

@@ -1,0 +1,399 @@
+//! A process's view of the store: objects by its own hands, facts by asking the owner.
+//!
+//! Objects are written here, so that their bytes never pass the socket. Everything that must be in one order, or be
+//! shared with other processes, goes to the owner.
+
+mod dial;
+mod link;
+mod outgoing;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use mlp_model::{
+    Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, Record, RunId, RunSummary, Sensitivity, StepId,
+    StepResult, Store, StoreError, Stored,
+};
+
+use crate::clock::Clock;
+use crate::failure::{OrFail, io_failure, lock};
+use crate::fs::{Access, FileStat, Fs, RealFs, open_outside, read_full};
+use crate::layout::{Layout, make_folder};
+use crate::objects::{Durability, Found, Objects, hash};
+use crate::owner::refuse_network;
+use crate::protocol::{Answer, Request};
+use crate::stat_cache::{Known, Subject, is_settled};
+pub use dial::SpawnOwner;
+use dial::{Dialer, owner};
+use link::Link;
+use outgoing::Outgoing;
+pub use stats::StoreStats;
+
+/// Plain objects up to this size live in the journal.
+const MAX_INLINE_BYTES: u64 = 4096;
+/// How often a file that changes while it is hashed is tried again.
+const MAX_HASHINGS: usize = 3;
+
+/// The store of a workspace, as one process sees it. Shared by reference; closed when dropped.
+pub struct Client {
+    fs: Arc<dyn Fs>,
+    layout: Layout,
+    clock: Arc<dyn Clock>,
+    link: Arc<Link>,
+    objects: Arc<Objects>,
+    outgoing: Arc<Outgoing>,
+    /// The newest result of each key that this process has been told, by its position; 0 for none.
+    seen: Mutex<HashMap<KeyId, u64>>,
+    /// Outside files whose digests this process has learnt.
+    files: Mutex<HashMap<PathBuf, Known>>,
+}
+
+impl Client {
+    /// Opens the store of `workspace`; `spawn` starts an owner process where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Owner`], if no owner can be reached within about 10 seconds; and what keeps the owner from opening
+    /// the store: a full disk, a damaged journal, a newer format, a network filesystem.
+    pub fn connect(workspace: &Path, spawn: SpawnOwner, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::connect_on(Arc::new(RealFs), workspace, spawn, clock)
+    }
+
+    /// Like [`Client::connect`], over other file operations.
+    pub fn connect_on(
+        fs: Arc<dyn Fs>,
+        workspace: &Path,
+        spawn: SpawnOwner,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let layout = Layout::of(workspace)?;
+        refuse_network(&*fs, workspace)?;
+        layout.prepare(&*fs)?;
+        let socket = layout.socket(&*fs)?;
+        let link = Link::open(Dialer { layout: layout.clone(), socket, spawn })?;
+        let objects = Arc::new(Objects::new(fs.clone(), layout.clone()));
+        let outgoing = Outgoing::open(link.clone(), objects.clone());
+        let (seen, files) = (Mutex::default(), Mutex::default());
+        Ok(Self { fs, layout, clock, link, objects, outgoing, seen, files })
+    }
+
+    fn ask(&self, request: Request) -> Result<Answer, StoreError> {
+        self.link.ask_and_wait(request).map(|(answer, _)| answer)
+    }
+
+    fn ask_stored(&self, request: Request) -> Result<Vec<Stored>, StoreError> {
+        match self.ask(request)? {
+            Answer::Stored(records) => Ok(records),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    fn ask_runs(&self, request: Request) -> Result<Vec<RunSummary>, StoreError> {
+        match self.ask(request)? {
+            Answer::Runs(runs) => Ok(runs),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    /// Returns what the stat cache knows, if the file has not changed since.
+    fn ask_stat(&self, subject: &Subject, stat: &FileStat) -> Result<Option<Digest>, StoreError> {
+        match self.ask(Request::Stat { subject: subject.clone() })? {
+            Answer::Stat(known) => {
+                Ok(known.filter(|known| known.stamp == stat.stamp).map(|known| known.digest))
+            }
+            other => Err(misfit(&other)),
+        }
+    }
+
+    /// Returns the bytes of an object that lives, or will live, in the journal.
+    fn inline(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>, StoreError> {
+        if let Some(bytes) = self.outgoing.bytes(digest) {
+            return Ok(Some(bytes));
+        }
+        match self.link.ask_and_wait(Request::Blob { digest: *digest })? {
+            (Answer::Blob(is_there), bytes) => Ok(is_there.then(|| bytes.into())),
+            (other, _) => Err(misfit(&other)),
+        }
+    }
+
+    /// Returns the object's own file, verified, if it has one.
+    fn object_file(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
+        let stamp = match self.objects.find(digest)? {
+            Found::Absent => return Ok(None),
+            Found::Sound(file) => return Ok(Some(file)),
+            Found::Unverified(stamp) => stamp,
+        };
+        let subject = Subject::Object(*digest);
+        let known = self.ask_stat(&subject, &FileStat { stamp, is_file: true, n_links: 1 })?;
+        if known == Some(*digest) {
+            self.objects.trust(digest, stamp);
+        } else {
+            let hashed_at = self.clock.now();
+            let Some(stamp) = self.objects.verify(digest)? else { return Ok(None) };
+            if is_settled(&stamp, hashed_at) {
+                self.link.tell(Request::SetStat { subject, known: Known { stamp, digest: *digest } });
+            }
+        }
+        match self.objects.find(digest)? {
+            Found::Sound(file) => Ok(Some(file)),
+            Found::Absent | Found::Unverified(_) => Ok(None),
+        }
+    }
+
+    fn hash_outside(&self, path: &Path) -> Result<(Digest, FileStat), StoreError> {
+        for _ in 0..MAX_HASHINGS {
+            let file = open_outside(path).or_fail("read", path)?;
+            let before = file.stat().or_fail("read", path)?;
+            match hash(&*file, before.stamp.size_bytes) {
+                Ok(digest) if file.stat().or_fail("read", path)?.stamp == before.stamp => return Ok((digest, before)),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+                Err(error) => return Err(io_failure("read", path, &error)),
+            }
+        }
+        Err(io_failure("read", path, &io::Error::other("it keeps changing while it is read")))
+    }
+}
+
+impl Store for Client {
+    fn scratch(&self) -> Result<PathBuf, StoreError> {
+        self.objects.scratch.make_folder(&*self.fs)
+    }
+
+    fn discard(&self, scratch: &Path) {
+        self.objects.scratch.discard(scratch);
+    }
+
+    fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
+        let stat = self.fs.stat(file).or_fail("adopt", file)?;
+        if !stat.is_file {
+            return Err(io_failure("adopt", file, &io::Error::other("it is not a regular file")));
+        }
+        if stat.n_links > 1 {
+            // Somebody who has another name for the file could still write it.
+            let copy = self.objects.scratch.name();
+            let adopted = std::fs::copy(file, &copy)
+                .or_fail("copy", file)
+                .and_then(|_| self.adopt(&copy, sensitivity))
+                .and_then(|adopted| self.fs.remove_file(file).or_fail("adopt", file).map(|()| adopted));
+            if adopted.is_err() {
+                _ = self.fs.remove_file(&copy);
+            }
+            return adopted;
+        }
+        self.fs.set_mode(file, 0o600).or_fail("adopt", file)?;
+        let opened = self.fs.open(file, Access::ReadWrite).or_fail("adopt", file)?;
+        let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
+        if size_bytes <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain {
+            let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or(usize::MAX)];
+            let n_read = read_full(&*opened, &mut bytes, 0).or_fail("adopt", file)?;
+            bytes.truncate(n_read);
+            let digest = self.put(&bytes, sensitivity)?;
+            self.fs.remove_file(file).or_fail("adopt", file)?;
+            return Ok((digest, n_read as u64));
+        }
+        let digest = hash(&*opened, size_bytes).or_fail("adopt", file)?;
+        self.objects.install(file, &*opened, (digest, size_bytes), Durability::Disk)?;
+        Ok((digest, size_bytes))
+    }
+
+    fn put(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        if bytes.len() as u64 <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain {
+            self.outgoing.put(digest, bytes.to_vec());
+        } else {
+            self.objects.write(digest, bytes, Durability::Disk)?;
+        }
+        Ok(digest)
+    }
+
+    fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
+        if let Some(file) = self.object_file(digest)? {
+            return Ok(Some(file));
+        }
+        let Some(bytes) = self.inline(digest)? else { return Ok(None) };
+        self.objects.write(*digest, &bytes, Durability::Cache)?;
+        self.object_file(digest)
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(ObjectFile { path, size_bytes }) = self.object_file(digest)? else {
+            return Ok(self.inline(digest)?.map(|bytes| bytes.to_vec()));
+        };
+        let file = self.fs.open(&path, Access::Read).or_fail("read", &path)?;
+        let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or(usize::MAX)];
+        let n_read = read_full(&*file, &mut bytes, 0).or_fail("read", &path)?;
+        bytes.truncate(n_read);
+        Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == *digest))
+    }
+
+    fn digest_file(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
+        let path = std::path::absolute(path).or_fail("read", path)?;
+        let found = std::fs::metadata(&path).or_fail("read", &path)?;
+        if !found.is_file() {
+            return Err(io_failure("read", &path, &io::Error::other("it is not a file")));
+        }
+        let stat = FileStat::from(&found);
+        if let Some(known) = lock(&self.files).get(&path).filter(|known| known.stamp == stat.stamp) {
+            return Ok((known.digest, stat.stamp.size_bytes));
+        }
+        let subject = Subject::Path(path.to_str().map_or_else(|| to_hex(&path), str::to_owned));
+        let (digest, stat, is_settled) = match self.ask_stat(&subject, &stat)? {
+            Some(digest) => (digest, stat, true),
+            None => {
+                let hashed_at = self.clock.now();
+                let (digest, stat) = self.hash_outside(&path)?;
+                let known = Known { stamp: stat.stamp, digest };
+                let is_settled = is_settled(&stat.stamp, hashed_at);
+                if is_settled {
+                    self.link.tell(Request::SetStat { subject, known });
+                }
+                (digest, stat, is_settled)
+            }
+        };
+        if is_settled {
+            lock(&self.files).insert(path, Known { stamp: stat.stamp, digest });
+        }
+        Ok((digest, stat.stamp.size_bytes))
+    }
+
+    fn commit(&self, mut records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>) {
+        let (mut started, mut finished) = (Vec::new(), Vec::new());
+        for record in &mut records {
+            match record {
+                // JSON has no such numbers; they would make the record unreadable.
+                Record::StepFinished { result, .. } => {
+                    result.facts.retain(|_, fact| fact.is_finite());
+                    result.seconds = if result.seconds.is_finite() { result.seconds } else { 0.0 };
+                }
+                Record::RunStarted { run, .. } => started.push(run.clone()),
+                Record::RunFinished { run, seconds, .. } => {
+                    *seconds = if seconds.is_finite() { *seconds } else { 0.0 };
+                    finished.push(run.clone());
+                }
+                _ => {}
+            }
+        }
+        let link = self.link.clone();
+        let done: Done<()> = Box::new(move |result| {
+            if result.is_ok() {
+                started.into_iter().for_each(|run| link.on_run_started(run));
+                finished.iter().for_each(|run| link.on_run_finished(run));
+            }
+            done(result);
+        });
+        self.outgoing.commit(&records, guard, done);
+    }
+
+    fn claim(&self, key: KeyId, answer: Done<Claim>) {
+        let seen = lock(&self.seen).get(&key).copied().unwrap_or(0);
+        let link = self.link.clone();
+        let sink = move |answered: link::Answered| {
+            answer(match answered {
+                Ok((Answer::Granted, no)) => {
+                    let claim = no.try_into().map_or(0, u64::from_le_bytes);
+                    Ok(Claim::Granted(Lease(Some(Box::new(move || link.give_back(claim))))))
+                }
+                Ok((Answer::Finished, _)) => Ok(Claim::Finished),
+                Ok((other, _)) => Err(misfit(&other)),
+                Err(error) => Err(error),
+            });
+        };
+        self.link.ask(Request::Claim { key, seen }, Vec::new(), Box::new(sink));
+    }
+
+    fn track(&self, process_group: u32) -> Result<(), StoreError> {
+        self.ask(Request::Track { group: process_group }).map(|_| ())
+    }
+
+    fn untrack(&self, process_group: u32) {
+        self.link.untrack(process_group);
+    }
+
+    fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError> {
+        match self.ask(Request::Result { key: *key })? {
+            Answer::Result(found) => {
+                lock(&self.seen).insert(*key, found.as_ref().map_or(0, |found| found.0));
+                Ok(found.map(|(_, run, result)| (run, result)))
+            }
+            other => Err(misfit(&other)),
+        }
+    }
+
+    fn runs(&self, limit: usize, before: Option<&RunId>) -> Result<Vec<RunSummary>, StoreError> {
+        self.ask_runs(Request::Runs { limit, before: before.cloned() })
+    }
+
+    fn find_runs(&self, prefix: &str) -> Result<Vec<RunSummary>, StoreError> {
+        self.ask_runs(Request::FindRuns { prefix: prefix.to_owned() })
+    }
+
+    fn run_records(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::RunRecords { run: run.clone() })
+    }
+
+    fn step_history(&self, step: &StepId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::StepHistory { step: step.clone(), limit })
+    }
+
+    fn op_history(&self, op: &str, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::OpHistory { op: op.to_owned(), limit })
+    }
+
+    fn producers(&self, artifact: &Digest) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::Producers { artifact: *artifact })
+    }
+
+    fn consumers(&self, artifact: &Digest) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::Consumers { artifact: *artifact })
+    }
+
+    fn find_artifacts(&self, prefix: &str, limit: usize) -> Result<Vec<Digest>, StoreError> {
+        match self.ask(Request::FindArtifacts { prefix: prefix.to_owned(), limit })? {
+            Answer::Digests(digests) => Ok(digests),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    fn release_records(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::ReleaseRecords { release: release.to_owned() })
+    }
+
+    fn releases(&self) -> Result<Vec<String>, StoreError> {
+        match self.ask(Request::Releases)? {
+            Answer::Names(names) => Ok(names),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {
+        let folder = self.layout.runs().join(&run.0);
+        if run.0.is_empty() || !run.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(io_failure("make the folder", &folder, &io::Error::other("a run is named by letters and digits")));
+        }
+        make_folder(&*self.fs, &folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.outgoing.close();
+        self.link.close();
+    }
+}
+
+/// Our own mistake: the owner answered another question.
+fn misfit(answer: &Answer) -> StoreError {
+    owner(format!("it gave an answer to another question: {answer:?}"))
+}
+
+fn to_hex(path: &Path) -> String {
+    let digits: String = path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\0{digits}")
+}

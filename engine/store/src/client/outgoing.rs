@@ -1,0 +1,153 @@
+//! Commits on their way out: in the order of the calls, each after the objects that came before it are on the disk.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use mlp_model::{CommitGuard, Digest, Done, Record, StoreError};
+
+use super::link::{Link, Sink};
+use crate::failure::lock;
+use crate::objects::Objects;
+use crate::protocol::Request;
+
+pub(crate) struct Outgoing {
+    link: Arc<Link>,
+    objects: Arc<Objects>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    inline: Mutex<HashMap<Digest, Inline>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    commits: VecDeque<Prepared>,
+    /// The thread has taken some and is syncing objects for them.
+    is_busy: bool,
+    is_closed: bool,
+}
+
+struct Prepared {
+    request: Request,
+    attached: Vec<u8>,
+    sink: Sink,
+}
+
+/// An object that will live in the journal.
+struct Inline {
+    bytes: Arc<[u8]>,
+    /// Goes with the next commit.
+    is_waiting: bool,
+    n_in_flight: usize,
+}
+
+impl Outgoing {
+    pub fn open(link: Arc<Link>, objects: Arc<Objects>) -> Arc<Self> {
+        let outgoing = Arc::new(Self {
+            link,
+            objects,
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            inline: Mutex::default(),
+        });
+        let kept = outgoing.clone();
+        thread::spawn(move || kept.sync_and_send());
+        outgoing
+    }
+
+    /// Lets the object go with the next commit.
+    pub fn put(&self, digest: Digest, bytes: Vec<u8>) {
+        let new = || Inline { bytes: bytes.into(), is_waiting: true, n_in_flight: 0 };
+        lock(&self.inline).entry(digest).or_insert_with(new).is_waiting = true;
+    }
+
+    /// Returns the bytes of an object that is not known to be in the journal yet.
+    pub fn bytes(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        lock(&self.inline).get(digest).map(|inline| inline.bytes.clone())
+    }
+
+    /// Sends a commit, now or when objects are on the disk.
+    pub fn commit(self: &Arc<Self>, records: &[Record], guard: Option<CommitGuard>, done: Done<()>) {
+        let mut attached = Vec::new();
+        let mut lens = Vec::with_capacity(records.len());
+        for record in records {
+            let start = attached.len();
+            serde_json::to_writer(&mut attached, record).expect("records have text keys");
+            lens.push(u32::try_from(attached.len() - start).unwrap_or(u32::MAX));
+        }
+        // The queue's lock keeps the order of the calls.
+        let mut queue = lock(&self.queue);
+        let blobs = self.take_waiting(&mut attached);
+        let digests: Vec<Digest> = blobs.iter().map(|blob| blob.0).collect();
+        let this = self.clone();
+        let sink: Sink = Box::new(move |answered| {
+            this.settle(&digests, answered.is_ok());
+            done(answered.map(|_| ()));
+        });
+        let prepared = Prepared { request: Request::Commit { guard, acked_below: 0, records: lens, blobs }, attached, sink };
+        if queue.commits.is_empty() && !queue.is_busy && !self.objects.is_unsynced() {
+            self.send(prepared);
+            return;
+        }
+        queue.commits.push_back(prepared);
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    pub fn close(&self) {
+        lock(&self.queue).is_closed = true;
+        self.changed.notify_all();
+    }
+
+    fn take_waiting(&self, attached: &mut Vec<u8>) -> Vec<(Digest, u32)> {
+        let mut blobs = Vec::new();
+        for (digest, inline) in lock(&self.inline).iter_mut().filter(|found| found.1.is_waiting) {
+            inline.is_waiting = false;
+            inline.n_in_flight += 1;
+            attached.extend_from_slice(&inline.bytes);
+            blobs.push((*digest, u32::try_from(inline.bytes.len()).unwrap_or(u32::MAX)));
+        }
+        blobs
+    }
+
+    /// A commit with these objects was answered. Those of a refused one go with the next.
+    fn settle(&self, digests: &[Digest], is_committed: bool) {
+        let mut all = lock(&self.inline);
+        for digest in digests {
+            if let Some(inline) = all.get_mut(digest) {
+                inline.n_in_flight -= 1;
+                inline.is_waiting |= !is_committed;
+                if inline.n_in_flight == 0 && !inline.is_waiting {
+                    all.remove(digest);
+                }
+            }
+        }
+    }
+
+    fn send(&self, Prepared { request, attached, sink }: Prepared) {
+        self.link.ask(request, attached, sink);
+    }
+
+    fn sync_and_send(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            queue.is_busy = false;
+            while queue.commits.is_empty() && !queue.is_closed {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.commits.is_empty() {
+                return;
+            }
+            let commits = std::mem::take(&mut queue.commits);
+            queue.is_busy = true;
+            drop(queue);
+            let synced: Result<(), StoreError> = self.objects.sync();
+            for prepared in commits {
+                match &synced {
+                    Ok(()) => self.send(prepared),
+                    Err(error) => (prepared.sink)(Err(error.clone())),
+                }
+            }
+        }
+    }
+}

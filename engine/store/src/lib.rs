@@ -1,0 +1,36 @@
+//! Where mlp keeps what must not be lost: objects, the journal of facts, an index over it, and the process that owns
+//! them.
+//!
+//! Truth is plain files: an append-only, checksummed, hash-chained journal and a folder of objects named by the digest of
+//! their bytes. The index (sled) is made from the journal and is made again whenever in doubt. One owner process per
+//! workspace writes the journal; everybody else, `mlp run` included, is a [`Client`] over a Unix socket. Killing any of
+//! them at any time loses nothing that was acknowledged.
+//!
+//! Unaware of pipelines, plans and steps: it keeps [`mlp_model::Record`]s and bytes.
+
+mod client;
+mod clock;
+mod failure;
+mod footer;
+mod fs;
+mod index;
+mod journal;
+mod layout;
+mod ledger;
+mod objects;
+mod owner;
+mod process;
+mod protocol;
+mod questions;
+mod rows;
+mod scratch;
+mod spawn;
+mod stat_cache;
+#[cfg(test)]
+mod testing;
+
+pub use client::{Client, SpawnOwner, StoreStats};
+pub use clock::{Clock, SystemClock};
+pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
+pub use owner::{serve_owner, serve_owner_on};
+pub use spawn::spawn_detached;

@@ -1,0 +1,188 @@
+//! Who is connected, and what each of them has: leases, process groups, running runs.
+//!
+//! Everything here is behind one lock, and nothing here waits: answers go to outboxes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::Sender;
+
+use mlp_model::{KeyId, RunId, RunSummary};
+
+use super::claims::{Claims, Ticket, Verdict};
+use super::groups::Group;
+use super::sessions::{Line, Sessions};
+use crate::journal::group::ClientId;
+use crate::process::ProcessMark;
+use crate::protocol::{self, Answer, Hello, Reply};
+
+/// Takes frames for a client; a thread of the connection writes them.
+pub(crate) type Outbox = Sender<Vec<u8>>;
+
+pub(crate) struct Desk {
+    claims: Claims,
+    sessions: Sessions,
+    connected: HashMap<ClientId, Connected>,
+    next_serial: u64,
+    /// Clients that left and whose groups are being ended.
+    ending: HashSet<ClientId>,
+}
+
+struct Connected {
+    serial: u64,
+    outbox: Outbox,
+    runs: HashSet<RunId>,
+}
+
+impl Desk {
+    /// Goes on with what the owner before had granted.
+    pub fn new(sessions: Sessions) -> Self {
+        let mut claims = Claims::default();
+        for (client, session) in &sessions.clients {
+            for (claim, key) in &session.held {
+                claims.hold(Ticket { client: client.clone(), no: *claim }, *key);
+            }
+        }
+        Self { claims, sessions, connected: HashMap::new(), next_serial: 0, ending: HashSet::new() }
+    }
+
+    /// A client has connected, perhaps again. Returns the connection's number.
+    pub fn on_hello(&mut self, hello: Hello, process: ProcessMark, outbox: Outbox) -> u64 {
+        let Hello { client, runs, held, waiting, groups, .. } = hello;
+        self.sessions.write(Line::Here { client: client.clone(), process });
+        self.next_serial += 1;
+        let serial = self.next_serial;
+        let connected = Connected { serial, outbox, runs: runs.into_iter().collect() };
+        self.connected.insert(client.clone(), connected);
+        let is_known = |no: u64| waiting.contains(&no) || held.iter().any(|lease| lease.1 == no);
+        let verdicts = self.claims.end_all(&client, is_known);
+        for (key, no) in &held {
+            self.claims.hold(Ticket { client: client.clone(), no: *no }, *key);
+            self.sessions.write(Line::Held { client: client.clone(), key: *key, claim: *no });
+        }
+        for group in groups {
+            self.track(&client, group);
+        }
+        self.answer(verdicts);
+        serial
+    }
+
+    /// A connection has ended: its leases go to the next. Returns the groups to end; call [`Desk::on_ended`] after.
+    pub fn on_leave(&mut self, client: &ClientId, serial: u64) -> Option<Vec<Group>> {
+        if self.connected.get(client).is_none_or(|connected| connected.serial != serial) {
+            return None;
+        }
+        self.connected.remove(client);
+        Some(self.give_up(client))
+    }
+
+    /// Looks for clients of the owner before that have died without coming back. Returns them with their groups. With
+    /// `is_late`, those that live but have not come back lose their leases too.
+    pub fn find_lost(&mut self, is_late: bool) -> Vec<(ClientId, Vec<Group>)> {
+        let mut lost = Vec::new();
+        for (client, session) in &self.sessions.clients {
+            if !self.connected.contains_key(client) && !self.ending.contains(client) {
+                let is_gone = session.process.is_gone();
+                if is_gone || is_late {
+                    lost.push((client.clone(), is_gone));
+                }
+            }
+        }
+        let mut groups = Vec::new();
+        for (client, is_gone) in lost {
+            let tracked = self.give_up(&client);
+            groups.push((client, if is_gone { tracked } else { Vec::new() }));
+        }
+        groups
+    }
+
+    fn give_up(&mut self, client: &ClientId) -> Vec<Group> {
+        let groups = self.sessions.clients.get(client).map(|session| session.groups()).unwrap_or_default();
+        let verdicts = self.claims.end_all(client, |_| false);
+        self.answer(verdicts);
+        self.ending.insert(client.clone());
+        groups
+    }
+
+    /// The groups of a client that left have ended.
+    pub fn on_ended(&mut self, client: &ClientId) {
+        self.ending.remove(client);
+        if !self.connected.contains_key(client) {
+            self.sessions.write(Line::Gone { client: client.clone() });
+        }
+    }
+
+    /// Whether nobody is connected and nothing is left to do.
+    pub fn is_idle(&self) -> bool {
+        self.connected.is_empty() && self.ending.is_empty()
+    }
+
+    pub fn n_connected(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// `newest` is the position of the key's newest result; asked for under the desk's lock.
+    pub fn claim(&mut self, ticket: Ticket, key: KeyId, seen: u64, newest: u64) {
+        let verdict = self.claims.claim(ticket, key, seen, newest);
+        self.answer(verdict);
+    }
+
+    pub fn give_back(&mut self, ticket: &Ticket) {
+        self.sessions.write(Line::GivenBack { client: ticket.client.clone(), claim: ticket.no });
+        let verdict = self.claims.on_end(ticket);
+        self.answer(verdict);
+    }
+
+    pub fn on_finished(&mut self, key: &KeyId, seq: u64) {
+        let verdicts = self.claims.on_finished(key, seq);
+        self.answer(verdicts);
+    }
+
+    pub fn track(&mut self, client: &ClientId, group: u32) {
+        let Group { id, leader_started } = Group::new(group);
+        let known = self.sessions.clients.get(client).map(|session| session.groups()).unwrap_or_default();
+        // Said again after a broken connection: what was seen first is closer to the truth.
+        if !known.iter().any(|known| known.id == id) {
+            self.sessions.write(Line::Tracked { client: client.clone(), group: id, leader_started });
+        }
+    }
+
+    pub fn untrack(&mut self, client: &ClientId, group: u32) {
+        self.sessions.write(Line::Untracked { client: client.clone(), group });
+    }
+
+    pub fn on_run_started(&mut self, client: &ClientId, run: RunId) {
+        if let Some(connected) = self.connected.get_mut(client) {
+            connected.runs.insert(run);
+        }
+    }
+
+    pub fn on_run_finished(&mut self, run: &RunId) {
+        for connected in self.connected.values_mut() {
+            connected.runs.remove(run);
+        }
+    }
+
+    /// Fills in which runs' processes are connected.
+    pub fn mark_alive(&self, runs: &mut [RunSummary]) {
+        for run in runs {
+            run.alive = self.connected.values().any(|connected| connected.runs.contains(&run.run));
+        }
+    }
+
+    fn answer(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
+        for verdict in verdicts {
+            let (ticket, answer) = match verdict {
+                Verdict::Granted(ticket, key) => {
+                    let (client, claim) = (ticket.client.clone(), ticket.no);
+                    self.sessions.write(Line::Held { client, key, claim });
+                    (ticket, Answer::Granted)
+                }
+                Verdict::Finished(ticket) => (ticket, Answer::Finished),
+            };
+            if let Some(connected) = self.connected.get(&ticket.client) {
+                let reply = Reply { no: ticket.no, answer: Ok(answer) };
+                // A closed outbox belongs to a connection that is about to be told off.
+                _ = connected.outbox.send(protocol::encode(&reply, &[]));
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One connection: greets the client, answers its questions, passes its commits on, and cleans up after it.
+
+use std::io::{BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use mlp_model::StoreError;
+use rustix::net::sockopt::socket_peercred;
+
+use super::claims::Ticket;
+use super::desk::Outbox;
+use super::{End, Order, Owner};
+use crate::failure::lock;
+use crate::journal::group::ClientId;
+use crate::ledger::Commit;
+use crate::process::ProcessMark;
+use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request, Welcome};
+use crate::questions::Unanswered;
+use crate::stat_cache::Known;
+
+/// A client that connects and then says nothing is not waited for.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// Serves the client at the other end of `stream` until it closes or the owner ends.
+pub(super) fn serve(owner: &Arc<Owner>, stream: UnixStream) {
+    let Some((mut reader, hello, process)) = greet(owner, &stream) else { return };
+    let (outbox, to_write) = channel();
+    let Ok(copy) = stream.try_clone() else { return };
+    let writer = thread::spawn(move || write_all(copy, &to_write));
+    let client = hello.client.clone();
+    // The welcome goes first, whatever the desk has to tell.
+    _ = outbox.send(protocol::encode(&Welcome::Ready, &[]));
+    let serial = lock(&owner.desk).on_hello(hello, process, outbox.clone());
+    let session = Session { owner, client, outbox };
+    while let Ok(Some((request, attached))) = protocol::read::<Numbered<Request>>(&mut reader) {
+        if !session.take(request, &attached) {
+            break;
+        }
+    }
+    // An owner that ends leaves leases and groups to the next one; the client will come back.
+    if !owner.is_over.load(Ordering::Acquire) {
+        let left = lock(&owner.desk).on_leave(&session.client, serial);
+        if let Some(groups) = left {
+            owner.end_groups(session.client.clone(), groups);
+        }
+    }
+    // Others may still have the outbox: an empty frame tells the writer that this was all.
+    _ = session.outbox.send(Vec::new());
+    _ = writer.join();
+    _ = stream.shutdown(std::net::Shutdown::Both);
+    owner.wake.wake();
+}
+
+/// Reads the first frame. `None`: the client is not served.
+fn greet(owner: &Owner, stream: &UnixStream) -> Option<(BufReader<UnixStream>, Hello, ProcessMark)> {
+    stream.set_nonblocking(false).ok()?;
+    let peer = socket_peercred(stream).ok()?;
+    if peer.uid != rustix::process::getuid() {
+        return None;
+    }
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    stream.set_read_timeout(Some(GREETING)).ok()?;
+    let (hello, _) = protocol::read::<serde_json::Value>(&mut reader).ok()??;
+    stream.set_read_timeout(None).ok()?;
+    if hello.get("protocol").and_then(serde_json::Value::as_u64) != Some(u64::from(PROTOCOL)) {
+        let mut stream = stream;
+        _ = stream.write_all(&protocol::encode(&Welcome::OtherProtocol(PROTOCOL), &[]));
+        if lock(&owner.desk).n_connected() == 0 {
+            // Makes room for an owner that the client understands.
+            owner.end(End::Idle);
+        }
+        return None;
+    }
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
+    let process = ProcessMark::of(pid).unwrap_or(ProcessMark { pid, started: 0, ..ProcessMark::own() });
+    Some((reader, serde_json::from_value(hello).ok()?, process))
+}
+
+fn write_all(mut stream: UnixStream, frames: &Receiver<Vec<u8>>) {
+    let mut is_over = false;
+    while !is_over && let Ok(mut frame) = frames.recv() {
+        is_over = frame.is_empty();
+        // Many small answers make one write.
+        while !is_over
+            && frame.len() < 1 << 16
+            && let Ok(next) = frames.try_recv()
+        {
+            is_over = next.is_empty();
+            frame.extend_from_slice(&next);
+        }
+        if protocol::write(&mut stream, &frame).is_err() {
+            // The reading side notices, too.
+            _ = stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+    }
+}
+
+struct Session<'o> {
+    owner: &'o Arc<Owner>,
+    client: ClientId,
+    outbox: Outbox,
+}
+
+impl Session<'_> {
+    /// Takes one request; false: do not go on.
+    fn take(&self, request: Numbered<Request>, attached: &[u8]) -> bool {
+        let Numbered { no, resent, body } = request;
+        if let Request::Commit { guard, acked_below, records, blobs } = body {
+            let lens = records.iter().copied().chain(blobs.iter().map(|blob| blob.1));
+            let Some(mut records_and_blobs) = protocol::split(attached, lens) else { return false };
+            let contents = records_and_blobs.split_off(records.len());
+            let blobs = blobs.iter().map(|blob| blob.0).zip(contents).collect();
+            let client = self.client.clone();
+            let commit = Commit { client, no, acked_below, resent, guard, records: records_and_blobs, blobs };
+            return self.owner.orders.send(Order::Commit { commit, outbox: self.outbox.clone() }).is_ok();
+        }
+        // sled may panic on files that were damaged while it was running.
+        let answered = catch_unwind(AssertUnwindSafe(|| self.answer(no, body)));
+        match answered {
+            Ok(Ok(())) => true,
+            Ok(Err(Unanswered::Store(error))) => {
+                self.reply(no, Err(error), &[]);
+                true
+            }
+            Ok(Err(Unanswered::Index(error))) => {
+                self.owner.fail(StoreError::Owner { message: error.to_string() });
+                false
+            }
+            Err(_) => {
+                self.owner.fail(StoreError::Owner { message: "a question made the owner panic".to_owned() });
+                false
+            }
+        }
+    }
+
+    fn answer(&self, no: u64, request: Request) -> Result<(), Unanswered> {
+        let questions = &self.owner.questions;
+        let answer = match request {
+            Request::Commit { .. } => return Ok(()),
+            Request::Claim { key, seen } => {
+                let mut desk = lock(&self.owner.desk);
+                // Under the lock, so that a result which comes in now is either seen here or told to the waiter.
+                let newest = questions.newest_result(&key)?;
+                desk.claim(Ticket { client: self.client.clone(), no }, key, seen, newest);
+                return Ok(());
+            }
+            Request::GiveBack { claim } => {
+                lock(&self.owner.desk).give_back(&Ticket { client: self.client.clone(), no: claim });
+                return Ok(());
+            }
+            Request::SetStat { subject, known } => {
+                let key = subject.key();
+                return Ok(questions.index.set_stat(&key, known.encode(&key))?);
+            }
+            Request::Blob { digest } => {
+                let bytes = questions.blob(&digest)?;
+                self.reply(no, Ok(Answer::Blob(bytes.is_some())), &bytes.unwrap_or_default());
+                return Ok(());
+            }
+            Request::Track { group } => {
+                lock(&self.owner.desk).track(&self.client, group);
+                Answer::Done
+            }
+            Request::Untrack { group } => {
+                lock(&self.owner.desk).untrack(&self.client, group);
+                return Ok(());
+            }
+            Request::Stat { subject } => {
+                let key = subject.key();
+                let found = questions.index.stat(&key)?;
+                Answer::Stat(found.and_then(|bytes| Known::decode(&key, &bytes)))
+            }
+            Request::Result { key } => Answer::Result(questions.result(&key)?),
+            Request::Runs { limit, before } => {
+                let mut runs = questions.runs(limit, before.as_ref())?;
+                lock(&self.owner.desk).mark_alive(&mut runs);
+                Answer::Runs(runs)
+            }
+            Request::FindRuns { prefix } => {
+                let mut runs = questions.find_runs(&prefix)?;
+                lock(&self.owner.desk).mark_alive(&mut runs);
+                Answer::Runs(runs)
+            }
+            Request::RunRecords { run } => Answer::Stored(questions.run_records(&run)?),
+            Request::StepHistory { step, limit } => Answer::Stored(questions.step_history(&step, limit)?),
+            Request::OpHistory { op, limit } => Answer::Stored(questions.op_history(&op, limit)?),
+            Request::Producers { artifact } => Answer::Stored(questions.producers(&artifact)?),
+            Request::Consumers { artifact } => Answer::Stored(questions.consumers(&artifact)?),
+            Request::FindArtifacts { prefix, limit } => Answer::Digests(questions.find_artifacts(&prefix, limit)?),
+            Request::ReleaseRecords { release } => Answer::Stored(questions.release_records(&release)?),
+            Request::Releases => Answer::Names(questions.releases()?),
+            Request::CountRecords => Answer::Count(questions.count_records()?),
+        };
+        self.reply(no, Ok(answer), &[]);
+        Ok(())
+    }
+
+    fn reply(&self, no: u64, answer: Result<Answer, StoreError>, attached: &[u8]) {
+        // The writer is gone only when the connection is.
+        _ = self.outbox.send(protocol::encode(&Reply { no, answer }, &[attached]));
+    }
+}

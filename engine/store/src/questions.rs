@@ -1,0 +1,231 @@
+//! Answers to questions: rows of the index say where, the journal says what. Newest first unless said otherwise.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
+
+use crate::index::{Index, IndexError, Row};
+use crate::journal::Segments;
+use crate::rows::{self, CONSUMED, Mark, PRODUCED, SLOT_LEN, Slot};
+
+/// Reads index and journal; shared by all who ask.
+#[derive(Clone)]
+pub(crate) struct Questions {
+    pub index: Arc<Index>,
+    pub segments: Arc<Segments>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+type Answer<T> = Result<T, Unanswered>;
+
+impl Questions {
+    pub fn result(&self, key: &KeyId) -> Answer<Option<(u64, RunId, StepResult)>> {
+        let Some(row) = self.index.scan(&rows::result_prefix(key)).next_back() else { return Ok(None) };
+        let (seq, record) = self.record(&row?)?;
+        Ok(match record {
+            Record::StepFinished { run, result, .. } => Some((seq, run, result)),
+            _ => None,
+        })
+    }
+
+    /// Returns the position of the newest result under `key`, 0 if there is none.
+    pub fn newest_result(&self, key: &KeyId) -> Answer<u64> {
+        let newest = self.index.scan(&rows::result_prefix(key)).next_back();
+        Ok(newest.transpose()?.map_or(0, |(key, _)| rows::seq_of(&key)))
+    }
+
+    pub fn runs(&self, limit: usize, before: Option<&RunId>) -> Answer<Vec<RunSummary>> {
+        let end = match before {
+            None => u64::MAX,
+            Some(run) => match self.index.get(&rows::run_prefix(&run.0))? {
+                Some(row) => row.first_chunk().map_or(0, |seq| u64::from_le_bytes(*seq)),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let older = self.index.range(rows::RUNS_IN_ORDER, &rows::run_in_order(end)).rev().take(limit);
+        let mut summaries = Vec::new();
+        for row in older {
+            let run = RunId(String::from_utf8_lossy(&row?.1).into_owned());
+            if let Some(row) = self.index.get(&rows::run_prefix(&run.0))? {
+                summaries.push(self.summary(&run, &row)?);
+            }
+        }
+        Ok(summaries)
+    }
+
+    pub fn find_runs(&self, prefix: &str) -> Answer<Vec<RunSummary>> {
+        let mut summaries = Vec::new();
+        for row in self.index.scan(&rows::run_prefix(prefix)) {
+            let (key, row) = row?;
+            let run = RunId(String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned());
+            summaries.push(self.summary(&run, &row)?);
+        }
+        Ok(summaries)
+    }
+
+    pub fn run_records(&self, run: &RunId) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::run_records_prefix(run)))
+    }
+
+    pub fn step_history(&self, step: &StepId, limit: usize) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::step_prefix(step)).rev().take(limit))
+    }
+
+    pub fn op_history(&self, op: &str, limit: usize) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::op_prefix(op)).rev().take(limit))
+    }
+
+    pub fn producers(&self, artifact: &Digest) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::artifact_prefix(PRODUCED, artifact)).rev())
+    }
+
+    pub fn consumers(&self, artifact: &Digest) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::artifact_prefix(CONSUMED, artifact)).rev())
+    }
+
+    /// Returns digests in their order.
+    pub fn find_artifacts(&self, prefix: &str, limit: usize) -> Answer<Vec<Digest>> {
+        let prefix = prefix.to_ascii_lowercase();
+        let Some((first, last)) = digests_with(&prefix) else { return Ok(Vec::new()) };
+        let mut found = BTreeSet::new();
+        for role in [PRODUCED, CONSUMED] {
+            let mut from = rows::artifact_prefix(role, &first);
+            // Every row of one artifact is stepped over at once: an artifact may have been used a million times.
+            let end = [&rows::artifact_prefix(role, &last)[..], &[0xFF; 9]].concat();
+            for _ in 0..limit {
+                let Some(row) = self.index.range(&from, &end).next() else { break };
+                let key = row?.0;
+                let Some(digest) = key.get(1..33).and_then(|bytes| bytes.try_into().ok()) else { break };
+                found.insert(Digest(digest));
+                from = [&rows::artifact_prefix(role, &Digest(digest))[..], &[0xFF; 9]].concat();
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// Returns records, oldest first.
+    pub fn release_records(&self, release: &str) -> Answer<Vec<Stored>> {
+        self.all(self.index.scan(&rows::release_prefix(release)))
+    }
+
+    pub fn releases(&self) -> Answer<Vec<String>> {
+        let name = |row: Row| String::from_utf8_lossy(row.0.get(1..).unwrap_or_default()).into_owned();
+        Ok(self.index.scan(rows::RELEASES).map(|row| row.map(name)).collect::<Result<_, _>>()?)
+    }
+
+    pub fn count_records(&self) -> Answer<u64> {
+        Ok(self.index.read_meta()?.n_records)
+    }
+
+    /// Returns the bytes of an inline object, verified.
+    pub fn blob(&self, digest: &Digest) -> Answer<Option<Vec<u8>>> {
+        let Some(slot) = self.index.get(&rows::blob(digest))?.as_deref().and_then(Slot::decode) else { return Ok(None) };
+        let bytes = match self.bytes(&slot) {
+            // As with a damaged file: the object is absent, and can be put again.
+            Err(Unanswered::Store(StoreError::JournalDamaged { .. })) => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == *digest))
+    }
+
+    fn all(&self, found: impl Iterator<Item = Result<Row, IndexError>>) -> Answer<Vec<Stored>> {
+        let record = |row: Result<Row, IndexError>| {
+            let (seq, record) = self.record(&row?)?;
+            Ok(Stored { seq, record })
+        };
+        found.map(record).collect()
+    }
+
+    fn record(&self, (key, value): &Row) -> Answer<(u64, Record)> {
+        let seq = rows::seq_of(key);
+        let slot = Slot::decode(value).ok_or_else(|| IndexError::Damaged(format!("the row of record {seq} is short")))?;
+        Ok((seq, self.record_at(&slot)?))
+    }
+
+    fn record_at(&self, slot: &Slot) -> Answer<Record> {
+        let bytes = self.bytes(slot)?;
+        let unread = |_| self.segments.damaged(slot.place.segment, 0, "it holds a record that cannot be read");
+        Ok(serde_json::from_slice(&bytes).map_err(unread)?)
+    }
+
+    fn bytes(&self, slot: &Slot) -> Answer<Vec<u8>> {
+        let mut payload = self.segments.read(&slot.place)?;
+        let end = slot.start as usize + slot.len as usize;
+        if end > payload.len() {
+            return Err(IndexError::Damaged("a row points behind its record".to_owned()).into());
+        }
+        payload.truncate(end);
+        payload.drain(..slot.start as usize);
+        Ok(payload)
+    }
+
+    fn summary(&self, run: &RunId, row: &[u8]) -> Answer<RunSummary> {
+        let short = || IndexError::Damaged(format!("the row of run {run} is short"));
+        let started = row.get(8..).and_then(Slot::decode).ok_or_else(short)?;
+        let finished = row.get(8 + SLOT_LEN..).and_then(Slot::decode);
+        let Record::RunStarted { pipeline, file, params, trigger, at, .. } = self.record_at(&started)? else {
+            return Err(IndexError::Damaged(format!("the row of run {run} points elsewhere")).into());
+        };
+        let (status, steps, seconds) = match finished.map(|slot| self.record_at(&slot)).transpose()? {
+            Some(Record::RunFinished { status, steps, seconds, .. }) => (Some(status), steps, Some(seconds)),
+            _ => (None, self.count_steps(run)?, None),
+        };
+        let run = run.clone();
+        Ok(RunSummary { run, pipeline, file, params, trigger, at, status, alive: false, steps, seconds })
+    }
+
+    /// Counts the steps of a run that has not finished. A step counts by what happened to it last.
+    fn count_steps(&self, run: &RunId) -> Answer<StepCounts> {
+        let mut last = HashMap::new();
+        for row in self.index.scan(&rows::run_records_prefix(run)) {
+            if let Some((mark, step)) = row?.1.get(SLOT_LEN..).and_then(<[u8]>::split_first) {
+                last.insert(step.to_vec(), Mark::decode(*mark));
+            }
+        }
+        let mut counts = StepCounts::default();
+        for mark in last.into_values() {
+            match mark {
+                Mark::Finished => counts.executed += 1,
+                Mark::Reused => counts.reused += 1,
+                Mark::Failed => counts.failed += 1,
+                Mark::Other => {}
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// Returns the lowest and the highest digest whose text begins with `prefix`, if there can be any.
+fn digests_with(prefix: &str) -> Option<(Digest, Digest)> {
+    let n_missing = 64_usize.checked_sub(prefix.len())?;
+    let padded = |fill: &str| format!("{prefix}{}", fill.repeat(n_missing)).parse().ok();
+    Some((padded("0")?, padded("f")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_any_length_bounds_its_digests() {
+        let digest = Digest::of(b"telco");
+        let text = digest.to_string();
+        for len in 0..=64 {
+            let (first, last) = digests_with(&text[..len]).unwrap();
+            assert!(first <= digest && digest <= last);
+            assert!(first.to_string().starts_with(&text[..len]) && last.to_string().starts_with(&text[..len]));
+        }
+        for wrong in ["x", "é", &format!("{text}0")] {
+            assert_eq!(digests_with(wrong), None);
+        }
+    }
+}

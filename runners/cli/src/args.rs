@@ -1,0 +1,175 @@
+//! The command line, as clap sees it. Help texts are user documentation.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// From data to a released model: declarative, repeatable, auditable.
+#[derive(Debug, Parser)]
+#[command(name = "mlp", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Print JSON on standard output: lines of events for `run`, one document for every other command
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Colours and progress bars: `auto` uses them on a terminal; NO_COLOR is obeyed
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a pipeline and report every mistake; nothing runs
+    Check(PipelineArgs),
+    /// Show what a run would do with each step, and why
+    Plan {
+        #[command(flatten)]
+        pipeline: PipelineArgs,
+        /// Only these steps and what they need
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+        /// Treat this step as if it had no stored result
+        #[arg(long, value_name = "STEP")]
+        force: Vec<String>,
+    },
+    /// Bring a pipeline up to date
+    ///
+    /// Steps whose operation, parameters and inputs are as before are reused. Exit code: 0 done, 1 a step failed,
+    /// 2 wrong usage or pipeline, 3 the machine lacks something, 10 a gate refused, 12 data breaks its schema,
+    /// 130 interrupted.
+    Run(RunArgs),
+    /// Explain why a step ran or was reused, field by field, from stored keys
+    Why {
+        #[command(flatten)]
+        pipeline: PipelineArgs,
+        /// The step, as the pipeline names it
+        step: String,
+        /// Also list the fields that are the same
+        #[arg(long)]
+        all: bool,
+    },
+    /// List runs, newest first
+    Runs {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// Show what a run told, or what one of its steps printed
+    Log {
+        /// The run: any unambiguous beginning of its id; the newest if left out
+        run: Option<String>,
+        /// Only what this step printed
+        step: Option<String>,
+        /// Keep printing until the run ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Trace an artifact or a released model back to its sources
+    Lineage {
+        /// A digest (any unambiguous beginning) or a released model: NAME or NAME@N
+        #[arg(value_name = "ARTIFACT|MODEL")]
+        what: String,
+        /// What was made from it, instead of what it was made from
+        #[arg(long)]
+        down: bool,
+    },
+    /// Show an artifact: the head of a table, the metrics of a report, the card of a model
+    Show {
+        /// A pipeline file followed by a step, a digest (any unambiguous beginning), or a released model: NAME or NAME@N
+        #[arg(value_name = "FILE STEP|DIGEST|MODEL", required = true, num_args = 1..=2)]
+        what: Vec<String>,
+        /// Rows of a table
+        #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
+        rows: usize,
+        /// Parameters of the pipeline file
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
+    },
+    /// Draw a pipeline's graph as text for Graphviz or Mermaid
+    Graph {
+        #[command(flatten)]
+        pipeline: PipelineArgs,
+        #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+        format: GraphFormat,
+    },
+    /// List released models, roll one back, lift a hold
+    Models {
+        #[command(subcommand)]
+        action: Option<ModelsAction>,
+    },
+    /// Tell what is found on this machine and what is missing
+    Doctor,
+    #[command(name = "__owner", hide = true)]
+    Owner {
+        workspace: PathBuf,
+        #[arg(long, value_name = "SECONDS")]
+        idle: u64,
+    },
+    #[command(name = "__wasm-worker", hide = true)]
+    WasmWorker,
+}
+
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
+    /// The pipeline file
+    pub file: PathBuf,
+    /// Set a parameter of the pipeline
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these steps and what they need
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Steps that may run at once (the default comes from mlp.yaml, else the number of cores)
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Run this step even if a stored result fits
+    #[arg(long, value_name = "STEP")]
+    pub force: Vec<String>,
+    /// After a failure, go on with the steps that do not depend on it
+    #[arg(short, long)]
+    pub keep_going: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsAction {
+    /// Make the version before the live one live again, and hold what was live
+    ///
+    /// The whole decision moves: model, encoding, transform, schema and threshold. `mlp run` does not release the held
+    /// version again until `mlp models unhold`.
+    Rollback {
+        name: String,
+        /// The version to go back to
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Allow a version that was rolled back from to be released again
+    Unhold {
+        /// NAME@N
+        version: String,
+    },
+}

@@ -1,0 +1,40 @@
+//! One file a command. Each asks the compiler, the engine or the store, and turns the answer into text or JSON.
+
+pub mod check;
+pub mod doctor;
+pub mod graph;
+pub mod lineage;
+pub mod log;
+pub mod models;
+pub mod plan;
+pub mod run;
+pub mod runs;
+pub mod show;
+mod table_head;
+pub mod why;
+
+use std::path::PathBuf;
+
+use mlp_model::{RunSummary, Store};
+
+use crate::output::Failure;
+use crate::wiring::store_failure;
+
+/// Returns the current folder: where commands without a file look for their workspace.
+fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|e| Failure::usage(format!("cannot tell the current folder: {e}")))
+}
+
+/// Finds the run that a person means by the beginning of its id.
+fn find_run(store: &dyn Store, prefix: &str) -> Result<RunSummary, Failure> {
+    let mut found = store.find_runs(prefix).map_err(store_failure)?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(Failure::usage(format!("no run begins with `{prefix}`")).with_help("`mlp runs` lists them")),
+        n => {
+            let ids: Vec<String> = found.iter().take(5).map(|run| run.run.to_string()).collect();
+            Err(Failure::usage(format!("{n} runs begin with `{prefix}`: {}", ids.join(", ")))
+                .with_help("write more of the id"))
+        }
+    }
+}

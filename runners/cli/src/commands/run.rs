@@ -1,0 +1,179 @@
+//! `mlp run FILE`: brings a pipeline up to date and says how it went.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mlp_engine::{RunError, RunOutcome, RunRequest};
+use mlp_model::{Cancel, Event, RunId, Store};
+use tokio::sync::watch;
+
+use crate::args::RunArgs;
+use crate::compile::{Compiled, compile, render_step_error};
+use crate::exit::Exit;
+use crate::output::{Failure, Output};
+use crate::report::{JsonReporter, PlainReporter, Recorder, Reporter, TerminalReporter, words};
+use crate::wiring;
+
+pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let compiled = compile(&args.pipeline, output)?;
+    let store = wiring::open_store(&compiled.workspace)?;
+    let engine = wiring::engine(Arc::clone(&store));
+    let run = new_run_id();
+
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter(output)];
+    let run_dir = store.run_dir(&run).map_err(wiring::store_failure)?;
+    let recorder = Recorder::create(run_dir.clone())
+        .map_err(|e| Failure::new(Exit::Environment, format!("cannot write `{}`: {e}", run_dir.display())))?;
+    reporters.push(Box::new(recorder));
+    let mut tale = Tale::default();
+    let on_event = |event: &Event| {
+        tale.event(event);
+        reporters.iter_mut().for_each(|reporter| reporter.event(event));
+    };
+
+    let request = RunRequest {
+        run: run.clone(),
+        file: compiled.shown.clone(),
+        targets: args.targets.clone(),
+        force: args.force.clone(),
+        keep_going: args.keep_going,
+        jobs: jobs(args, &compiled),
+        params_given: compiled.params.clone(),
+        trigger: "by hand".to_owned(),
+        mlp_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Environment, format!("cannot start threads: {e}")))?;
+    let outcome = runtime.block_on(async {
+        let (sender, cancel) = watch::channel(None);
+        tokio::spawn(interrupts(sender));
+        engine.run(&compiled.pipeline, request, on_event, cancel).await
+    });
+    // Whatever a runner still does in the background must not keep the process.
+    runtime.shutdown_background();
+    drop(reporters);
+    let outcome = outcome.map_err(run_failure)?;
+
+    for (step, error) in &outcome.failures {
+        output.note(render_step_error(&compiled.pipeline, step, error, output));
+    }
+    if !output.json {
+        let text = tale.summary(&compiled, &run, &outcome, started.elapsed().as_secs_f64());
+        output.print(text);
+    }
+    Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|(_, error)| error.class)))
+}
+
+fn jobs(args: &RunArgs, compiled: &Compiled) -> usize {
+    let cores = || std::thread::available_parallelism().ok();
+    args.jobs.or(compiled.workspace.settings.jobs).or_else(cores).map_or(1, std::num::NonZeroUsize::get)
+}
+
+fn reporter(output: &Output) -> Box<dyn Reporter> {
+    if output.json {
+        Box::new(JsonReporter(stdout()))
+    } else if output.live && stderr().is_terminal() {
+        Box::new(TerminalReporter::new(output.colour))
+    } else {
+        Box::new(PlainReporter::new(stderr(), true))
+    }
+}
+
+/// First ctrl-C (or TERM): start nothing new and end what runs; second: now.
+async fn interrupts(cancel: watch::Sender<Option<Cancel>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    for how in [Cancel::Gently, Cancel::Now] {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        if cancel.send(Some(how)).is_err() {
+            return;
+        }
+    }
+}
+
+fn new_run_id() -> RunId {
+    let mut bytes = [0; 6];
+    // Random ids need no coordination between concurrent runs; 48 bits make a clash in one workspace unthinkable.
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if filled != Ok(bytes.len()) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        bytes.copy_from_slice(&(now ^ u64::from(std::process::id()).rotate_left(40)).to_le_bytes()[..6]);
+    }
+    RunId(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub fn run_failure(error: RunError) -> Failure {
+    match error {
+        RunError::Store(error) => wiring::store_failure(error),
+        other => Failure::usage(other.to_string()),
+    }
+}
+
+/// What the closing sentences need to know of the run.
+#[derive(Default)]
+struct Tale {
+    released: Vec<(String, u64)>,
+    kept: Vec<(String, u64)>,
+    last_change: Option<RunId>,
+}
+
+impl Tale {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Released { release, version, .. } => self.released.push((release.clone(), *version)),
+            Event::ReleaseKept { release, version, .. } => self.kept.push((release.clone(), *version)),
+            Event::StepReused { from_run, .. } => self.last_change = Some(from_run.clone()),
+            _ => {}
+        }
+    }
+
+    fn summary(&self, compiled: &Compiled, run: &RunId, outcome: &RunOutcome, seconds: f64) -> String {
+        use mlp_model::RunStatus;
+        let (name, steps) = (&compiled.pipeline.name, &outcome.steps);
+        let took = words::seconds(seconds);
+        let file = &compiled.shown;
+        let stays: String = self.kept.iter().map(|(name, version)| format!(", {name} v{version} stays released")).collect();
+        let tally = format!("{}, {} reused", words::plural(steps.executed, "step") + " run", steps.reused);
+        match outcome.status {
+            RunStatus::Succeeded if steps.executed == 0 && self.released.is_empty() => {
+                let since = self.last_change.as_ref().map(|run| format!("; last change in run {run}")).unwrap_or_default();
+                format!("{name} is up to date: 0 steps run, {} reused{stays} ({took}{since}).", steps.reused)
+            }
+            RunStatus::Succeeded => {
+                let mut text = String::new();
+                for (release, version) in &self.released {
+                    text.push_str(&format!("{release} v{version} is released. "));
+                }
+                text.push_str(&format!("{tally}{stays} in {took}; run {run}."));
+                for (release, version) in &self.released {
+                    text.push_str(&format!(
+                        "\n  look            mlp show {release}@{version}\n  where from      mlp lineage {release}@{version}\n  go back         mlp models rollback {release}"
+                    ));
+                }
+                text
+            }
+            RunStatus::Refused => format!(
+                "Not released: a gate refused. What was live stays. {tally} in {took}; run {run}.\n  why             mlp log {run}"
+            ),
+            RunStatus::Rejected => format!(
+                "Refused at the door: data breaks its schema. {tally}, {} failed, {} skipped in {took}; run {run}. What was released is not touched.",
+                steps.failed, steps.skipped
+            ),
+            RunStatus::Failed => format!(
+                "{} failed, {} skipped; {tally} in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here.",
+                words::plural(steps.failed, "step"), steps.skipped
+            ),
+            RunStatus::Cancelled => format!(
+                "Interrupted: {tally} in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here."
+            ),
+            RunStatus::Waiting => format!("Waiting for approval; {tally} in {took}; run {run}."),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `mlp runs`.
+
+use mlp_model::{RunStatus, RunSummary, Store, Timestamp};
+
+use crate::compile::open_workspace;
+use crate::exit::Exit;
+use crate::output::{Failure, Output};
+use crate::report::words;
+use crate::wiring::{open_store, store_failure};
+
+pub fn runs(limit: usize, output: &Output) -> Result<Exit, Failure> {
+    let workspace = open_workspace(&super::here()?)?;
+    let store = open_store(&workspace)?;
+    let runs = store.runs(limit, None).map_err(store_failure)?;
+    if output.json {
+        output.print_json(&runs);
+    } else if runs.is_empty() {
+        output.note("No runs yet in this workspace. Start one with `mlp run FILE`.");
+    } else {
+        output.print(format!("{:<13}{:<18}{:<16}{:<12}{:<34}{}", "run", "when", "pipeline", "status", "steps", "took"));
+        for run in &runs {
+            output.print(line(run));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn line(run: &RunSummary) -> String {
+    let steps = &run.steps;
+    let tally = format!("{} run, {} reused, {} failed", steps.executed, steps.reused, steps.failed);
+    format!(
+        "{:<13}{:<18}{:<16}{:<12}{tally:<34}{}",
+        run.run.to_string(),
+        when(run.at),
+        run.pipeline,
+        status_word(run),
+        run.seconds.map(words::seconds).unwrap_or_default(),
+    )
+}
+
+/// Returns how a run stands; one without an end whose process is gone was interrupted.
+pub fn status_word(run: &RunSummary) -> &'static str {
+    match run.status {
+        Some(RunStatus::Succeeded) => "succeeded",
+        Some(RunStatus::Failed) => "failed",
+        Some(RunStatus::Refused) => "refused",
+        Some(RunStatus::Waiting) => "waiting",
+        Some(RunStatus::Rejected) => "rejected",
+        Some(RunStatus::Cancelled) => "cancelled",
+        None if run.alive => "running",
+        None => "interrupted",
+    }
+}
+
+/// Writes an instant in the local time zone.
+pub fn when(at: Timestamp) -> String {
+    chrono::DateTime::from_timestamp_millis(at.0).map_or_else(
+        || "?".to_owned(),
+        |utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M").to_string(),
+    )
+}

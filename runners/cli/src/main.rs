@@ -1,0 +1,55 @@
+//! The `mlp` binary: arguments, settings, wiring of the crates, and everything that is printed.
+//!
+//! Only this crate knows all the others. It decides nothing about pipelines: the compiler checks, the engine plans and
+//! runs, the store keeps; here their answers become text, JSON and an exit code.
+
+mod args;
+mod commands;
+mod compile;
+mod exit;
+mod output;
+mod report;
+mod wiring;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let output = Output::new(cli.json, cli.color);
+    let result = match cli.command {
+        Command::Check(args) => commands::check::check(&args, &output),
+        Command::Plan { pipeline, targets, force } => commands::plan::plan(&pipeline, &targets, &force, &output),
+        Command::Run(args) => commands::run::run(&args, &output),
+        Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
+        Command::Runs { limit } => commands::runs::runs(limit, &output),
+        Command::Log { run, step, follow } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
+        Command::Lineage { what, down } => commands::lineage::lineage(&what, down, &output),
+        Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
+        Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
+        Command::Models { action } => commands::models::models(action, &output),
+        Command::Doctor => commands::doctor::doctor(&output),
+        Command::Owner { workspace, idle } => wiring::serve_owner(&workspace, idle),
+        Command::WasmWorker => return mlp_wasm::worker_main(),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+

@@ -1,0 +1,112 @@
+//! One line an event, for build logs and files; also how `mlp log` replays a run.
+
+use std::io::Write;
+
+use mlp_model::{ErrorClass, Event, PlannedStep, Decision, StepError};
+
+use super::{Reporter, words};
+
+pub struct PlainReporter<W: Write + Send> {
+    out: W,
+    /// Also what steps print, line by line.
+    verbose: bool,
+}
+
+impl<W: Write + Send> PlainReporter<W> {
+    pub fn new(out: W, verbose: bool) -> Self {
+        Self { out, verbose }
+    }
+
+    fn line(&mut self, name: &str, text: &str) {
+        let _ = writeln!(self.out, "  {name:<20} {text}");
+    }
+}
+
+impl<W: Write + Send> Reporter for PlainReporter<W> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::StepStarted { step, reason, attempt, .. } => {
+                let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+                self.line(step, &format!("runs{again}: {reason}"));
+            }
+            Event::StepPrinted { step, line, .. } if self.verbose => self.line(step, &format!("| {line}")),
+            _ => {
+                for (name, text) in lines(event) {
+                    self.line(&name, &text);
+                }
+            }
+        }
+        let _ = self.out.flush();
+    }
+}
+
+/// Returns what an event that ends something says: a name and a text for each line. Shared with the terminal.
+pub fn lines(event: &Event) -> Vec<(String, String)> {
+    let one = |name: &str, text: String| vec![(name.to_owned(), text)];
+    match event {
+        Event::Planned { steps, .. } => one("plan", plan_line(steps)),
+        Event::StepFinished { step, facts, seconds, .. } => {
+            one(step, format!("done    {:<48} {}", words::facts(facts), words::seconds(*seconds)))
+        }
+        Event::StepReused { step, facts, early_cutoff, from_run, .. } => {
+            let why = if *early_cutoff { "inputs came back with the same bytes" } else { "unchanged" };
+            one(step, format!("reused  {:<48} {why} since run {}", words::facts(facts), from_run))
+        }
+        Event::StepFailed { step, error, attempt, will_retry, .. } => {
+            let retry = if *will_retry { format!(", attempt {attempt}; trying again") } else { String::new() };
+            let word = if error.class == ErrorClass::Cancelled { "cancelled" } else { "failed" };
+            one(step, format!("{word}{retry}: {error}"))
+        }
+        Event::StepSkipped { step, because, .. } => one(step, format!("skipped: {because}")),
+        Event::GatePassed { gate, checks, .. } => {
+            let mut lines = one(gate, "passed".to_owned());
+            lines.extend(checks.iter().map(|check| (String::new(), words::check(check))));
+            lines
+        }
+        Event::GateRefused { gate, checks, .. } => {
+            let mut lines = one(gate, format!("refused: {}", words::failed_checks(checks)));
+            lines.extend(checks.iter().map(|check| (String::new(), words::check(check))));
+            lines
+        }
+        Event::Released { release, version, bundle, .. } => {
+            one(release, format!("released v{version}: bundle {}", bundle.short()))
+        }
+        Event::ReleaseKept { release, version, .. } => one(release, format!("v{version} stays released")),
+        Event::ReleaseRefused { release, because, live, .. } => {
+            let live = live.map_or_else(|| "nothing is live".to_owned(), |v| format!("v{v} stays live"));
+            one(release, format!("not released: {because}; {live}"))
+        }
+        Event::ReleaseHeld { release, version, live, .. } => {
+            let live = live.map_or_else(|| "nothing is live".to_owned(), |v| format!("v{v} stays live"));
+            one(
+                release,
+                format!("not released: v{version} was rolled back and is held; {live}. Allow it again: mlp models unhold {release}@{version}"),
+            )
+        }
+        Event::RunStarted { .. }
+        | Event::StepStarted { .. }
+        | Event::StepProgressed { .. }
+        | Event::StepPrinted { .. }
+        | Event::RunFinished { .. } => Vec::new(),
+    }
+}
+
+fn plan_line(steps: &[PlannedStep]) -> String {
+    let count = |wanted: fn(&Decision) -> bool| steps.iter().filter(|step| wanted(&step.decision)).count();
+    let to_run = count(|d| matches!(d, Decision::Run));
+    let reused = count(|d| matches!(d, Decision::Reuse { .. }));
+    let unknown = count(|d| matches!(d, Decision::Unknown { .. }));
+    let total = to_run + reused + unknown + count(|d| matches!(d, Decision::Skip));
+    let unknown = if unknown > 0 { format!(", {unknown} depend on them") } else { String::new() };
+    format!("{}: {to_run} to run{unknown}, {reused} up to date", words::plural(total, "step"))
+}
+
+/// Writes a step's error in full: message, rows, help. Used where no source text is at hand.
+pub fn error_lines(step: &str, error: &StepError) -> Vec<String> {
+    let mut lines = vec![format!("error[{}]: step `{step}`: {error}", error.code)];
+    lines.extend(error.detail.iter().map(|line| format!("  {line}")));
+    if let Some(help) = &error.help {
+        lines.push(format!("  help: {help}"));
+    }
+    lines
+}

@@ -1,0 +1,118 @@
+//! How numbers, facts and decisions read to a person.
+
+use mlp_model::{CheckResult, Facts, Progress, Verdict};
+
+/// Writes 1234567 as `1,234,567`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Writes `1 step`, `2 steps`.
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// Writes a span of time as a person would say it: `18 ms`, `4.2 s`, `3 min 05 s`.
+pub fn seconds(s: f64) -> String {
+    if s < 1.0 {
+        format!("{:.0} ms", s * 1000.0)
+    } else if s < 120.0 {
+        format!("{s:.1} s")
+    } else {
+        format!("{} min {:02.0} s", (s / 60.0).floor(), s % 60.0)
+    }
+}
+
+/// Writes a metric with four significant decimals, a whole number as a count.
+pub fn number(x: f64) -> String {
+    if x.fract() == 0.0 && x.abs() < 1e15 {
+        let whole = count(x.abs() as u64);
+        if x < 0.0 { format!("-{whole}") } else { whole }
+    } else if x.abs() >= 1e-3 && x.abs() < 1e6 {
+        format!("{x:.4}")
+    } else {
+        format!("{x:.3e}")
+    }
+}
+
+/// Metrics that come first in a line, in this order.
+const LEADING: [&str; 10] =
+    ["auc", "average_precision", "mae", "rmse", "r2", "log_loss", "brier", "ece", "epochs", "loss"];
+
+/// Writes the facts of a result: `7,043 rows x 21 columns`, then a few figures.
+pub fn facts(facts: &Facts) -> String {
+    let mut parts = Vec::new();
+    match (facts.get("rows"), facts.get("columns")) {
+        (Some(rows), Some(columns)) => parts.push(format!("{} rows x {} columns", number(*rows), number(*columns))),
+        (Some(rows), None) => parts.push(format!("{} rows", number(*rows))),
+        _ => {}
+    }
+    let leading = LEADING.iter().filter_map(|name| facts.get_key_value(*name));
+    let others = facts.iter().filter(|(name, _)| {
+        !LEADING.contains(&name.as_str()) && !["rows", "columns"].contains(&name.as_str())
+    });
+    for (name, value) in leading.chain(others).take(4) {
+        parts.push(format!("{} {}", name.replace('_', " "), number(*value)));
+    }
+    parts.join("   ")
+}
+
+/// Writes how far a step is: `epoch 18/30  loss 0.4310`.
+pub fn progress(progress: &Progress) -> String {
+    let total = progress.total.map(|total| format!("/{}", count(total))).unwrap_or_default();
+    let mut text = format!("{} {}{total}", progress.unit, count(progress.done));
+    for (name, value) in &progress.metrics {
+        text.push_str(&format!("  {} {}", name.replace('_', " "), number(*value)));
+    }
+    text
+}
+
+/// Writes one check of a gate: its verdict, the rule, and every figure it compared.
+pub fn check(check: &CheckResult) -> String {
+    let verdict = match check.verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::NotMeasurable => "not measurable",
+        Verdict::LeftOut => "left out (no champion yet)",
+    };
+    let figures: Vec<String> = check
+        .metrics
+        .iter()
+        .map(|(name, value)| format!("{name} {}", value.map_or_else(|| "absent".to_owned(), number)))
+        .collect();
+    format!("{:<12} {verdict:<10}  {}   [{}]", check.name, check.text, figures.join(", "))
+}
+
+/// Returns how many checks did not pass, for a headline: `1 of 3 checks failed`.
+pub fn failed_checks(checks: &[CheckResult]) -> String {
+    let failed = checks.iter().filter(|c| matches!(c.verdict, Verdict::Failed | Verdict::NotMeasurable)).count();
+    format!("{failed} of {} failed", plural(checks.len(), "check"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        let table = [(7043.0, "7,043"), (-12.0, "-12"), (0.83741, "0.8374"), (0.00001234, "1.234e-5"), (0.0, "0")];
+        for (x, text) in table {
+            assert_eq!(number(x), text);
+        }
+    }
+
+    #[test]
+    fn rows_and_columns_lead_and_well_known_metrics_follow() {
+        let of = |pairs: &[(&str, f64)]| facts(&pairs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect());
+        assert_eq!(of(&[("columns", 21.0), ("rows", 7043.0)]), "7,043 rows x 21 columns");
+        assert_eq!(of(&[("accuracy", 0.8), ("auc", 0.8374), ("rows", 1408.0)]), "1,408 rows   auc 0.8374   accuracy 0.8000");
+    }
+}

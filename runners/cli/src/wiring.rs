@@ -1,0 +1,118 @@
+//! Puts the crates together: the catalogue, the store's client, the runners and the engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlp_engine::Engine;
+use mlp_model::{Call, Catalogue, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Store, StoreError};
+use mlp_process::ProcessRunner;
+use mlp_stdlib::BuiltinRunner;
+use mlp_store::{Client, Clock, SystemClock};
+use mlp_tabular::{SqlInfer, TabularRunner};
+use mlp_torch_client::TorchRunner;
+use mlp_wasm::WasmRunner;
+
+use crate::exit::Exit;
+use crate::output::Failure;
+use crate::workspace::Workspace;
+
+/// How long the store's owner process stays when nobody needs it.
+const OWNER_IDLE: Duration = Duration::from_secs(60);
+
+/// How many idle worker processes are kept for the next step.
+const IDLE_WORKERS: usize = 2;
+
+pub fn catalogue() -> Catalogue {
+    mlp_stdlib::catalogue(Arc::new(SqlInfer))
+}
+
+/// Connects to the workspace's store, starting its owner process if there is none.
+pub fn open_store(workspace: &Workspace) -> Result<Arc<Client>, Failure> {
+    let root = workspace.root.clone();
+    let idle = workspace.settings.owner_idle_seconds.unwrap_or(OWNER_IDLE.as_secs());
+    let spawn = move || {
+        Command::new(std::env::current_exe()?)
+            .arg("__owner")
+            .arg(&root)
+            .args(["--idle", &idle.to_string()])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(drop)
+    };
+    Client::connect(&workspace.root, Box::new(spawn), Arc::new(SystemClock)).map(Arc::new).map_err(store_failure)
+}
+
+/// Runs the owner process itself (`mlp __owner`).
+pub fn serve_owner(workspace: &Path, idle_seconds: u64) -> Result<Exit, Failure> {
+    // A session of its own: a terminal's ctrl-C is for `mlp run`, not for the owner that cleans up after it.
+    let _ = rustix::process::setsid();
+    mlp_store::serve_owner(workspace, Duration::from_secs(idle_seconds), Arc::new(SystemClock))
+        .map(|()| Exit::Done)
+        .map_err(store_failure)
+}
+
+pub fn store_failure(error: StoreError) -> Failure {
+    let help = match &error {
+        StoreError::DiskFull { .. } => "free some space and run again; nothing that was finished is lost",
+        StoreError::JournalDamaged { .. } => "restore the journal from a backup, or move `.mlp` aside to start afresh",
+        StoreError::NewerFormat { .. } => "use the newer mlp that wrote it",
+        StoreError::Owner { .. } => "see `.mlp/owner.log` in the workspace",
+        StoreError::NetworkFilesystem(_) => "put the workspace, or its `.mlp` folder, on a local disk",
+        StoreError::Io { .. } => "check that the workspace's `.mlp` folder can be read and written",
+        StoreError::Conflict { .. } => "run again",
+    };
+    Failure::new(Exit::Environment, error.to_string()).with_help(help)
+}
+
+/// Returns an engine with every runner.
+pub fn engine(store: Arc<Client>) -> Engine {
+    let watch: ProcessWatch = {
+        let store = Arc::clone(&store);
+        Arc::new(move |group, alive| {
+            if alive {
+                // Should the owner be away just now, the client tells it again when it is back.
+                let _ = store.track(group);
+            } else {
+                store.untrack(group);
+            }
+        })
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner::new() };
+    let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([
+        ("builtin".to_owned(), Arc::new(builtin) as Arc<dyn Runner>),
+        ("process".to_owned(), Arc::new(ProcessRunner::new(Arc::clone(&watch)))),
+        ("wasm".to_owned(), Arc::new(WasmRunner::new(Arc::clone(&watch)))),
+        ("torch".to_owned(), Arc::new(TorchRunner::new(watch, IDLE_WORKERS))),
+    ]);
+    let clock = SystemClock;
+    Engine::new(store, runners, Arc::new(move || clock.now()))
+}
+
+/// The steps that run inside `mlp` itself, from the two crates that have them.
+struct Builtin {
+    tabular: TabularRunner,
+    rest: BuiltinRunner,
+}
+
+impl Builtin {
+    fn of(&self, op: &str) -> &dyn Runner {
+        if TabularRunner::OPS.contains(&op) { &self.tabular } else { &self.rest }
+    }
+}
+
+impl Runner for Builtin {
+    fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
+        self.of(&call.op).environment(call)
+    }
+
+    fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
+        self.of(&step.op).start(step, report)
+    }
+}

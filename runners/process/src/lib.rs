@@ -1,0 +1,111 @@
+//! `sh` steps: a command of the shell over files, in a folder of its own, with a clean environment.
+//!
+//! A step's life: its folder is laid out (`stage`), the shell runs (`shell`), every process that it left behind is
+//! ended (`tree`), its outputs are checked and taken (`collect`). What a step sees:
+//!
+//! - the working folder holds read-only copies of the declared inputs under `in/`, and an empty `out/` and `tmp/`;
+//! - `sh -e -c COMMAND`: the first failing command ends the step. In a pipe only the last command counts, as `sh` has
+//!   it;
+//! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LANG=C.UTF-8`, `TZ=UTC`, `SOURCE_DATE_EPOCH`
+//!   (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
+//! - umask 022, no standard input, no terminal.
+//!
+//! **Invariant:** a step's inputs are copies, so that nothing it does can change an object of the store; and its
+//! outputs are looked at only when none of its processes is left.
+//!
+//! Unaware of the store, of the scheduler and of where inputs come from.
+
+mod collect;
+mod copy;
+mod ended;
+mod lines;
+mod settings;
+mod shell;
+mod stage;
+mod step;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use mlp_model::ProcessWatch;
+use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError};
+
+use crate::settings::Settings;
+use crate::step::{Job, Ticket};
+
+/// Runs `sh` steps.
+pub struct ProcessRunner {
+    variables: BTreeMap<OsString, OsString>,
+    watch: ProcessWatch,
+    cancel_limit: Duration,
+}
+
+impl ProcessRunner {
+    /// Makes a runner. `variables` is the environment of this process: `PATH`, and what `pass_env` names, is taken
+    /// from it.
+    pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
+        Self { variables: variables.into_iter().collect(), watch, cancel_limit: Duration::from_secs(10) }
+    }
+
+    /// Changes how long a step that is asked to end has until it is killed; 10 seconds otherwise.
+    pub fn with_cancel_limit(mut self, limit: Duration) -> Self {
+        self.cancel_limit = limit;
+        self
+    }
+}
+
+impl Runner for ProcessRunner {
+    /// Returns the value of each variable of `pass_env`, as `env.NAME`, and the name under which the command sees each
+    /// file beside the pipeline, as `file.NAME`: programs go by its extension.
+    ///
+    /// The values stand in the cache key, where anybody can read them: `pass_env` is not for secrets.
+    fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
+        let settings = Settings::read(&call.params)?;
+        let mut environment = settings.passed(&self.variables)?;
+        environment.extend(stage::file_names(&call.inputs));
+        Ok(environment)
+    }
+
+    fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
+        let path = self.variables.get(std::ffi::OsStr::new("PATH")).cloned();
+        let ticket = match Ticket::new() {
+            Ok(ticket) => Arc::new(ticket),
+            Err(error) => {
+                report(RunnerEvent::Finished(Err(ended::no_resources(&error))));
+                return Box::new(Over);
+            }
+        };
+        let report: Arc<dyn Fn(RunnerEvent) + Send + Sync> = report.into();
+        let job = Job {
+            step,
+            path,
+            watch: self.watch.clone(),
+            cancel_limit: self.cancel_limit,
+            report: Arc::clone(&report),
+            ticket: Arc::clone(&ticket),
+        };
+        let thread = std::thread::Builder::new().name("sh step".to_owned());
+        if let Err(error) = thread.spawn(move || job.work()) {
+            report(RunnerEvent::Finished(Err(ended::no_resources(&error))));
+        }
+        Box::new(Running(ticket))
+    }
+}
+
+struct Running(Arc<Ticket>);
+
+impl Handle for Running {
+    fn cancel(&self, how: Cancel) {
+        self.0.cancel(how);
+    }
+}
+
+/// The handle of a step that could not be started.
+struct Over;
+
+impl Handle for Over {
+    fn cancel(&self, _how: Cancel) {}
+}

@@ -1,0 +1,5 @@
+//! Facts about `sh` steps, with real processes.
+
+mod common;
+mod ending;
+mod steps;

@@ -1,0 +1,247 @@
+//! Facts about what a `sh` step sees and what becomes of its outputs, with real processes.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::common::{Running, Step, names, runner};
+use mlp_model::{
+    ArtifactKind, Call, CallClass, Digest, ErrorClass, Input, InputFile, Options, ReportType, Runner, Type, Value,
+};
+
+fn list(names: &[&str]) -> Value {
+    Value::List(names.iter().map(|name| Value::Str((*name).to_owned())).collect())
+}
+
+fn record(fields: &[(&str, &str)]) -> Value {
+    Value::Record(fields.iter().map(|(name, text)| ((*name).to_owned(), Value::Str((*text).to_owned()))).collect())
+}
+
+#[test]
+fn files_and_folders_are_delivered_with_plain_modes_and_nothing_else_stays() {
+    let step = Step::new(
+        "sort {words} > {sorted}; chmod 600 {sorted}; echo kept > scrap
+         mkdir -p {parts}/deep; echo 1 > {parts}/one; cp {words} {parts}/deep/run; chmod 711 {parts}/deep/run
+         chmod 000 {parts}/one",
+        &["sorted", "parts/"],
+    )
+    .with_file("words", "b\na\n");
+    let outcome = step.run().unwrap();
+    assert_eq!(outcome.outputs["sorted"].kind, ArtifactKind::File);
+    assert_eq!(outcome.outputs["parts"].kind, ArtifactKind::Folder);
+    assert_eq!(outcome.outputs.len(), 2);
+    let parts = &outcome.outputs["parts"].path;
+    for (path, text, mode) in [
+        (&outcome.outputs["sorted"].path, "a\nb\n", 0o644),
+        (&parts.join("one"), "1\n", 0o644),
+        (&parts.join("deep/run"), "b\na\n", 0o755),
+    ] {
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode, "{}", path.display());
+        assert!(path.starts_with(&step.start.work_dir));
+    }
+    assert_eq!(names(&step.start.work_dir), [PathBuf::from("outputs")]);
+}
+
+#[test]
+fn an_output_that_was_not_made_is_named_with_what_was_made_instead() {
+    let error = Step::new("echo x > {plot}.png; echo y > out/notes", &["plot"]).error();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Step, "P2011"));
+    assert_eq!(error.message, "the command succeeded, but did not make its output `plot`");
+    assert_eq!(error.detail, ["made: out/notes", "made: out/plot.png"]);
+    assert!(error.help.unwrap().contains("`out/plot`"));
+}
+
+#[test]
+fn outputs_that_are_no_files_and_folders_of_the_step_are_refused() {
+    let cases = [
+        ("echo x > y; ln -s ../y {o}", "o", "output `o` is a link; an output must hold its own bytes"),
+        ("ln -s /nowhere {o}", "o", "output `o` is a link; an output must hold its own bytes"),
+        ("mkdir f; ln -s ../f {o}", "o/", "output `o` is a link; an output must hold its own bytes"),
+        ("mkfifo {o}", "o", "output `o` is a named pipe; an output consists of files and folders"),
+        ("mkdir -p {o}/a; ln -s /etc/passwd {o}/a/b", "o/", "`out/o/a/b` is a link; an output must hold its own bytes"),
+        ("mkdir {o}; mkfifo {o}/p", "o/", "`out/o/p` is a named pipe; an output consists of files and folders"),
+        ("mkdir {o}", "o", "output `o` is declared as a file, but the command made a folder"),
+        ("echo > {o}", "o/", "output `o` is declared as a folder, but the command made a file"),
+        ("rm -r out; ln -s /etc out", "passwd", "the command removed or replaced its own folder `out`"),
+        ("rm -r ../sh; ln -s / ../sh", "o", "the command removed or replaced its own folder `.`"),
+        ("mkdir {o}; touch {o}/$(printf '\\377')", "o/", "the name of `out/o/\u{fffd}` is not UTF-8"),
+    ];
+    for (command, output, message) in cases {
+        let error = Step::new(command, &[output]).error();
+        assert_eq!((error.class, error.message.as_str()), (ErrorClass::Step, message), "{command}");
+    }
+}
+
+#[test]
+fn an_output_never_shares_its_bytes_with_another_name() {
+    let step = Step::new("echo made > kept; ln kept {o}; mkdir {f}; ln kept {f}/x; ln kept ../outside", &["o", "f/"]);
+    let outcome = step.run().unwrap();
+    std::fs::write(step.start.work_dir.join("outside"), "changed later").unwrap();
+    for path in [&outcome.outputs["o"].path, &outcome.outputs["f"].path.join("x")] {
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "made\n");
+    }
+}
+
+#[test]
+fn a_step_cannot_change_what_it_reads() {
+    let step = Step::new("chmod u+w {raw}; echo more >> {raw}; cat {raw} > {o}", &["o"]).with_file("raw", "a,b\n");
+    let object = &step.start.inputs["inputs.raw"].path;
+    let before = std::fs::read(object).unwrap();
+    assert_eq!(step.output("o"), "a,b\nmore\n", "the payload alone is seen");
+    assert_eq!(std::fs::read(object).unwrap(), before);
+}
+
+#[test]
+fn folders_come_as_copies_that_keep_what_is_executable() {
+    let mut step = Step::new("{code}/bin/hello > {o}; echo evil > {code}/new; rm -rf {code}/data", &["o"]);
+    let code = step.place.path().join("code");
+    std::fs::create_dir_all(code.join("bin")).unwrap();
+    std::fs::create_dir(code.join("data")).unwrap();
+    std::fs::write(code.join("data/x"), "x").unwrap();
+    std::fs::write(code.join("bin/hello"), "#!/bin/sh\necho hello\n").unwrap();
+    std::fs::set_permissions(code.join("bin/hello"), PermissionsExt::from_mode(0o755)).unwrap();
+    let input = InputFile {
+        digest: Digest::of(b""),
+        ty: Type::Folder,
+        path: code.clone(),
+        size_bytes: 0,
+        shown: "code".to_owned(),
+    };
+    step.start.inputs.insert("inputs.code".to_owned(), input);
+    assert_eq!(step.output("o"), "hello\n");
+    assert_eq!(names(&code), [PathBuf::from("bin"), PathBuf::from("data")]);
+    assert!(code.join("data/x").exists());
+}
+
+#[test]
+fn the_environment_holds_what_is_declared_and_no_more() {
+    let step = Step::new("env | cut -d= -f1 | sort > {o}", &["o"])
+        .with_param("env", record(&[("GREETING", "hello"), ("HOME", "elsewhere")]));
+    let seen = step.output("o");
+    let expected = "GREETING\nHOME\nLANG\nMLP_STEP\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
+    assert_eq!(seen, expected);
+
+    let step =
+        Step::new("echo $GREETING $LANG $TZ > {o}; test $HOME = $PWD; test $TMPDIR = $PWD/tmp; umask >> {o}", &["o"])
+            .with_param("env", record(&[("GREETING", "two  words")]));
+    assert_eq!(step.output("o"), "two words C.UTF-8 UTC\n0022\n");
+
+    let step = Step::new("test ! -t 0; cat > {o}; test ! -e /proc/self/fd/3", &["o"]);
+    assert_eq!(step.output("o"), "", "standard input is empty");
+}
+
+#[test]
+fn passed_variables_and_file_names_stand_in_the_key_and_are_what_the_step_sees() {
+    let mut step = Step::new("echo $TOKEN > {o}; ls in >> {o}; cat {raw} >> {o}", &["o"])
+        .with_param("pass_env", list(&["TOKEN"]))
+        .with_file("raw", "rows\n")
+        .with_file("fit", "weights\n");
+    let from_path = |shown: &str| Input::Path { path: "/x".into(), shown: shown.to_owned(), folder: false };
+    let call = Call {
+        class: CallClass::Step,
+        op: "sh".to_owned(),
+        op_version: 1,
+        runner: "process".to_owned(),
+        params: step.start.params.clone(),
+        inputs: BTreeMap::from([
+            ("inputs.raw".to_owned(), from_path("data/telco.csv")),
+            ("inputs.fit".to_owned(), Input::Output { node: 0, output: "out".to_owned() }),
+        ]),
+        outputs: Vec::new(),
+        options: Options::default(),
+        arg_spans: BTreeMap::new(),
+    };
+    let environment = runner().environment(&call).unwrap();
+    let expected = [("env.TOKEN", "t-0"), ("file.raw", "raw.csv")];
+    assert_eq!(environment, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    // The environment of mlp may change between the two.
+    step.start.environment = environment;
+    step.start.environment.insert("env.TOKEN".to_owned(), "as in the key".to_owned());
+    assert_eq!(step.output("o"), "as in the key\nfit\nraw.csv\nrows\n");
+
+    let missing = Call { params: Step::new("", &[]).with_param("pass_env", list(&["ABSENT"])).start.params, ..call };
+    let error = runner().environment(&missing).unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::User, "P2003"));
+    assert_eq!(error.message, "`pass_env` names the variable `ABSENT`, which is not set");
+}
+
+#[test]
+fn inputs_have_the_extension_of_their_kind() {
+    let mut step = Step::new("ls in > {o}", &["o"]).with_file("quality", "{}");
+    step.start.inputs.get_mut("inputs.quality").unwrap().ty = Type::Report(ReportType::default());
+    assert_eq!(step.output("o"), "quality.json\n");
+}
+
+#[test]
+fn names_with_meaning_to_the_shell_are_only_names() {
+    let odd = ["a b", "$(touch pwned)", "`touch pwned`", "'", "\"", "-rf", "x;y", "é*?[", "new\nline", "back\\slash"];
+    for name in odd {
+        let step = Step::new(&format!("test $(ls | wc -l) = 3; cat {{{name}}} > {{o}}; test ! -e pwned"), &["o"])
+            .with_file(name, "seen");
+        assert_eq!(step.output("o"), "seen", "{name}");
+        let step = Step::new(&format!("echo made > {{{name}}}"), &[name]);
+        assert_eq!(step.output(name), "made\n", "{name}");
+    }
+    for name in ["../up", "a/b", "..", ""] {
+        let error = Step::new("true", &[name]).error();
+        assert_eq!(error.message, format!("`{name}` cannot be the name of a file"));
+    }
+}
+
+#[test]
+fn the_first_failing_command_ends_the_step() {
+    let step = Step::new("echo first; false; echo second > {o}", &["o"]);
+    let (result, lines) = step.run_with(&runner());
+    assert_eq!(result.unwrap_err().message, "command failed with exit code 1");
+    assert_eq!(lines, ["first"]);
+}
+
+#[test]
+fn a_failure_tells_how_it_ended() {
+    let cases = [
+        ("exit 3", "command failed with exit code 3"),
+        ("exit 255", "command failed with exit code 255"),
+        ("no-such-program", "command failed with exit code 127"),
+        ("kill -SEGV $$", "the command was killed by SIGSEGV (invalid memory access)"),
+        (
+            "sh -c 'kill -KILL $$'; true",
+            "command failed with exit code 137: a program in it was killed by SIGKILL (killed)",
+        ),
+    ];
+    for (command, message) in cases {
+        let error = Step::new(command, &[]).error();
+        assert_eq!((error.class, error.code.as_str(), error.message.as_str()), (ErrorClass::Step, "P2006", message));
+        assert!(error.help.is_some());
+    }
+    let unreadable = Step::new("echo a\0b", &[]).error();
+    assert_eq!((unreadable.class, unreadable.code.as_str()), (ErrorClass::User, "P2002"));
+}
+
+#[test]
+fn a_failure_shows_the_last_20_lines() {
+    let step = Step::new("i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i >&2; done; exit 1", &[]);
+    let (result, lines) = step.run_with(&runner());
+    let numbered = |from: usize| (from..=50).map(|number| format!("line {number}")).collect::<Vec<_>>();
+    assert_eq!(result.unwrap_err().detail, numbered(31));
+    assert_eq!(lines, numbered(1));
+}
+
+#[test]
+fn any_bytes_can_be_printed() {
+    let step =
+        Step::new(r"printf 'caf\351\n\000\n10 %%\r99 %%\nno end'; head -c 100000 /dev/zero | tr '\0' x >&2", &[]);
+    let (result, mut lines) = step.run_with(&runner());
+    result.unwrap();
+    let long = lines.remove(lines.iter().position(|line| line.starts_with("xxx")).unwrap());
+    assert!(long.len() < 10_000 && long.ends_with(".."));
+    assert_eq!(lines, ["caf\u{fffd}", "\0", "99 %", "no end"]);
+}
+
+#[test]
+fn much_output_neither_blocks_nor_gets_lost() {
+    let step = Step::new("seq 1 200000; seq 1 200000 >&2", &[]);
+    let (result, lines) = Running::start(&runner(), &step).finish();
+    result.unwrap();
+    assert_eq!(lines.len(), 400_000);
+}

@@ -1,0 +1,210 @@
+//! Finds the worker program and a libtorch for it, by looking at folders only: no process is started.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mlp_model::{ErrorClass, StepError};
+
+/// The version of libtorch that the worker is built for; another one has another binary interface.
+pub const LIBTORCH: &str = "2.11.0";
+
+const PROGRAM: &str = "mlp-torch";
+
+/// What torch steps run with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The worker.
+    pub program: PathBuf,
+    /// A folder with libtorch in its `lib`.
+    pub libtorch: PathBuf,
+    /// The libtorch's version, without what follows `+`.
+    pub version: String,
+    /// Whether the folder has the CUDA side too.
+    pub has_cuda: bool,
+    /// Whether this machine shows an NVIDIA GPU to this process. Whether libtorch can use it, only the worker knows.
+    pub has_gpu: bool,
+    /// Folders for the worker's `LD_LIBRARY_PATH`: libtorch's own first.
+    pub library_folders: Vec<PathBuf>,
+}
+
+impl Located {
+    /// Returns the device class that `device: auto` stands for.
+    pub fn device_class(&self) -> &'static str {
+        if self.has_cuda && self.has_gpu { "cuda" } else { "cpu" }
+    }
+}
+
+/// Looks at this process's environment and machine.
+///
+/// The program: `MLP_TORCH_WORKER`, else beside the running program, else on the `PATH`. libtorch: `MLP_LIBTORCH`; else
+/// a PyTorch of the right version in the active virtual environment or beside the `python3` on the `PATH`; else
+/// `.tools/libtorch` in a folder above the running program; else the set-up's folder in the user's data folder.
+pub fn locate() -> Result<Located, StepError> {
+    locate_in(&Surroundings::of_this_process())
+}
+
+/// All that [`locate`] looks at.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// `MLP_TORCH_WORKER`.
+    pub worker: Option<PathBuf>,
+    /// `MLP_LIBTORCH`.
+    pub libtorch: Option<PathBuf>,
+    /// The running program.
+    pub executable: Option<PathBuf>,
+    /// The folders of `PATH`.
+    pub path: Vec<PathBuf>,
+    /// `VIRTUAL_ENV` and `CONDA_PREFIX`.
+    pub python_prefixes: Vec<PathBuf>,
+    /// `XDG_DATA_HOME`, or `~/.local/share`.
+    pub data_home: Option<PathBuf>,
+    pub has_gpu: bool,
+}
+
+impl Surroundings {
+    pub fn of_this_process() -> Self {
+        let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let hidden = env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|visible| ["", "-1"].contains(&visible.trim()));
+        let has_device = ["/dev/nvidiactl", "/dev/dxg"].iter().any(|device| Path::new(device).exists());
+        Self {
+            worker: folder("MLP_TORCH_WORKER"),
+            libtorch: folder("MLP_LIBTORCH"),
+            executable: env::current_exe().ok(),
+            path: env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default(),
+            python_prefixes: ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(folder).collect(),
+            data_home: folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share"))),
+            has_gpu: has_device && !hidden,
+        }
+    }
+}
+
+/// As [`locate`], in given surroundings.
+pub fn locate_in(here: &Surroundings) -> Result<Located, StepError> {
+    let program = find_program(here)?;
+    let (libtorch, version) = find_libtorch(here)?;
+    let has_cuda = libtorch.join("lib/libtorch_cuda.so").is_file();
+    let mut library_folders = vec![libtorch.join("lib")];
+    // PyTorch's own libraries of NVIDIA lie beside it: `site-packages/nvidia/cu13/lib`.
+    if let Some(packages) = libtorch.parent() {
+        library_folders.extend(sub_folders(&packages.join("nvidia")).map(|part| part.join("lib")).filter(|lib| lib.is_dir()));
+    }
+    Ok(Located { program, libtorch, version, has_cuda, has_gpu: here.has_gpu, library_folders })
+}
+
+fn find_program(here: &Surroundings) -> Result<PathBuf, StepError> {
+    if let Some(worker) = &here.worker {
+        if worker.is_file() {
+            return Ok(worker.clone());
+        }
+        let message = format!("MLP_TORCH_WORKER names `{}`, which is not there", worker.display());
+        return Err(environment("T4012", message).with_help("name the program `mlp-torch`, or unset the variable"));
+    }
+    let beside = here.executable.as_deref().and_then(Path::parent);
+    // Tests run from `target/debug/deps`, one folder below the programs.
+    let above = beside.filter(|folder| folder.ends_with("deps")).and_then(Path::parent);
+    let folders = beside.into_iter().chain(above).chain(here.path.iter().map(PathBuf::as_path));
+    let mut programs = folders.map(|folder| folder.join(PROGRAM));
+    programs.find(|program| program.is_file()).ok_or_else(|| {
+        environment("T4012", format!("the program `{PROGRAM}`, which trains and predicts, is not installed"))
+            .with_help("run `runners/setup.sh` in mlp's source folder: it builds and installs it beside `mlp`")
+    })
+}
+
+fn find_libtorch(here: &Surroundings) -> Result<(PathBuf, String), StepError> {
+    if let Some(folder) = &here.libtorch {
+        return match version_of(folder) {
+            Some(version) if version == LIBTORCH => Ok((folder.clone(), version)),
+            Some(version) => {
+                let message = format!("MLP_LIBTORCH names libtorch {version}, but mlp needs {LIBTORCH}");
+                Err(environment("T4013", message).with_help(SET_UP))
+            }
+            None => {
+                let message = format!("MLP_LIBTORCH names `{}`, which holds no libtorch", folder.display());
+                Err(environment("T4013", message)
+                    .with_help("name a folder with `lib/libtorch_cpu.so` and `build-version`, or PyTorch's `torch` folder"))
+            }
+        };
+    }
+    let mut others = Vec::new();
+    for folder in candidates(here) {
+        match version_of(&folder) {
+            Some(version) if version == LIBTORCH => return Ok((folder, version)),
+            Some(version) => others.push(format!("{version} in `{}`", folder.display())),
+            None => {}
+        }
+    }
+    let found = if others.is_empty() { String::new() } else { format!("; found {}", others.join(", ")) };
+    Err(environment("T4011", format!("libtorch {LIBTORCH} was not found{found}")).with_help(SET_UP))
+}
+
+const SET_UP: &str = "run `runners/setup.sh` in mlp's source folder, or install PyTorch 2.11 (`pip install torch==2.11.0`)";
+
+/// Returns where a libtorch may be, the best place first.
+fn candidates(here: &Surroundings) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for prefix in &here.python_prefixes {
+        found.extend(torch_folders(prefix));
+    }
+    let python = here.path.iter().map(|folder| folder.join("python3")).find(|python| python.is_file());
+    // The folder above `bin` is the prefix; a virtual environment's `python3` links to another one's.
+    if let Some(prefix) = python.as_deref().and_then(Path::parent).and_then(Path::parent) {
+        found.extend(torch_folders(prefix));
+    }
+    if let Some(executable) = &here.executable {
+        found.extend(executable.ancestors().skip(1).map(|folder| folder.join(".tools/libtorch")));
+    }
+    found.extend(here.data_home.as_ref().map(|data| data.join(format!("mlp/libtorch-{LIBTORCH}"))));
+    found
+}
+
+/// Returns the `torch` packages of a Python, newest Python first.
+fn torch_folders(prefix: &Path) -> Vec<PathBuf> {
+    let mut pythons: Vec<PathBuf> = sub_folders(&prefix.join("lib"))
+        .filter(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3")))
+        .collect();
+    pythons.sort_by_key(|folder| std::cmp::Reverse(minor_version(folder)));
+    let packages = ["site-packages/torch", "dist-packages/torch"];
+    pythons.iter().flat_map(|python| packages.map(|package| python.join(package))).collect()
+}
+
+fn minor_version(python: &Path) -> u32 {
+    let name = python.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_prefix("python3.").and_then(|minor| minor.parse().ok()).unwrap_or(0)
+}
+
+fn sub_folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders.into_iter()
+}
+
+/// Returns the version of the libtorch in a folder, or `None` if there is none.
+fn version_of(folder: &Path) -> Option<String> {
+    if !folder.join("lib/libtorch_cpu.so").is_file() {
+        return None;
+    }
+    let text = match fs::read_to_string(folder.join("build-version")) {
+        Ok(text) => text,
+        // PyTorch's `version.py` has a line `__version__ = '2.11.0+cu130'`.
+        Err(_) => {
+            let text = fs::read_to_string(folder.join("version.py")).ok()?;
+            let line = text.lines().find(|line| line.starts_with("__version__ ="))?;
+            line.split(['\'', '"']).nth(1)?.to_owned()
+        }
+    };
+    text.trim().split('+').next().filter(|version| !version.is_empty()).map(str::to_owned)
+}
+
+fn environment(code: &str, message: String) -> StepError {
+    StepError::new(ErrorClass::Environment, code, message)
+}
+
+/// Returns the worker's `LD_LIBRARY_PATH`.
+pub fn library_path(folders: &[PathBuf]) -> Result<OsString, StepError> {
+    env::join_paths(folders).map_err(|_| {
+        environment("T4013", "the folder of libtorch has a `:` in its path, which the loader cannot take".into())
+            .with_help("name a folder without `:` in MLP_LIBTORCH")
+    })
+}

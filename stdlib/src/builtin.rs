@@ -1,0 +1,184 @@
+//! Executes the built-in steps of this crate, each on a thread of its own.
+//!
+//! Unaware of the plan, the store and of what a step's name means to the user.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use mlp_artifact::table::{Reader, TableError};
+use mlp_model::{
+    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Value,
+};
+
+use crate::{copy, eval_binary, eval_regression, table_split, table_split_rows, table_split_time};
+
+/// Runs the operations of [`BuiltinRunner::OPS`].
+///
+/// Other operations of runner `builtin` (tables in and out, SQL) belong to another crate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BuiltinRunner;
+
+impl BuiltinRunner {
+    pub const OPS: [&'static str; 7] =
+        ["eval.binary", "eval.regression", "file", "folder", "table.split", "table.split_rows", "table.split_time"];
+}
+
+impl Runner for BuiltinRunner {
+    /// Nothing outside the parameters and inputs matters to these steps.
+    fn environment(&self, _: &Call) -> Result<BTreeMap<String, String>, StepError> {
+        Ok(BTreeMap::new())
+    }
+
+    fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let report: Arc<dyn Fn(RunnerEvent) + Send + Sync> = report.into();
+        let thread = thread::Builder::new().name(format!("step {}", step.step)).spawn({
+            let (cancelled, report) = (Arc::clone(&cancelled), Arc::clone(&report));
+            move || {
+                let finished = catch_unwind(AssertUnwindSafe(|| execute(&step, &cancelled, &*report)));
+                report(RunnerEvent::Finished(
+                    finished.unwrap_or_else(|_| Err(bug(format!("operation `{}` panicked", step.op)))),
+                ));
+            }
+        });
+        if let Err(error) = thread {
+            let message = format!("cannot start a thread for the step: {error}");
+            let error = StepError::new(ErrorClass::Environment, "N6902", message);
+            report(RunnerEvent::Finished(Err(
+                error.with_help("the machine is at its limit of threads: use fewer `--jobs`")
+            )));
+        }
+        Box::new(Thread { cancelled })
+    }
+}
+
+fn execute(
+    step: &StartStep,
+    cancelled: &AtomicBool,
+    report: &(dyn Fn(RunnerEvent) + Send + Sync),
+) -> Result<Outcome, StepError> {
+    let deadline = step.timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
+    let work = Work { step, cancelled, deadline, report, n_rows_done: AtomicU64::new(0) };
+    match step.op.as_str() {
+        "eval.binary" => eval_binary::run(&work),
+        "eval.regression" => eval_regression::run(&work),
+        "file" => copy::run_file(&work),
+        "folder" => copy::run_folder(&work),
+        "table.split" => table_split::run(&work),
+        "table.split_rows" => table_split_rows::run(&work),
+        "table.split_time" => table_split_time::run(&work),
+        other => Err(bug(format!("operation `{other}` was given to the wrong runner"))),
+    }
+}
+
+/// A step's thread. It looks at the flag between batches, so both ways of cancelling are the same to it.
+struct Thread {
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Handle for Thread {
+    fn cancel(&self, _: Cancel) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A step while it is executed: its parameters, inputs and outputs, and whether to go on.
+pub(crate) struct Work<'a> {
+    pub step: &'a StartStep,
+    cancelled: &'a AtomicBool,
+    deadline: Option<(Duration, Instant)>,
+    report: &'a (dyn Fn(RunnerEvent) + Send + Sync),
+    n_rows_done: AtomicU64,
+}
+
+impl Work<'_> {
+    pub fn float(&self, name: &str) -> Result<f64, StepError> {
+        self.param(name, Value::as_float)
+    }
+
+    pub fn int(&self, name: &str) -> Result<i64, StepError> {
+        self.param(name, Value::as_int)
+    }
+
+    pub fn str(&self, name: &str) -> Result<&str, StepError> {
+        self.param(name, Value::as_str)
+    }
+
+    /// Returns the text, or `None` if the parameter was left out.
+    pub fn optional_str(&self, name: &str) -> Result<Option<&str>, StepError> {
+        match self.step.params.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.str(name).map(Some),
+        }
+    }
+
+    fn param<'v, T>(&'v self, name: &str, read: impl Fn(&'v Value) -> Option<T>) -> Result<T, StepError> {
+        let value = self.step.params.get(name).and_then(read);
+        value.ok_or_else(|| bug(format!("`{}` was started without parameter `{name}`", self.step.op)))
+    }
+
+    pub fn input(&self, name: &str) -> Result<&InputFile, StepError> {
+        let input = self.step.inputs.get(name);
+        input.ok_or_else(|| bug(format!("`{}` was started without input `{name}`", self.step.op)))
+    }
+
+    /// Opens input `name`.
+    pub fn table(&self, name: &str) -> Result<Reader, StepError> {
+        let input = self.input(name)?;
+        Reader::open(&input.path, input.size_bytes).map_err(|error| self.cannot_read(name, error))
+    }
+
+    /// Returns the next batch of input `name`, unless the step is to end.
+    pub fn batch(&self, name: &str, batch: Result<RecordBatch, TableError>) -> Result<RecordBatch, StepError> {
+        self.go_on()?;
+        let batch = batch.map_err(|error| self.cannot_read(name, error))?;
+        let n_rows = batch.num_rows() as u64;
+        let done = self.n_rows_done.fetch_add(n_rows, Ordering::Relaxed) + n_rows;
+        (self.report)(RunnerEvent::Progressed(Progress { unit: "rows".into(), done, ..Progress::default() }));
+        Ok(batch)
+    }
+
+    /// Fails if the step was cancelled or its time is over.
+    pub fn go_on(&self) -> Result<(), StepError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(StepError::new(ErrorClass::Cancelled, "N6903", "the step was cancelled"));
+        }
+        match self.deadline {
+            Some((timeout, at)) if Instant::now() >= at => {
+                let timeout = Value::DurationMs(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+                let error = StepError::new(ErrorClass::Step, "N6904", format!("the step took longer than {timeout}"));
+                Err(error.with_help("raise `timeout` in its `with { }`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns where output `name` is to be written.
+    pub fn output_path(&self, name: &str) -> PathBuf {
+        self.step.work_dir.join(name)
+    }
+
+    pub fn cannot_read(&self, name: &str, error: impl Display) -> StepError {
+        let shown = self.step.inputs.get(name).map_or(name, |input| input.shown.as_str());
+        let message = format!("cannot read `{shown}`: {error}");
+        StepError::new(ErrorClass::Environment, "N6905", message).with_argument(name)
+    }
+
+    pub fn cannot_write(&self, name: &str, error: impl Display) -> StepError {
+        let message = format!("cannot write output `{name}`: {error}");
+        StepError::new(ErrorClass::Environment, "N6906", message)
+            .with_help("is the disk full? `mlp doctor` shows the space that is left")
+    }
+}
+
+/// Returns an error that is a mistake of ours.
+pub(crate) fn bug(what: impl Display) -> StepError {
+    StepError::new(ErrorClass::Bug, "N6901", what.to_string()).with_help("this is a mistake in mlp: please report it")
+}

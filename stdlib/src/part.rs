@@ -1,0 +1,108 @@
+//! What the three splits share: their data argument, their two outputs and the writing of them.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::{Date32Type, Int64Type};
+use mlp_artifact::table::{Reader, Writer};
+use mlp_model::{
+    Argument, ArtifactKind, ErrorClass, Facts, Inferred, Outcome, Produced, Role, StepError, TableType, Type,
+};
+
+use crate::builtin::{Work, bug};
+use crate::declare::table_not;
+
+/// The table to split. Rows that are set aside already stay together.
+pub(crate) fn data_argument() -> Argument {
+    table_not(
+        "data",
+        &[Role::Test, Role::Valid],
+        "these rows are set aside for judging a model and stay together",
+        "the table to split: not split yet, or the `train` part of another split",
+    )
+}
+
+/// Returns the outputs of a split of `table`.
+pub(crate) fn train_and_test(table: &TableType) -> Inferred {
+    let part = |role| Type::Table(TableType { role, ..table.clone() });
+    Inferred {
+        outputs: vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))],
+        ..Inferred::default()
+    }
+}
+
+/// Returns how many of `n_rows` rows are test rows: the nearest whole number, half up.
+pub(crate) fn n_test(n_rows: u64, fraction: f64) -> u64 {
+    ((n_rows as f64 * fraction).round() as u64).min(n_rows)
+}
+
+/// The two parts while they are written.
+pub(crate) struct Parts<'w> {
+    work: &'w Work<'w>,
+    n_columns: usize,
+    train: Writer,
+    test: Writer,
+}
+
+impl<'w> Parts<'w> {
+    pub fn create(work: &'w Work<'w>, data: &Reader) -> Result<Self, StepError> {
+        let columns = data.columns();
+        let create = |name: &str| {
+            Writer::create(&work.output_path(name), columns).map_err(|error| work.cannot_write(name, error))
+        };
+        Ok(Self { work, n_columns: columns.len(), train: create("train")?, test: create("test")? })
+    }
+
+    /// Appends the rows of a batch to their parts. `is_test` has one value for each row and no blanks.
+    pub fn write(&mut self, batch: &RecordBatch, is_test: &BooleanArray) -> Result<(), StepError> {
+        let is_train = not(is_test).map_err(bug)?;
+        for (name, rows, writer) in [("train", &is_train, &mut self.train), ("test", is_test, &mut self.test)] {
+            let rows = filter_record_batch(batch, rows).map_err(bug)?;
+            writer.write(&rows).map_err(|error| self.work.cannot_write(name, error))?;
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<Outcome, StepError> {
+        let Self { work, n_columns, train, test } = self;
+        let n_train = train.finish().map_err(|error| work.cannot_write("train", error))?;
+        let n_test = test.finish().map_err(|error| work.cannot_write("test", error))?;
+        for (name, n_rows, other) in [("train", n_train, n_test), ("test", n_test, n_train)] {
+            if n_rows == 0 {
+                let message = format!("the table has {}, and none of them falls to `{name}`", count(other));
+                let help = "a split needs at least one row in each part: give it more rows or other proportions";
+                return Err(StepError::new(ErrorClass::Data, "D1121", message).with_argument("data").with_help(help));
+            }
+        }
+        let facts = [("rows", n_train + n_test), ("train_rows", n_train), ("test_rows", n_test)];
+        let mut facts: Facts = facts.into_iter().map(|(name, n)| (name.to_owned(), n as f64)).collect();
+        facts.insert("columns".into(), n_columns as f64);
+        let produced =
+            |name: &str| (name.to_owned(), Produced { kind: ArtifactKind::Table, path: work.output_path(name) });
+        Ok(Outcome { outputs: [produced("train"), produced("test")].into(), facts, ..Outcome::default() })
+    }
+}
+
+fn count(n_rows: u64) -> String {
+    if n_rows == 1 { "1 row".to_owned() } else { format!("{n_rows} rows") }
+}
+
+/// Returns column `name`, which the checker has seen.
+pub(crate) fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, StepError> {
+    batch.column_by_name(name).ok_or_else(|| bug(format!("the table has no column `{name}`")))
+}
+
+/// Appends bytes that tell the value in `row`, which is not blank, from all others of its column.
+pub(crate) fn push_value(values: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), StepError> {
+    if let Some(texts) = values.as_string_opt::<i32>() {
+        out.extend(texts.value(row).as_bytes());
+    } else if let Some(flags) = values.as_boolean_opt() {
+        out.push(u8::from(flags.value(row)));
+    } else if let Some(numbers) = values.as_primitive_opt::<Int64Type>() {
+        out.extend(numbers.value(row).to_le_bytes());
+    } else if let Some(days) = values.as_primitive_opt::<Date32Type>() {
+        out.extend(days.value(row).to_le_bytes());
+    } else {
+        return Err(bug(format!("a column of type {} has no classes", values.data_type())));
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! `sh`: what it takes and gives, and the placeholders of its command. Another crate executes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use mlp_model::{ArgError, CheckedCall, Inferred, ParamType, Signature, Type, Value};
+
+use crate::check::{self, listed, suggest};
+use crate::declare::{Operation, inputs, param, param_or};
+
+pub(crate) fn signature() -> Signature {
+    Operation {
+        name: "sh",
+        version: 1,
+        runner: "process",
+        doc: "
+Runs a command of the shell over files.
+
+`{name}` in the command stands for the path of the input or output of that name; `{{` and `}}` stand for plain braces,
+as in `awk '{{print $1}}' {words} > {first}`. The command runs as `sh -e -c` in a folder of its own: the first command
+that fails ends the step. Inputs are read-only copies.
+
+`inputs` are files, folders, reports and models: results of other steps, `file(\"..\")` and `folder(\"..\")`. A table
+must become a file first: `csv.write(clean)`. An input that the command does not mention still counts: the step runs
+again when it changes.
+
+`outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each.
+
+The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LANG`, `TZ` and
+`SOURCE_DATE_EPOCH`, which mlp sets. Values count: the step runs again when one changes; they are kept with the
+result, so this is no place for secrets. What else the command reads (other files, the network) mlp does not see,
+and does not notice when it changes.
+
+    step words = sh(\"sort -u {raw} > {sorted}\", inputs: { raw: file(\"words.txt\") }, outputs: { sorted: file })
+
+Errors: an exit status other than 0 (with the last lines that the command wrote); an output that was not made.
+",
+        args: vec![
+            param("command", ParamType::Str, "what `sh` is to run, with `{name}` for inputs and outputs"),
+            inputs("inputs", "what the command reads, by name"),
+            param(
+                "outputs",
+                ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
+                "what the command makes, by name: `file` or `folder`",
+            ),
+            param_or(
+                "env",
+                ParamType::Map(Box::new(ParamType::Str)),
+                Value::Record(BTreeMap::new()),
+                "variables and their values",
+            ),
+            param_or(
+                "pass_env",
+                ParamType::List(Box::new(ParamType::Str)),
+                Value::List(Vec::new()),
+                "names of variables to take from the environment of `mlp`",
+            ),
+        ],
+    }
+    .step(infer)
+}
+
+fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
+    let mut errors = Vec::new();
+    let inputs: BTreeMap<&str, &Type> =
+        call.inputs.iter().filter_map(|(name, ty)| Some((name.strip_prefix("inputs.")?, ty))).collect();
+    let no_outputs = BTreeMap::new();
+    let outputs = check::value(call, "outputs").and_then(Value::as_record).unwrap_or(&no_outputs);
+    check_inputs(&inputs, &mut errors);
+    if outputs.is_empty() {
+        let error = ArgError::new("E0347", "outputs", "the step has no outputs, so nothing could use its result");
+        errors.push(error.with_help("name what the command makes: `outputs: { result: file }`"));
+    }
+    for name in outputs.keys().filter(|name| inputs.contains_key(name.as_str())) {
+        let message = format!("`{name}` is both an input and an output, so `{{{name}}}` could mean either");
+        let error = ArgError::new("E0347", &format!("outputs.{name}"), message);
+        errors.push(error.with_help("give one of them another name"));
+    }
+    match check::string(call, "command") {
+        Ok(command) => check_command(command, &inputs, outputs, &mut errors),
+        Err(error) => errors.push(error),
+    }
+    check_variables(call, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let typed = |(name, kind): (&String, &Value)| {
+        (name.clone(), if kind.as_str() == Some("folder") { Type::Folder } else { Type::File })
+    };
+    Ok(Inferred { outputs: outputs.iter().map(typed).collect(), params: BTreeMap::new() })
+}
+
+fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
+    for (name, ty) in inputs {
+        match ty {
+            Type::File | Type::Folder | Type::Report(_) | Type::Model(_) => {}
+            Type::Table(_) => {
+                let message = format!("input `{name}` is a table, and programs read files");
+                let help = format!("write it first: `csv.write({name})`");
+                errors.push(ArgError::new("E0345", &format!("inputs.{name}"), message).with_help(help));
+            }
+            other => {
+                let message =
+                    format!("input `{name}` is of type {other}, and programs read files, folders, reports and models");
+                let help = "write the value into the command, or give it as a variable with `env`";
+                errors.push(ArgError::new("E0345", &format!("inputs.{name}"), message).with_help(help));
+            }
+        }
+    }
+}
+
+fn check_command(
+    command: &str,
+    inputs: &BTreeMap<&str, &Type>,
+    outputs: &BTreeMap<String, Value>,
+    errors: &mut Vec<ArgError>,
+) {
+    if command.trim().is_empty() {
+        errors.push(ArgError::new("E0346", "command", "the command is empty"));
+        return;
+    }
+    let n_errors = errors.len();
+    let mut mentioned = BTreeSet::new();
+    for placeholder in placeholders(command) {
+        match placeholder {
+            Ok((name, place)) => {
+                if !inputs.contains_key(name) && !outputs.contains_key(name) {
+                    errors.push(unknown(name, place, inputs, outputs));
+                }
+                mentioned.insert(name);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    // A misspelt placeholder is one mistake, not two.
+    if errors.len() > n_errors {
+        return;
+    }
+    for name in outputs.keys().filter(|name| !mentioned.contains(name.as_str())) {
+        let message = format!("the command does not mention output `{name}`, so it cannot know where to write it");
+        errors.push(
+            ArgError::new("E0347", "command", message).with_help(format!("write `{{{name}}}` where its path belongs")),
+        );
+    }
+}
+
+fn unknown(
+    name: &str,
+    place: Range<usize>,
+    inputs: &BTreeMap<&str, &Type>,
+    outputs: &BTreeMap<String, Value>,
+) -> ArgError {
+    let names = || inputs.keys().copied().chain(outputs.keys().map(String::as_str));
+    let mut error =
+        ArgError::new("E0346", "command", format!("`{name}` is neither an input nor an output of this step"));
+    error.within = Some(place);
+    let help = suggest(name, names()).unwrap_or_else(|| {
+        let known = listed(names());
+        let known = if known.is_empty() { "there are none".to_owned() } else { format!("there are {known}") };
+        format!("{known}; for braces that the shell is to see, write `{{{{{name}}}}}`")
+    });
+    error.with_help(help)
+}
+
+/// Returns the names in braces and where each stands, braces included; an error for each brace out of place.
+fn placeholders(command: &str) -> Vec<Result<(&str, Range<usize>), ArgError>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(brace) = command[from..].find(['{', '}']).map(|offset| from + offset) {
+        let rest = &command[brace..];
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            from = brace + 2;
+            continue;
+        }
+        let name = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(name, _)| name);
+        match name.filter(|name| is_name(name)) {
+            Some(name) => {
+                from = brace + name.len() + 2;
+                found.push(Ok((name, brace..from)));
+            }
+            None => {
+                let (what, instead) =
+                    if rest.starts_with('{') { ("no name and `}` follow", "{{") } else { ("no `{` precedes it", "}}") };
+                let message = format!("`{}` belongs to a placeholder, but {what}", &rest[..1]);
+                let mut error = ArgError::new("E0346", "command", message);
+                error.within = Some(brace..brace + 1);
+                found.push(Err(error.with_help(format!("write `{instead}` for a brace that the shell is to see"))));
+                from = brace + 1;
+            }
+        }
+    }
+    found
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn check_variables(call: &CheckedCall<'_>, errors: &mut Vec<ArgError>) {
+    let none = BTreeMap::new();
+    let set = check::value(call, "env").and_then(Value::as_record).unwrap_or(&none);
+    let no_name =
+        |name: &str| format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first");
+    for name in set.keys().filter(|name| !is_name(name)) {
+        errors.push(ArgError::new("E0354", &format!("env.{name}"), no_name(name)));
+    }
+    for (element, name) in check::strings(call, "pass_env").into_iter().enumerate() {
+        let mistake = if !is_name(name) {
+            no_name(name)
+        } else if set.contains_key(name) {
+            format!("variable `{name}` is both in `env` and in `pass_env`")
+        } else {
+            continue;
+        };
+        errors.push(check::at(element, ArgError::new("E0354", "pass_env", mistake)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::placeholders;
+
+    #[test]
+    fn braces_are_read_from_left_to_right() {
+        let names = |command| -> Vec<Result<_, _>> {
+            placeholders(command).into_iter().map(|found| found.map_err(|error| error.within)).collect()
+        };
+        assert_eq!(names("sort {raw} > {_o1}"), [Ok(("raw", 5..10)), Ok(("_o1", 13..18))]);
+        assert_eq!(names("awk '{{print}}' {é}"), [Err(Some(16..17)), Err(Some(19..20))]);
+        assert_eq!(names("{{{a}}}"), [Ok(("a", 2..5))]);
+        assert_eq!(names("${HOME}"), [Ok(("HOME", 1..7))]);
+        assert_eq!(names("{"), [Err(Some(0..1))]);
+        assert_eq!(names("{a"), [Err(Some(0..1))]);
+        assert_eq!(names("}"), [Err(Some(0..1))]);
+        assert_eq!(names("{a b}"), [Err(Some(0..1)), Err(Some(4..5))]);
+    }
+}

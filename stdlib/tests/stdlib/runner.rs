@@ -1,0 +1,189 @@
+//! The runner: promises about results, cancelling, time limits and plain sources.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use mlp_model::{ArtifactKind, Cancel, ErrorClass, Handle, Runner, RunnerEvent, Type, Value};
+use mlp_stdlib::BuiltinRunner;
+
+use crate::support::{Bench, Cells, digest, operations, text, weyl};
+
+fn people(n: usize) -> [(&'static str, Cells); 4] {
+    let u = weyl(n, 3.0);
+    [
+        ("row", Cells::ints(0..n as i64)),
+        ("amount", Cells::Float(u.iter().map(|u| (*u > 0.1).then_some(u * 100.0)).collect())),
+        ("class", Cells::Str(u.iter().map(|u| (*u < 0.9).then_some(if *u < 0.5 { "a" } else { "b" })).collect())),
+        ("day", Cells::Date(u.iter().map(|u| Some((u * 50.0) as i32)).collect())),
+    ]
+}
+
+/// A step of each operation over fixed inputs.
+fn sample(op: &str) -> Bench {
+    let n = 70_000;
+    let score = Cells::Float(weyl(n, 1.0).into_iter().map(Some).collect());
+    match op {
+        "table.split" => {
+            let params = [("test", Value::Float(0.2)), ("seed", Value::Int(7)), ("stratify", text("class"))];
+            Bench::new(op, &params).table("data", &people(n))
+        }
+        "table.split_rows" => {
+            Bench::new(op, &[("every", Value::Int(5)), ("at", Value::Int(4))]).table("data", &people(n))
+        }
+        "table.split_time" => {
+            Bench::new(op, &[("by", text("day")), ("test", Value::Float(0.2))]).table("data", &people(n))
+        }
+        "eval.binary" => {
+            let actual = Cells::Bool(weyl(n, 7.0).iter().zip(weyl(n, 1.0)).map(|(u, s)| Some(*u < s * s)).collect());
+            let params = [("threshold", Value::Float(0.4))];
+            Bench::new(op, &params).table("predictions", &[("actual", actual), ("score", score)])
+        }
+        "eval.regression" => {
+            let actual = Cells::Float(weyl(n, 7.0).iter().map(|u| Some(u + 0.01)).collect());
+            Bench::new(op, &[]).table("predictions", &[("actual", actual), ("score", score)])
+        }
+        "file" => {
+            let mut bench = Bench::new(op, &[]);
+            let path = bench.path().join("words.txt");
+            fs::write(&path, "one\ntwo\n").unwrap();
+            bench.input("path", &path, Type::File);
+            bench
+        }
+        other => panic!("no sample of {other}"),
+    }
+}
+
+#[test]
+fn results_change_only_with_the_version_of_their_operation() {
+    // When this fails, stored results no longer fit: raise the operation's version, then put the new digests here.
+    let golden = [
+        ("eval.binary", 1, "out", "af13c09d2d77"),
+        ("eval.regression", 1, "out", "33bee62068e2"),
+        ("file", 1, "out", "04d2649eb725"),
+        ("table.split", 1, "train", "ceeecdb0c7a1"),
+        ("table.split", 1, "test", "9fb724776072"),
+        ("table.split_rows", 1, "train", "3d34dbd39a94"),
+        ("table.split_rows", 1, "test", "8f4605587a6f"),
+        ("table.split_time", 1, "train", "f8b4c2e6a797"),
+        ("table.split_time", 1, "test", "b1731b3f586d"),
+    ];
+    let operations = operations();
+    let mut found = Vec::new();
+    // `folder` gives a folder: its bytes are those of its files, see below.
+    for op in BuiltinRunner::OPS.into_iter().filter(|op| *op != "folder") {
+        let bench = sample(op);
+        let outcome = bench.run().unwrap();
+        let version = operations.get(op).unwrap().version;
+        let mut outputs: Vec<&String> = outcome.outputs.keys().collect();
+        outputs.sort_by_key(|name| *name == "test");
+        found.extend(outputs.into_iter().map(|name| (op, version, name.clone(), digest(&outcome, name).short())));
+    }
+    let golden: Vec<_> = golden
+        .iter()
+        .map(|(op, version, out, digest)| (*op, *version, (*out).to_owned(), (*digest).to_owned()))
+        .collect();
+    assert_eq!(found, golden);
+}
+
+#[test]
+fn a_cancelled_step_ends_as_cancelled() {
+    for (how, op) in [(Cancel::Gently, "table.split"), (Cancel::Now, "eval.binary")] {
+        let bench = sample(op);
+        let (started, handle) = mpsc::channel::<Box<dyn Handle>>();
+        let handle = Mutex::new(handle);
+        let (sender, finished) = mpsc::channel();
+        // The first progress cancels; another batch follows, before which the step looks.
+        let report = move |event| match event {
+            RunnerEvent::Progressed(_) => handle.lock().unwrap().recv().unwrap().cancel(how),
+            RunnerEvent::Finished(result) => sender.send(result).unwrap(),
+            RunnerEvent::Printed(line) => panic!("{line}"),
+        };
+        started.send(BuiltinRunner.start(bench.step.clone(), Box::new(report))).unwrap();
+        assert_eq!(finished.recv().unwrap().unwrap_err().class, ErrorClass::Cancelled, "{op}");
+        assert!(finished.recv().is_err(), "{op} finished twice");
+    }
+}
+
+#[test]
+fn a_step_that_takes_too_long_fails_with_its_limit() {
+    let mut bench = sample("table.split");
+    bench.step.timeout = Some(Duration::ZERO);
+    let error = bench.run().unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Step, "N6904"));
+    assert_eq!(error.message, "the step took longer than 0s");
+}
+
+#[test]
+fn a_damaged_table_is_an_error_that_names_it() {
+    for op in ["table.split", "eval.binary"] {
+        let bench = sample(op);
+        let (name, input) = bench.step.inputs.iter().next().unwrap();
+        let bytes = fs::read(&input.path).unwrap();
+        fs::write(&input.path, &bytes[..bytes.len() - 100]).unwrap();
+        let error = bench.run().unwrap_err();
+        assert_eq!((error.class, error.code.as_str()), (ErrorClass::Environment, "N6905"));
+        assert!(error.message.starts_with(&format!("cannot read `shown {name}`: ")), "{}", error.message);
+    }
+}
+
+#[test]
+fn a_work_folder_that_cannot_be_written_is_the_machines_trouble() {
+    let bench = sample("table.split");
+    fs::remove_dir(&bench.step.work_dir).unwrap();
+    let error = bench.run().unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Environment, "N6906"));
+}
+
+#[test]
+fn a_step_without_its_parameters_or_of_another_runner_is_our_mistake() {
+    let mut bench = sample("table.split");
+    bench.step.params.clear();
+    assert_eq!(bench.run().unwrap_err().class, ErrorClass::Bug);
+    let mut bench = sample("file");
+    bench.step.op = "sql".into();
+    assert_eq!(bench.run().unwrap_err().message, "operation `sql` was given to the wrong runner");
+}
+
+#[test]
+fn a_file_that_is_gone_is_an_error_that_names_it() {
+    let bench = sample("file");
+    fs::remove_file(bench.path().join("words.txt")).unwrap();
+    let error = bench.run().unwrap_err();
+    assert!(error.message.starts_with("cannot read `shown path`: "), "{}", error.message);
+}
+
+#[test]
+fn a_folder_comes_with_all_its_files_and_who_may_execute_them() {
+    let mut bench = Bench::new("folder", &[]);
+    let folder = bench.path().join("tools");
+    fs::create_dir_all(folder.join("deep/er")).unwrap();
+    fs::write(folder.join("deep/er/run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(folder.join("deep/er/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.join("a b.txt"), "").unwrap();
+    symlink("deep/er/run.sh", folder.join("link")).unwrap();
+    bench.input("path", &folder, Type::Folder);
+    let outcome = bench.run().unwrap();
+    assert_eq!(outcome.outputs["out"].kind, ArtifactKind::Folder);
+    let copy = &outcome.outputs["out"].path;
+    let is_executable = |name| fs::symlink_metadata(copy.join(name)).unwrap().permissions().mode() & 0o111 == 0o111;
+    for name in ["deep/er/run.sh", "link"] {
+        assert_eq!(fs::read(copy.join(name)).unwrap(), b"#!/bin/sh\n");
+        assert!(is_executable(name) && !copy.join(name).is_symlink());
+    }
+    assert!(!is_executable("a b.txt"));
+    assert_eq!((outcome.facts["files"], outcome.facts["size_bytes"]), (3.0, 20.0));
+}
+
+#[test]
+fn a_link_to_a_folder_is_refused() {
+    let mut bench = Bench::new("folder", &[]);
+    let folder = bench.path().join("tools");
+    fs::create_dir_all(folder.join("sub")).unwrap();
+    symlink("/etc", folder.join("sub/link")).unwrap();
+    bench.input("path", &folder, Type::Folder);
+    let error = bench.run().unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::User, "D1142"));
+    assert_eq!(error.message, "`sub/link` in folder `shown path` is neither a file nor a folder");
+}
