@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Gets what cargo cannot (libtorch and the Python-to-WebAssembly compiler, both with pip), then builds and installs mlp.
+# Gets what cargo cannot (libtorch, with pip), then builds and installs mlp.
 # A second run fetches nothing. Usage: runners/setup.sh [--tools-only]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH=2.11.0
-COMPONENTIZE=0.25.1
 share="${XDG_DATA_HOME:-$HOME/.local/share}/mlp"
 python="${PYTHON:-python3}"
 
@@ -57,14 +56,6 @@ PY
 mkdir -p .tools
 ln -sfn "$libtorch" .tools/libtorch
 
-componentize="$share/componentize-py-$COMPONENTIZE"
-if [ ! -x "$componentize/bin/componentize-py" ]; then
-  say "getting componentize-py $COMPONENTIZE with pip (once)"
-  rm -rf "$componentize"
-  "$python" -m venv "$componentize"
-  "$componentize/bin/python" -m pip install --quiet "componentize-py==$COMPONENTIZE" \
-    || { rm -rf "$componentize"; fail "pip could not install componentize-py $COMPONENTIZE" "check the network and pip's index settings, then run this again"; }
-fi
 [ "${1:-}" = --tools-only ] && exit 0
 
 say "building mlp and its torch worker"

@@ -16,7 +16,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mlp-tabular", &["mlp-model", "mlp-artifact"]),
     ("mlp-process", &["mlp-model"]),
     ("mlp-worker", &["mlp-model"]),
-    ("mlp-wasm", &["mlp-model", "mlp-artifact", "mlp-worker"]),
     ("mlp-torch", &["mlp-model", "mlp-artifact", "mlp-worker"]),
     ("mlp-torch-client", &["mlp-model", "mlp-worker"]),
 ];
@@ -27,7 +26,6 @@ const HOMES: &[(&str, &str)] = &[
     ("sled", "mlp-store"),
     ("petgraph", "mlp-engine"),
     ("datafusion", "mlp-tabular"),
-    ("wasmtime", "mlp-wasm"),
     ("tch", "mlp-torch"),
     ("clap", "mlp"),
     ("serde_yaml", "mlp"),
@@ -56,7 +54,8 @@ fn crates_name_only_the_crates_that_the_architecture_allows() {
 fn each_heavy_dependency_has_one_home() {
     let crates = workspace();
     for (dependency, home) in HOMES {
-        let users: Vec<&String> = crates.iter().filter(|(_, deps)| deps.contains(*dependency)).map(|(n, _)| n).collect();
+        let users: Vec<&String> =
+            crates.iter().filter(|(_, deps)| deps.contains(*dependency)).map(|(n, _)| n).collect();
         assert_eq!(users, [home], "who names `{dependency}`");
     }
 }
@@ -81,7 +80,11 @@ fn every_path_named_in_the_documents_exists() {
         for path in paths_in(&text) {
             n_paths += 1;
             let beside = document.parent().unwrap().join(&path);
-            assert!(root().join(&path).exists() || beside.exists(), "{} names `{path}`, which is not there", document.display());
+            assert!(
+                root().join(&path).exists() || beside.exists(),
+                "{} names `{path}`, which is not there",
+                document.display()
+            );
         }
     }
     assert!(n_paths > 20, "found only {n_paths} paths: the search itself is broken");
@@ -95,8 +98,12 @@ fn paths_in(text: &str) -> Vec<String> {
     in_quotes
         .flat_map(str::split_whitespace)
         .chain(in_links)
-        .map(|word| word.split('#').next().unwrap_or(word).trim_start_matches("./").trim_end_matches(['.', ',', ':', '/']))
-        .filter(|word| folders.iter().any(|folder| word.starts_with(folder)) || (word.ends_with(".md") && !word.contains(':')))
+        .map(|word| {
+            word.split('#').next().unwrap_or(word).trim_start_matches("./").trim_end_matches(['.', ',', ':', '/'])
+        })
+        .filter(|word| {
+            folders.iter().any(|folder| word.starts_with(folder)) || (word.ends_with(".md") && !word.contains(':'))
+        })
         .filter(|word| !word.contains(['*', '<', '{']))
         .map(str::to_owned)
         .collect()
@@ -127,7 +134,8 @@ fn workspace() -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap();
-            let names = dependencies.iter().filter(|d| d["kind"] != "dev").map(|d| d["name"].as_str().unwrap().to_owned());
+            let names =
+                dependencies.iter().filter(|d| d["kind"] != "dev").map(|d| d["name"].as_str().unwrap().to_owned());
             (package["name"].as_str().unwrap().to_owned(), names.collect())
         })
         .collect()

@@ -45,7 +45,11 @@ fn wrong_columns_cycles_duplicates_and_parameters_are_refused_by_check() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("select id, tenure", "select id, tenur", &["tenur", "did you mean", "tenure"]),
         ("csv.write(parts.test)", "csv.write(exported)", &["exported"]),
-        ("{ raw })", "{ raw: looped })\nstep looped = sql(\"select * from raw\", { raw: stayed })", &["depend on each other", "stayed", "looped"]),
+        (
+            "{ raw })",
+            "{ raw: looped })\nstep looped = sql(\"select * from raw\", { raw: stayed })",
+            &["depend on each other", "stayed", "looped"],
+        ),
         ("step counted ", "step raw ", &["`raw` is declared twice"]),
         ("= 3 in 0..=72", "= 99 in 0..=72", &["least", "99", "72"]),
     ];
@@ -73,7 +77,8 @@ fn data_that_breaks_its_schema_is_refused_at_the_door_with_rows_and_rules() {
     ran.says(&["tenure", "D1", "910", "30", "12"]);
     assert_eq!(workspace.run("small.mlp", &[]).exits(12).finished()["status"], "rejected");
 
-    workspace.write("data/customers.csv", good.replace("c050,50,basic", "c050,50,basic,extra").replace("c060,60", "c060"));
+    workspace
+        .write("data/customers.csv", good.replace("c050,50,basic", "c050,50,basic,extra").replace("c060,60", "c060"));
     workspace.mlp(&["run", "small.mlp"]).exits(12).says(&["line 52", "line 62"]);
 
     workspace.write("data/customers.csv", good.replace("id,tenure", "id,tenor"));

@@ -27,10 +27,18 @@ fn touching_renaming_reformatting_commenting_and_moving_execute_nothing() {
     data.set_modified(SystemTime::now()).unwrap();
     assert_eq!(workspace.run("small.mlp", &[]).steps().0, 0, "touched");
 
-    workspace.edit("small.mlp", "step exported", "// a comment\nstep written").edit("small.mlp", "rows: exported", "rows: written");
+    workspace.edit("small.mlp", "step exported", "// a comment\nstep written").edit(
+        "small.mlp",
+        "rows: exported",
+        "rows: written",
+    );
     assert_eq!(workspace.run("small.mlp", &[]).steps().0, 0, "renamed and commented");
 
-    workspace.edit("small.mlp", "select id, tenure", "select  id,\\n  tenure").edit("small.mlp", "every: 5, at: 4", "every:5,\n     at : 4");
+    workspace.edit("small.mlp", "select id, tenure", "select  id,\\n  tenure").edit(
+        "small.mlp",
+        "every: 5, at: 4",
+        "every:5,\n     at : 4",
+    );
     assert_eq!(workspace.run("small.mlp", &[]).steps().0, 0, "reformatted");
 
     std::fs::create_dir(workspace.path("moved")).unwrap();

@@ -57,15 +57,14 @@ step slow_c = sh("sleep 0.1; cksum < {rows} > {sum}", inputs: { rows: slow_b }, 
 
 fn run_and_kill(workspace: &Workspace, after: Duration) -> Ran {
     let args = ["run", "small.mlp", "--json"];
-    let mut child: std::process::Child =
-        Command::new(env!("CARGO_BIN_EXE_mlp"))
-            .args(args)
-            .current_dir(&workspace.root)
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(workspace.path("killed.out")).unwrap())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut child: std::process::Child = Command::new(env!("CARGO_BIN_EXE_mlp"))
+        .args(args)
+        .current_dir(&workspace.root)
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(workspace.path("killed.out")).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     std::thread::sleep(after);
     let _ = child.kill();
     child.wait().unwrap();

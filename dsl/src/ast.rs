@@ -8,13 +8,13 @@ use mlp_model::{Comparison, Span, Value};
 /// A parsed file.
 #[derive(Debug, Default)]
 pub struct File<'a> {
-    pub doc: String,
+    pub doc: &'a str,
     pub decls: Vec<Decl<'a>>,
 }
 
 #[derive(Debug)]
 pub struct Decl<'a> {
-    pub doc: String,
+    pub doc: &'a str,
     pub kind: DeclKind<'a>,
 }
 
@@ -27,7 +27,10 @@ pub enum DeclKind<'a> {
     Gate(GateDecl<'a>),
     Release(ReleaseDecl<'a>),
     /// Could not be parsed; its name, where it has one, is still known to be taken.
-    Broken { keyword: &'a str, name: Option<Name<'a>> },
+    Broken {
+        keyword: &'a str,
+        name: Option<Name<'a>>,
+    },
 }
 
 impl<'a> Decl<'a> {
@@ -193,8 +196,16 @@ pub enum ExprKind<'a> {
     List(Vec<Expr<'a>>),
     Record(Vec<Field<'a>>),
     Group(Box<Expr<'a>>),
-    Unary { op: Unary, operand: Box<Expr<'a>> },
-    Binary { op: Binary, op_span: Span, left: Box<Expr<'a>>, right: Box<Expr<'a>> },
+    Unary {
+        op: Unary,
+        operand: Box<Expr<'a>>,
+    },
+    Binary {
+        op: Binary,
+        op_span: Span,
+        left: Box<Expr<'a>>,
+        right: Box<Expr<'a>>,
+    },
     Wrong,
 }
 

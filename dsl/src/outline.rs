@@ -29,8 +29,8 @@ pub struct Outline<'a> {
     /// The `//!` lines.
     pub doc: String,
     pub chunks: Vec<Chunk<'a>>,
-    /// A file without any declaration at all; everything else would be noise.
-    pub is_empty: bool,
+    /// The text with a space for every byte of comments, tabs and line breaks; strings stand as they are.
+    pub plain: String,
 }
 
 /// The text of one declaration.
@@ -47,21 +47,31 @@ pub struct Chunk<'a> {
 }
 
 pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Outline<'a> {
+    let start = if text.starts_with('\u{feff}') { 3 } else { 0 };
+    let mut plain = String::with_capacity(text.len());
+    plain.extend(std::iter::repeat_n(' ', start));
     let mut cutter = Cutter {
         source,
         text,
         bytes: text.as_bytes(),
-        at: if text.starts_with('\u{feff}') { 3 } else { 0 },
-        line_start: if text.starts_with('\u{feff}') { 3 } else { 0 },
+        at: start,
+        line_start: start,
         fresh_line: true,
         open: Vec::new(),
         current: None,
         doc: Vec::new(),
-        outline: Outline { is_empty: true, ..Outline::default() },
+        outline: Outline { plain, ..Outline::default() },
         diagnostics,
     };
     while cutter.at < cutter.bytes.len() {
-        cutter.token();
+        let start = cutter.at;
+        let is_blank = cutter.token();
+        let plain = &mut cutter.outline.plain;
+        if is_blank {
+            plain.extend(std::iter::repeat_n(' ', cutter.at - start));
+        } else {
+            plain.push_str(&text[start..cutter.at]);
+        }
     }
     cutter.end_chunk();
     cutter.refuse_dangling_doc();
@@ -92,19 +102,26 @@ struct Open<'a> {
 }
 
 impl<'a> Cutter<'a, '_> {
-    fn token(&mut self) {
+    /// Reads one token; returns whether it is a blank or a comment.
+    fn token(&mut self) -> bool {
         let start = self.at;
         match self.bytes[start] {
             b'\n' => {
                 self.at += 1;
                 self.line_start = self.at;
                 self.fresh_line = true;
+                true
             }
-            b' ' | b'\t' | b'\r' => self.at += 1,
-            b'/' if self.bytes.get(start + 1) == Some(&b'/') => self.comment(),
+            b' ' | b'\t' | b'\r' => {
+                self.at += 1;
+                true
+            }
+            b'/' if self.bytes.get(start + 1) == Some(&b'/') => {
+                self.comment();
+                true
+            }
             byte => {
                 let is_fresh = std::mem::replace(&mut self.fresh_line, false);
-                self.outline.is_empty = false;
                 if byte.is_ascii_alphabetic() || byte == b'_' {
                     self.word(is_fresh);
                 } else {
@@ -119,6 +136,7 @@ impl<'a> Cutter<'a, '_> {
                 if let Some(open) = &mut self.current {
                     open.chunk.end = self.at;
                 }
+                false
             }
         }
     }

@@ -15,7 +15,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &[SourceText], colour: bool, wid
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(width)
         .with_links(false)
-        .with_context_lines(0)
+        .with_context_lines(WHOLE_LINES)
         .without_syntax_highlighting();
     let word = diagnostic.severity.word();
     let head = format!("{word}[{}]", diagnostic.code);
@@ -25,18 +25,8 @@ pub fn render(diagnostic: &Diagnostic, sources: &[SourceText], colour: bool, wid
     } else {
         format!("{head}: {}\n", diagnostic.message)
     };
-    // One snippet for each text; that of the primary place first, the help behind the last.
-    let primary_source = diagnostic.primary().map(|label| label.span.source);
-    let mut shown: Vec<usize> = primary_source.into_iter().collect();
-    for label in &diagnostic.labels {
-        if !shown.contains(&label.span.source) {
-            shown.push(label.span.source);
-        }
-    }
-    for source in shown {
-        let Some(source_text) = sources.get(source) else { continue };
-        let labels = diagnostic.labels.iter().filter(|label| label.span.source == source);
-        let snippet = Snippet { diagnostic, labels: labels.collect(), source: Some(Named(source_text)), help: None };
+    for (source, labels) in clusters(diagnostic, sources) {
+        let snippet = Snippet { diagnostic, labels, source: Some(Named(source)), help: None };
         text.push_str(&without_first_line(&handler, &snippet));
     }
     if let Some(help) = &diagnostic.help {
@@ -49,6 +39,33 @@ pub fn render(diagnostic: &Diagnostic, sources: &[SourceText], colour: bool, wid
         text.push('\n');
     }
     text
+}
+
+/// Groups labels on neighbouring lines, so that each group is shown by itself: the primary place first, then the others.
+fn clusters<'d>(diagnostic: &'d Diagnostic, sources: &'d [SourceText]) -> Vec<(&'d SourceText, Vec<&'d Label>)> {
+    let mut placed: Vec<(usize, usize, usize, &Label)> = Vec::new();
+    for label in &diagnostic.labels {
+        let Some(source) = sources.get(label.span.source) else { continue };
+        let span = fitted(label.span, &source.text);
+        let first = line_and_column(&source.text, span.start).0;
+        let last = first + source.text[span.start..span.end].matches('\n').count();
+        placed.push((label.span.source, first, last, label));
+    }
+    placed.sort_by_key(|(source, first, ..)| (*source, *first));
+    let mut clusters: Vec<(usize, usize, Vec<&Label>)> = Vec::new();
+    for (source, first, last, label) in placed {
+        match clusters.last_mut() {
+            Some((in_source, until, labels)) if *in_source == source && first <= *until + 1 => {
+                *until = last.max(*until);
+                labels.push(label);
+            }
+            _ => clusters.push((source, last, vec![label])),
+        }
+    }
+    let primary = diagnostic.primary();
+    let is_primary = |label: &&Label| primary.is_some_and(|primary| std::ptr::eq(primary, *label));
+    clusters.sort_by_key(|(.., labels)| !labels.iter().any(is_primary));
+    clusters.into_iter().filter_map(|(source, _, labels)| Some((sources.get(source)?, labels))).collect()
 }
 
 /// Returns the diagnostic as one JSON object; `docs/language.md` describes it.
@@ -96,10 +113,11 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     (line, before[line_start..].chars().count() + 1)
 }
 
-/// Moves a span into the text and onto character borders, whatever it says.
+/// Moves a span onto the lines of the text and onto character borders, whatever it says.
 fn fitted(span: Span, text: &str) -> Span {
+    let last = text.trim_end().len();
     let on_border = |mut at: usize| {
-        at = at.min(text.len());
+        at = at.min(last);
         while !text.is_char_boundary(at) {
             at -= 1;
         }
@@ -168,21 +186,35 @@ impl miette::Diagnostic for Snippet<'_> {
 #[derive(Debug)]
 struct Named<'a>(&'a SourceText);
 
+/// What miette asks for, where it wants to show lines, and not only to know where a label is.
+const WHOLE_LINES: usize = 1;
+
 impl SourceCode for Named<'_> {
+    /// Returns the span, or the whole lines it touches. miette's own impl would count columns in bytes.
     fn read_span<'b>(
         &'b self,
         span: &SourceSpan,
         before: usize,
-        after: usize,
+        _after: usize,
     ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
-        let found = self.0.text.read_span(span, before, after)?;
+        let SourceText { path, text } = self.0;
+        let (start, end) = (span.offset(), span.offset() + span.len());
+        let inside = text.get(..start).zip(text.get(end..));
+        let (head, _) = inside.ok_or(MietteError::OutOfBounds)?;
+        let line_start = head.rfind('\n').map_or(0, |n| n + 1);
+        // A span that ends with a line break does not touch the next line.
+        let last = start.max(end.saturating_sub(1));
+        let line_end =
+            text.as_bytes()[last..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |n| last + n + 1);
+        let (from, to) = if before == WHOLE_LINES { (line_start, line_end) } else { (start, end) };
+        let n_lines = |text: &str| text.as_bytes().iter().filter(|byte| **byte == b'\n').count();
         Ok(Box::new(miette::MietteSpanContents::new_named(
-            self.0.path.display().to_string(),
-            found.data(),
-            *found.span(),
-            found.line(),
-            found.column(),
-            found.line_count(),
+            path.display().to_string(),
+            &text.as_bytes()[from..to],
+            (from, to - from).into(),
+            n_lines(&text[..from]),
+            text[line_start..from].chars().count(),
+            n_lines(&text[from..to]),
         )))
     }
 }

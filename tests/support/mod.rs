@@ -159,7 +159,11 @@ impl Ran {
         for event in self.events() {
             if event["event"] == "step_finished" || event["event"] == "step_reused" {
                 for output in event["outputs"].as_array().expect("outputs") {
-                    let name = format!("{}.{}", event["step"].as_str().expect("a name"), output["name"].as_str().expect("a name"));
+                    let name = format!(
+                        "{}.{}",
+                        event["step"].as_str().expect("a name"),
+                        output["name"].as_str().expect("a name")
+                    );
                     digests.insert(name, output["digest"].as_str().expect("a digest").to_owned());
                 }
             }
@@ -196,7 +200,12 @@ pub fn small_pipeline() -> Workspace {
     let workspace = Workspace::new();
     let mut csv = String::from("id,tenure,plan,left\n");
     for i in 0..200 {
-        csv.push_str(&format!("c{i:03},{},{},{}\n", i % 72, ["basic", "plus"][i % 2], ["Yes", "No"][usize::from(i % 3 == 0)]));
+        csv.push_str(&format!(
+            "c{i:03},{},{},{}\n",
+            i % 72,
+            ["basic", "plus"][i % 2],
+            ["Yes", "No"][usize::from(i % 3 == 0)]
+        ));
     }
     workspace.write("data/customers.csv", csv);
     workspace.write(

@@ -8,7 +8,7 @@ use super::Scope;
 use super::bind::{self, Formal};
 use super::names::Entity;
 use super::value::{kind, show};
-use crate::ast::{Expr, ExprKind, Name};
+use crate::ast::{CallExpr, Expr, ExprKind, Field, Name};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
@@ -18,6 +18,8 @@ pub struct Place<'p, 'a> {
     /// The operation or constructor.
     pub op: &'p str,
     pub argument: &'p str,
+    /// Says which part of the argument is checked: `an item of `, or nothing for the whole.
+    pub part: &'static str,
     /// The table bound to another argument of the call; `None` when it is not known.
     pub tables: &'p dyn Fn(&str) -> Option<TableView<'p>>,
 }
@@ -34,21 +36,30 @@ pub struct TableView<'p> {
 
 /// Returns the value, or `None` after reporting what is wrong.
 pub fn check(place: &Place<'_, '_>, ty: &ParamType, expr: &Expr<'_>, allows_none: bool) -> Option<Value> {
+    let is_list = matches!(ty, ParamType::List(_) | ParamType::Columns { .. });
     match (ty, &expr.kind) {
         (_, ExprKind::Wrong) => None,
+        (_, ExprKind::List(_)) if !is_list => place.refuse(ty, "a list", expr.span),
+        (ParamType::Map(member_ty), ExprKind::Record(fields)) => place.map(member_ty, fields),
+        (_, ExprKind::Record(_)) => place.refuse(ty, "a record", expr.span),
+        (ParamType::Columns { .. }, _) if place.is_no_param(expr) => place.refuse(ty, "a name", expr.span),
+        (ParamType::Call(constructors), ExprKind::Path(_)) if place.is_no_param(expr) => {
+            place.uncalled(constructors, expr.span)
+        }
         (ParamType::Column { of }, _) => place.column(of, expr, allows_none),
         (ParamType::Columns { of }, ExprKind::List(items)) => {
+            let place = Place { part: "an item of ", ..*place };
             let columns: Vec<_> = items.iter().map(|item| place.column(of, item, false)).collect();
             columns.into_iter().collect::<Option<_>>().map(Value::List)
         }
         (ParamType::List(item_ty), ExprKind::List(items)) => {
-            let values: Vec<_> = items.iter().map(|item| check(place, item_ty, item, false)).collect();
+            let place = Place { part: "an item of ", ..*place };
+            let values: Vec<_> = items.iter().map(|item| check(&place, item_ty, item, false)).collect();
             values.into_iter().collect::<Option<_>>().map(Value::List)
         }
         (ParamType::Choice(words), ExprKind::Path(path)) if path.len() == 1 => place.choice(words, expr, path.first()?),
         (ParamType::Schema, ExprKind::Path(path)) => place.schema(path, expr.span),
-        (ParamType::Call(constructors), ExprKind::Call(_)) => place.call(constructors, expr),
-        (ParamType::Map(member_ty), ExprKind::Record(_)) => place.map(member_ty, expr),
+        (ParamType::Call(constructors), ExprKind::Call(call)) => place.call(constructors, call),
         _ => {
             let value = place.scope.eval().value(expr)?;
             if value == Value::Null && allows_none {
@@ -65,12 +76,24 @@ impl Place<'_, '_> {
         match (ty, value) {
             (ParamType::Int { min, max }, Value::Int(n)) => {
                 let bounds = (*min != i64::MIN, *max != i64::MAX);
-                self.in_range((*min..=*max).contains(&n), Value::Int(n), bounds, (min.to_string(), max.to_string()), span)
+                self.in_range(
+                    (*min..=*max).contains(&n),
+                    Value::Int(n),
+                    bounds,
+                    (min.to_string(), max.to_string()),
+                    span,
+                )
             }
             (ParamType::Float { min, max }, value @ (Value::Int(_) | Value::Float(_))) => {
                 let x = value.as_float()?;
                 let bounds = (*min > f64::MIN, *max < f64::MAX);
-                self.in_range(*min <= x && x <= *max, Value::Float(x), bounds, (format!("{min:?}"), format!("{max:?}")), span)
+                self.in_range(
+                    *min <= x && x <= *max,
+                    Value::Float(x),
+                    bounds,
+                    (format!("{min:?}"), format!("{max:?}")),
+                    span,
+                )
             }
             (ParamType::Bool, value @ Value::Bool(_))
             | (ParamType::Str, value @ Value::Str(_))
@@ -162,7 +185,7 @@ impl Place<'_, '_> {
 
     fn unknown_choice(&self, words: &[&'static str], word: &str, span: Span) {
         let listed = listed(words.iter().copied(), "or");
-        let message = format!("argument `{}` of `{}` takes {listed}, got `{word}`", self.argument, self.op);
+        let message = format!("{} must be {listed}, got `{word}`", self.subject());
         let problem = Diagnostic::error("E0303", message).at(span, "");
         self.scope.report.add(problem.maybe_help(self.scope.report.suggest(word, words.iter().copied())));
     }
@@ -190,23 +213,24 @@ impl Place<'_, '_> {
         None
     }
 
-    fn call(&self, constructors: &[Constructor], expr: &Expr<'_>) -> Option<Value> {
-        let ExprKind::Call(call) = &expr.kind else { return None };
+    fn call(&self, constructors: &[Constructor], call: &CallExpr<'_>) -> Option<Value> {
         let name = call.path.text;
         let Some(constructor) = constructors.iter().find(|known| known.name == name) else {
             let names = || constructors.iter().map(|known| known.name);
-            let message = format!("argument `{}` of `{}` does not take `{name}`", self.argument, self.op);
-            let problem = Diagnostic::error("E0313", message).at(call.path.span, format!("it takes {}", listed(names(), "or")));
+            let message = format!("{} does not take `{name}`", self.subject());
+            let label = format!("it takes {}", listed(names(), "or"));
+            let problem = Diagnostic::error("E0313", message).at(call.path.span, label);
             self.scope.report.add(problem.maybe_help(self.scope.report.suggest(name, names())));
             return None;
         };
-        let formal = |argument: &mlp_model::Argument| Formal { name: argument.name, required: argument.default.is_none() };
+        let formal =
+            |argument: &mlp_model::Argument| Formal { name: argument.name, required: argument.default.is_none() };
         let formals: Vec<_> = constructor.args.iter().map(formal).collect();
         let bound = bind::bind(call, &formals, self.scope.report);
         let mut is_complete = bound.is_complete;
         let mut args = BTreeMap::new();
         for (argument, value) in constructor.args.iter().zip(bound.values) {
-            let place = Place { op: constructor.name, argument: argument.name, scope: self.scope, tables: self.tables };
+            let place = Place { op: constructor.name, argument: argument.name, part: "", ..*self };
             let value = match (value, &argument.ty) {
                 (Some(value), ArgType::Param(ty)) => check(&place, ty, value, argument.default == Some(Value::Null)),
                 (Some(_), ArgType::Input(_)) => None,
@@ -220,13 +244,13 @@ impl Place<'_, '_> {
         is_complete.then(|| Value::Call { name: name.to_owned(), args })
     }
 
-    fn map(&self, ty: &ParamType, expr: &Expr<'_>) -> Option<Value> {
-        let ExprKind::Record(fields) = &expr.kind else { return None };
+    fn map(&self, ty: &ParamType, fields: &[Field<'_>]) -> Option<Value> {
+        let place = Place { part: "a member of ", ..*self };
         let mut values = BTreeMap::new();
         let mut is_complete = true;
         for field in fields {
             let name = bind::field_name(self.scope.report, field);
-            let value = check(self, ty, &field.value, false);
+            let value = check(&place, ty, &field.value, false);
             let (Some(name), Some(value)) = (name, value) else {
                 is_complete = false;
                 continue;
@@ -256,17 +280,53 @@ impl Place<'_, '_> {
             (false, true) => format!("at most {max}"),
             _ => format!("in {min}..={max}"),
         };
-        let message =
-            format!("argument `{}` of `{}` must be {range}, got {}", self.argument, self.op, show(&value));
+        let message = format!("{} must be {range}, got {}", self.subject(), show(&value));
         self.scope.report.add(Diagnostic::error("E0302", message).at(span, ""));
         None
     }
 
     fn mismatch(&self, ty: &ParamType, value: &Value, span: Span) -> Option<Value> {
-        let message =
-            format!("argument `{}` of `{}` takes {}, got {}", self.argument, self.op, described(ty), kind(value));
+        let message = format!("{} must be {}, got {}", self.subject(), described(ty), kind(value));
         self.scope.report.add(Diagnostic::error("E0301", message).at(span, format!("`{}`", show(value))));
         None
+    }
+
+    /// Refuses an expression whose shape alone is wrong, whatever is in it.
+    fn refuse(&self, ty: &ParamType, got: &str, span: Span) -> Option<Value> {
+        let written = self.scope.source.written(span);
+        let help = match ty {
+            ParamType::Columns { .. } => Some(format!("write `[{written}]`")),
+            _ => None,
+        };
+        let message = format!("{} must be {}, got {got}", self.subject(), described(ty));
+        self.scope.report.add(Diagnostic::error("E0301", message).at(span, "").maybe_help(help));
+        None
+    }
+
+    /// Refuses a name where a constructor is called.
+    fn uncalled(&self, constructors: &[Constructor], span: Span) -> Option<Value> {
+        let written = self.scope.source.written(span);
+        let names = || constructors.iter().map(|known| known.name);
+        let message = format!("{} does not take the name `{written}`", self.subject());
+        let label = format!("it takes a call of {}", listed(names(), "or"));
+        let help = if names().any(|name| name == written) {
+            Some(format!("write `{written}(..)`"))
+        } else {
+            self.scope.report.suggest(&written, names())
+        };
+        self.scope.report.add(Diagnostic::error("E0313", message).at(span, label).maybe_help(help));
+        None
+    }
+
+    /// Returns whether the expression is a name, and not that of a parameter or of something broken.
+    fn is_no_param(&self, expr: &Expr<'_>) -> bool {
+        let ExprKind::Path(path) = &expr.kind else { return false };
+        let entity = path.first().and_then(|name| self.scope.names.get(name.text));
+        !matches!(entity, Some(Entity::Param(_) | Entity::Broken))
+    }
+
+    fn subject(&self) -> String {
+        format!("{}argument `{}` of `{}`", self.part, self.argument, self.op)
     }
 }
 
@@ -282,8 +342,25 @@ fn described(ty: &ParamType) -> String {
         ParamType::Columns { .. } => "a list of columns".to_owned(),
         ParamType::Schema => "a schema".to_owned(),
         ParamType::Call(constructors) => listed(constructors.iter().map(|constructor| constructor.name), "or"),
-        ParamType::List(item) => format!("a list, each item {}", described(item)),
-        ParamType::Map(member) => format!("a record, each member {}", described(member)),
+        ParamType::List(item) => format!("a list of {}", plural(item)),
+        ParamType::Map(member) => format!("a record of {}", plural(member)),
         ParamType::Literal => "a bool, a number or a string".to_owned(),
+    }
+}
+
+fn plural(ty: &ParamType) -> &'static str {
+    match ty {
+        ParamType::Int { .. } => "ints",
+        ParamType::Float { .. } => "floats",
+        ParamType::Bool => "bools",
+        ParamType::Str => "strings",
+        ParamType::Duration => "durations",
+        ParamType::Choice(_) => "words",
+        ParamType::Column { .. } => "columns",
+        ParamType::Schema => "schemas",
+        ParamType::Columns { .. } | ParamType::List(_) => "lists",
+        ParamType::Map(_) => "records",
+        ParamType::Call(_) => "calls",
+        ParamType::Literal => "values",
     }
 }

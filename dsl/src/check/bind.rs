@@ -70,7 +70,14 @@ pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: &Report)
             let suggestion = did_you_mean(name, names());
             meant.extend(suggestion);
             let mut problem = Diagnostic::error("E0204", format!("`{op}` has no argument `{name}`"))
-                .at(span, if formals.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", listed(names(), "and")) })
+                .at(
+                    span,
+                    if formals.is_empty() {
+                        "it takes none".to_owned()
+                    } else {
+                        format!("it takes {}", listed(names(), "and"))
+                    },
+                )
                 .maybe_help(suggestion.map(|name| format!("did you mean `{name}`?")));
             if arg.name.is_none() {
                 problem = problem.note(format!("after a named argument, `{name}` is short for `{name}: {name}`"));

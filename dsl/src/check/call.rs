@@ -12,7 +12,7 @@ use super::champion::Champion;
 use super::inputs::{Found, Inputs};
 use super::names::Entity;
 use super::types::fit;
-use super::value::{kind, show};
+use super::value::show;
 use super::{Places, Scope, bind, infer, roles};
 use crate::diagnostic::Diagnostic;
 
@@ -150,7 +150,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                 self.params.extend(default.clone().map(|default| ((*name).to_owned(), default)));
                 continue;
             };
-            let place = Place { scope: self.scope, op: self.inputs.op, argument: name, tables: &tables };
+            let place = Place { scope: self.scope, op: self.inputs.op, argument: name, part: "", tables: &tables };
             match arguments::check(&place, ty, value, *default == Some(Value::Null)) {
                 Some(value) => drop(self.params.insert((*name).to_owned(), value)),
                 None => self.is_complete = false,
@@ -226,7 +226,10 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             is_complete.set(false);
         };
         for field in &self.info.decl.options {
-            let Some(name) = bind::field_name(report, field) else { return None };
+            let Some(name) = bind::field_name(report, field) else {
+                is_complete.set(false);
+                continue;
+            };
             if seen.contains(&name.value) {
                 let problem = Diagnostic::error("E0207", format!("option `{}` is given twice", name.value));
                 refuse(problem.at(name.span, "again here"));
@@ -252,8 +255,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                 Ok(Value::Int(n @ 0..=100)) => options.retries = u32::try_from(n).unwrap_or_default(),
                 Ok(value) | Err(value) => {
                     let takes = if name.value == "timeout" { "a duration longer than 0s" } else { "an int in 0..=100" };
-                    let message = format!("option `{}` takes {takes}, got {}", name.value, kind(&value));
-                    refuse(Diagnostic::error("E0212", message).at(field.value.span, format!("`{}`", show(&value))));
+                    let message = format!("option `{}` takes {takes}, got {}", name.value, show(&value));
+                    refuse(Diagnostic::error("E0212", message).at(field.value.span, ""));
                 }
             }
         }

@@ -39,9 +39,8 @@ pub enum Slot<'a> {
 impl CallInfo<'_> {
     /// Returns whether a step that scores a table stands before this one.
     pub fn scores(&self) -> bool {
-        let is_given = |(formal, value): (&FormalSlot<'_>, &Option<_>)| {
-            matches!(formal.slot, Slot::Model(_)) && value.is_some()
-        };
+        let is_given =
+            |(formal, value): (&FormalSlot<'_>, &Option<_>)| matches!(formal.slot, Slot::Model(_)) && value.is_some();
         self.formals.iter().zip(&self.bound).any(is_given)
     }
 }
@@ -70,7 +69,8 @@ fn bind_call<'a>(scope: &Scope<'a>, decl: &'a CallDecl<'a>) -> CallInfo<'a> {
     let mut info = CallInfo { decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
     let ExprKind::Call(call) = &decl.value.kind else {
         if !matches!(decl.value.kind, ExprKind::Wrong) {
-            let problem = Diagnostic::error("E0112", format!("{} `{}` calls no operation", decl.word(), decl.name.text));
+            let problem =
+                Diagnostic::error("E0112", format!("{} `{}` calls no operation", decl.word(), decl.name.text));
             let problem = problem.at(decl.value.span, "expected a call such as `csv.read(..)`");
             scope.report.add(problem.help("for a value that others use, declare a `param`"));
         }

@@ -12,7 +12,10 @@ use crate::suggest::listed;
 
 /// The release that `champion` speaks of.
 pub enum Champion<'a> {
-    Of { release: &'a str, parts: HashMap<&'a str, ChampionPart<'a>> },
+    Of {
+        release: &'a str,
+        parts: HashMap<&'a str, ChampionPart<'a>>,
+    },
     /// None or several releases are declared; with the places of several.
     NotOne(Vec<Span>),
     /// The release could not be read.
@@ -101,6 +104,7 @@ impl<'a> Champion<'a> {
             Self::Of { release, parts } => {
                 let mut names: Vec<_> = parts.keys().copied().collect();
                 names.sort_unstable();
+                let example = if names.contains(&"model") { Some("model") } else { names.first().copied() };
                 let listed = listed(names.iter().copied(), "and");
                 Some(match path {
                     [_, part] => Diagnostic::error("E0217", format!("release `{release}` has no part `{}`", part.text))
@@ -108,7 +112,7 @@ impl<'a> Champion<'a> {
                         .maybe_help(scope.report.suggest(part.text, names)),
                     _ => Diagnostic::error("E0217", "`champion` is a whole release, one part of it is needed")
                         .at(span, format!("the parts of `{release}` are {listed}"))
-                        .maybe_help(names.first().map(|name| format!("write `champion.{name}`"))),
+                        .maybe_help(example.map(|name| format!("write `champion.{name}`"))),
                 })
             }
         }

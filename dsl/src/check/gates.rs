@@ -24,7 +24,9 @@ pub fn check(scope: &Scope<'_>, gate: &GateDecl<'_>, results: &Results, places: 
     for decl in &gate.checks {
         if let Some(first) = names.insert(decl.name.text, decl.name.span) {
             let message = format!("gate `{}` has two checks called `{}`", gate.name.text, decl.name.text);
-            scope.report.add(Diagnostic::error("E0504", message).at(decl.name.span, "again here").and(first, "first here"));
+            scope
+                .report
+                .add(Diagnostic::error("E0504", message).at(decl.name.span, "again here").and(first, "first here"));
             is_complete = false;
         }
         let mut champion_at = None;
@@ -134,7 +136,8 @@ impl Reader<'_, '_> {
                 _ => None,
             };
             let message = format!("check `{}` is not a comparison of two numbers", decl.name.text);
-            let problem = Diagnostic::error("E0503", message).at(*op_span, format!("`{}` does not compare so", sign(*op)));
+            let problem =
+                Diagnostic::error("E0503", message).at(*op_span, format!("`{}` does not compare so", sign(*op)));
             self.scope.report.add(problem.maybe_help(help.map(str::to_owned)));
             return None;
         };
@@ -226,7 +229,8 @@ impl Reader<'_, '_> {
         };
         let (_, ty) = find_output(self.scope, self.results, call, first.text, output_path, expr.span)?;
         let Type::Report(report_type) = ty else {
-            let message = format!("`{}` is a {ty}, not a report", first.text);
+            let names: Vec<_> = std::iter::once(first).chain(output_path).map(|name| name.text).collect();
+            let message = format!("`{}` is a {ty}, not a report", names.join("."));
             let problem = Diagnostic::error("E0502", message).at(expr.span, "a check reads metrics of reports");
             report.add(problem);
             return None;

@@ -83,7 +83,9 @@ pub fn predictions(
     let Type::Model(model_type) = model.ty else { return None };
     let op = format!("{}.predict", model_type.flavour);
     let Some(signature) = scope.catalogue.get(&op) else {
-        let message = format!("`{}` is a {} model, and there is no `{op}` to score it", model.shown, model_type.flavour);
+        let flavour = &model_type.flavour;
+        let message =
+            format!("`{}` is a model of flavour `{flavour}`, and there is no `{op}` to score it", model.shown);
         scope.report.add(Diagnostic::error("E0203", message).at(model_span, ""));
         return None;
     };
@@ -109,10 +111,7 @@ pub fn predictions(
         op_version: signature.version,
         runner: signature.runner.to_owned(),
         params,
-        inputs: BTreeMap::from([
-            ("model".to_owned(), model.input.clone()),
-            ("data".to_owned(), data.input.clone()),
-        ]),
+        inputs: BTreeMap::from([("model".to_owned(), model.input.clone()), ("data".to_owned(), data.input.clone())]),
         outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
         options: Options::default(),
         arg_spans: BTreeMap::from([("model".to_owned(), model_span), ("data".to_owned(), data_span)]),

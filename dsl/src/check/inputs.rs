@@ -56,22 +56,19 @@ impl<'r, 'a> Inputs<'r, 'a> {
         if let ExprKind::Call(call) = &expr.kind {
             return match self.path_call(argument, call)? {
                 found if is_path && matches!(found.ty, Type::Folder) == is_folder => Some(found),
-                found => self.mismatch(argument, needed, &found.ty.to_string(), expr.span, None),
+                found => self.mismatch(argument, needed, &format!("a {}", found.ty), expr.span, None),
             };
         }
-        if is_path && !self.is_node(expr) {
-            let value = self.scope.eval().value(expr)?;
-            return match value {
-                Value::Str(path) => self.path(argument, &path, is_folder, expr.span),
-                other => self.mismatch(argument, needed, kind(&other).trim_start_matches("an ").trim_start_matches("a "), expr.span, None),
-            };
-        }
-        let ExprKind::Path(path) = &expr.kind else {
-            if let ExprKind::Wrong = expr.kind {
-                return None;
+        let path = match &expr.kind {
+            ExprKind::List(_) => return self.mismatch(argument, needed, "a list", expr.span, None),
+            ExprKind::Record(_) => return self.mismatch(argument, needed, "a record", expr.span, None),
+            ExprKind::Path(path) if !is_path || self.is_node(expr) => path,
+            _ => {
+                return match self.scope.eval().value(expr)? {
+                    Value::Str(path) if is_path => self.path(argument, &path, is_folder, expr.span),
+                    other => self.mismatch(argument, needed, kind(&other), expr.span, None),
+                };
             }
-            let value = self.scope.eval().value(expr)?;
-            return self.mismatch(argument, needed, kind(&value).trim_start_matches("an ").trim_start_matches("a "), expr.span, None);
         };
         let found = self.node(path, expr.span, Some(needed))?;
         let fits = matches!(
@@ -86,7 +83,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
             return Some(found);
         }
         let help = self.better(path, &found, ty);
-        let got = format!("{} `{}`", found.ty, found.shown);
+        let got = format!("the {} `{}`", found.ty, found.shown);
         self.mismatch(argument, needed, &got, expr.span, help)
     }
 
@@ -125,8 +122,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
             }
             ExprKind::Wrong => return None,
             _ => {
-                let message = format!("argument `{argument}` of `{}` takes named artifacts", self.op);
-                let problem = Diagnostic::error("E0301", message).at(expr.span, "no record");
+                let message = format!("argument `{argument}` of `{}` must be a record of artifacts", self.op);
+                let problem = Diagnostic::error("E0301", message).at(expr.span, "");
                 let example = format!("write `{argument}: {{ name: node, words: file(\"..\") }}`");
                 self.scope.report.add(problem.help(example));
                 return None;
@@ -181,7 +178,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
         let base = self.scope.file.parent();
         let path = base.map_or_else(|| shown.into(), |base| base.join(shown));
         let problem = match self.scope.world.kind(&path) {
-            _ if shown.is_empty() => Some("the path is empty"),
+            _ if shown.is_empty() => Some("it is empty"),
             PathKind::Missing if folder => Some("folder not found"),
             PathKind::Missing => Some("file not found"),
             PathKind::File if folder => Some("it is a file, not a folder"),
@@ -190,7 +187,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
         };
         if let Some(problem) = problem {
             let (word, name) = (self.decl.word(), self.decl.name.text);
-            let message = format!("cannot read `{shown}`, argument `{argument}` of {word} `{name}`: {problem}");
+            let what = if shown.is_empty() { "the path".to_owned() } else { format!("`{shown}`") };
+            let message = format!("cannot read {what}, argument `{argument}` of {word} `{name}`: {problem}");
             let here = self.scope.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             self.scope.report.add(
                 Diagnostic::error("E0219", message)
@@ -294,14 +292,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
     }
 
     fn mismatch(&self, argument: &str, needed: &str, got: &str, span: Span, help: Option<String>) -> Option<Found<'r>> {
-        let article = if got.starts_with('`') {
-            ""
-        } else if got.starts_with(['a', 'e', 'i', 'o', 'u']) {
-            "an "
-        } else {
-            "a "
-        };
-        let message = format!("argument `{argument}` of `{}` takes {needed}, got {article}{got}", self.op);
+        let message = format!("argument `{argument}` of `{}` must be {needed}, got {got}", self.op);
         self.scope.report.add(Diagnostic::error("E0301", message).at(span, format!("not {needed}")).maybe_help(help));
         None
     }
@@ -337,9 +328,10 @@ pub fn find_output<'r>(
     match (rest, outputs.as_slice()) {
         ([], [only]) => Some((&only.name, &only.ty)),
         ([], _) => {
-            let problem = Diagnostic::error("E0211", format!("`{node}` has several outputs: {}", listed(names(), "and")))
-                .at(span, "which one?")
-                .maybe_help(names().next().map(|name| format!("write `{node}.{name}`, for example")));
+            let problem =
+                Diagnostic::error("E0211", format!("`{node}` has several outputs: {}", listed(names(), "and")))
+                    .at(span, "which one?")
+                    .maybe_help(names().next().map(|name| format!("write `{node}.{name}`, for example")));
             scope.report.add(problem);
             None
         }
@@ -349,7 +341,10 @@ pub fn find_output<'r>(
                 let problem = Diagnostic::error("E0211", format!("`{node}` has no output `{}`", name.text));
                 let (label, help) = match outputs.as_slice() {
                     [_] => ("it has one output".to_owned(), Some(format!("write `{node}` alone"))),
-                    _ => (format!("its outputs are {}", listed(names(), "and")), scope.report.suggest(name.text, names())),
+                    _ => (
+                        format!("its outputs are {}", listed(names(), "and")),
+                        scope.report.suggest(name.text, names()),
+                    ),
                 };
                 scope.report.add(problem.at(name.span, label).maybe_help(help));
                 None

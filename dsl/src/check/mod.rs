@@ -30,6 +30,7 @@ use mlp_model::{Catalogue, Node, NodeKind, Pipeline, Schema, SourceText, Span, V
 pub use types::TYPE_NAMES;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::outline;
 use crate::parse;
 use crate::world::{World, WorldError};
 use names::{Item, Names};
@@ -84,7 +85,7 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
         WorldError::Other(reason) => Diagnostic::error("E0101", format!("cannot read `{file}`: {reason}")),
         WorldError::NotUtf8 { offset } => {
             let line = input.world.line_of(input.file, *offset);
-            let place = line.map_or(String::new(), |line| format!(", on line {line}"));
+            let place = line.map_or(String::new(), |line| format!(", on line {line},"));
             Diagnostic::error("E0102", format!("`{file}` is not UTF-8 text: byte {offset}{place} begins no character"))
                 .help("save the file as UTF-8")
         }
@@ -93,7 +94,8 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
 
 fn check_text(input: &CheckInput<'_>, text: &str) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
-    let file = parse::parse_file(0, text, &mut diagnostics);
+    let outline = outline::cut(0, text, &mut diagnostics);
+    let file = parse::parse_file(0, &outline, &mut diagnostics);
     if file.decls.is_empty() && diagnostics.iter().all(|d| d.severity == Severity::Warning) {
         let problem = Diagnostic::error("E0111", format!("`{}` declares nothing", input.file.display()));
         diagnostics.push(problem.help("begin it with `pipeline NAME`"));
@@ -118,7 +120,7 @@ fn check_text(input: &CheckInput<'_>, text: &str) -> (Option<Pipeline>, Vec<Diag
     };
     let nodes = check_nodes(&scope);
     let pipeline = names.pipeline.zip(nodes).map(|((name, doc), nodes)| {
-        let docs: Vec<_> = [file.doc.as_str(), doc].into_iter().filter(|doc| !doc.is_empty()).collect();
+        let docs: Vec<_> = [file.doc, doc].into_iter().filter(|doc| !doc.is_empty()).collect();
         let params = names.params.iter().zip(params);
         let params = params.filter_map(|(decl, param)| Some((decl.name.text.to_owned(), param?))).collect();
         Pipeline { name: name.text.to_owned(), doc: docs.join("\n"), params, nodes, sources: Vec::new() }

@@ -75,7 +75,7 @@ impl<'a> Names<'a> {
             let (word, name) = decl.head();
             let entity = match &decl.kind {
                 DeclKind::Pipeline(name) => {
-                    names.set_pipeline(*name, &decl.doc, report);
+                    names.set_pipeline(*name, decl.doc, report);
                     continue;
                 }
                 DeclKind::Broken { keyword: "pipeline", .. } => {
@@ -97,19 +97,19 @@ impl<'a> Names<'a> {
                 DeclKind::Call(call) => {
                     names.calls.push(call);
                     names.items.push(Item::Call(names.calls.len() - 1));
-                    names.docs.push(&decl.doc);
+                    names.docs.push(decl.doc);
                     Entity::Call(names.calls.len() - 1)
                 }
                 DeclKind::Gate(gate) => {
                     names.gates.push(gate);
                     names.items.push(Item::Gate(names.gates.len() - 1));
-                    names.docs.push(&decl.doc);
+                    names.docs.push(decl.doc);
                     Entity::Gate(names.gates.len() - 1)
                 }
                 DeclKind::Release(release) => {
                     names.releases.push(release);
                     names.items.push(Item::Release(names.releases.len() - 1));
-                    names.docs.push(&decl.doc);
+                    names.docs.push(decl.doc);
                     Entity::Release(names.releases.len() - 1)
                 }
             };

@@ -132,8 +132,11 @@ fn refuse_cycle(scope: &Scope<'_>, infos: &[CallInfo<'_>], cycle: &[(usize, Edge
     let chain = chain.join(" -> ");
     let mut problem = if let Some((call, edge)) = cycle.iter().find(|(_, edge)| edge.through_champion) {
         let _ = call;
-        Diagnostic::error("E0210", format!("the type of `{}` depends on itself: {chain}", scope.source.written(edge.span)))
-            .help("what is released must not be made from the champion")
+        Diagnostic::error(
+            "E0210",
+            format!("the type of `{}` depends on itself: {chain}", scope.source.written(edge.span)),
+        )
+        .help("what is released must not be made from the champion")
     } else if cycle.len() == 1 {
         Diagnostic::error("E0209", format!("step `{}` depends on itself", name(*first)))
     } else {

@@ -60,7 +60,8 @@ fn check_param(
     if let Some((expr, value)) = default {
         match fit(value?, &ty) {
             Err(value) => {
-                let message = format!("the default of `{name}` is {}, but its type is `{}`", kind(&value), written(&ty));
+                let message =
+                    format!("the default of `{name}` is {}, but its type is `{}`", kind(&value), written(&ty));
                 report.add(Diagnostic::error("E0307", message).at(expr.span, "").and(param.ty.span, "its type"));
                 return None;
             }
@@ -111,7 +112,9 @@ fn read_given(text: &str, ty: &Type) -> Option<Value> {
         Type::Scalar(scalar) => read_scalar(text, *scalar).and_then(|value| fit(value, ty).ok()),
         Type::List(_) => {
             let report = Report::new(Vec::new());
-            let expr = parse::parse_value(text)?;
+            // The grammar knows no blanks but spaces.
+            let text = text.replace(['\t', '\r', '\n'], " ");
+            let expr = parse::parse_value(&text)?;
             let value = Eval { report: &report, names: &Names::default(), params: None }.value(&expr)?;
             fit(value, ty).ok()
         }

@@ -82,7 +82,8 @@ impl Reader<'_, '_> {
         if matches!(ty, Type::Model(_)) {
             return Some(part);
         }
-        let message = format!("only a model is released by itself, `{}` is a {ty}", self.scope.source.written(expr.span));
+        let message =
+            format!("only a model is released by itself, `{}` is a {ty}", self.scope.source.written(expr.span));
         let problem = Diagnostic::error("E0532", message).at(expr.span, format!("a {ty}"));
         self.scope.report.add(problem.help("write `bundle { name: .. }` for other things"));
         None
@@ -143,8 +144,12 @@ impl Reader<'_, '_> {
         if matches!(ty, Type::Table(_)) {
             let written = self.scope.source.written(expr.span);
             let problem = Diagnostic::error("E0532", format!("`{written}` is a table, and rows are not released"));
-            let problem = problem.at(expr.span, "a table");
-            self.scope.report.add(problem.help(format!("to release what the step does, write `step {}`", first.text)));
+            let transform = match self.scope.names.get(first.text) {
+                Some(Entity::Call(call)) => self.transform_of(call),
+                _ => None,
+            };
+            let help = transform.map(|_| format!("to release what the step does, write `step {}`", first.text));
+            self.scope.report.add(problem.at(expr.span, "a table").maybe_help(help));
             return None;
         }
         Some(part)
@@ -203,17 +208,23 @@ impl Reader<'_, '_> {
             }
             return None;
         };
+        self.results.get(call)?.as_ref()?;
+        let transform = self.transform_of(call);
+        if transform.is_none() {
+            report.add(
+                Diagnostic::error("E0532", format!("`{}` cannot be done again on other rows", step.text))
+                    .at(step.span, "not a step that takes one table and gives one table"),
+            );
+        }
+        transform
+    }
+
+    fn transform_of(&self, call: usize) -> Option<Part> {
         let result = self.results.get(call)?.as_ref()?;
         let n_nodes = result.call.inputs.values().filter(|input| !matches!(input, Input::Path { .. })).count();
         let gives_table = matches!(result.call.outputs.as_slice(), [only] if matches!(only.ty, Type::Table(_)));
-        let takes_table = result.reads.len() == 1;
-        if result.call.class == CallClass::Step && n_nodes == 1 && takes_table && gives_table {
-            return Some(Part::Transform { node: *self.places.calls.get(call)? });
-        }
-        report.add(
-            Diagnostic::error("E0532", format!("`{}` cannot be done again on other rows", step.text))
-                .at(step.span, "is no step that takes one table and gives one table"),
-        );
-        None
+        let is_transform =
+            result.call.class == CallClass::Step && n_nodes == 1 && result.reads.len() == 1 && gives_table;
+        is_transform.then_some(Part::Transform { node: *self.places.calls.get(call)? })
     }
 }

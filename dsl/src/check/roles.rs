@@ -46,7 +46,8 @@ pub fn check_tables(
             helps.push(format!("use `{other}`"));
         }
         if let Some(allow) = allow {
-            helps.push(format!("if you mean it, write {}", with_argument(scope, call, allow)));
+            let written = with_argument(scope, call, allow);
+            helps.push(format!("if you mean it, write {written}"));
         }
         if !helps.is_empty() {
             problem = problem.help(helps.join("; "));
@@ -80,8 +81,10 @@ impl Breach<'_, '_, '_> {
                     .at(self.read.span, "and evaluated on them")
                     .and(trained_at, "trained on these rows")
             }
-            (None, Some(_)) => Diagnostic::error("E0407", format!("`{shown}` holds {role} rows, which do not judge a model"))
-                .at(self.read.span, self.why),
+            (None, Some(_)) => {
+                Diagnostic::error("E0407", format!("`{shown}` holds {role} rows, which do not judge a model"))
+                    .at(self.read.span, self.why)
+            }
             (None, None) => {
                 let op = self.signature.name;
                 Diagnostic::error("E0401", format!("`{shown}` holds {role} rows, which `{op}` does not take"))
@@ -100,7 +103,8 @@ fn better_output(
 ) -> Option<String> {
     let (call, _) = from?;
     let outputs = &results.get(*call)?.as_ref()?.call.outputs;
-    let fits = |ty: &Type| matches!(ty, Type::Table(table) if table.role != Role::All && !refused.contains(&table.role));
+    let fits =
+        |ty: &Type| matches!(ty, Type::Table(table) if table.role != Role::All && !refused.contains(&table.role));
     let other = outputs.iter().find(|output| fits(&output.ty))?;
     Some(format!("{}.{}", scope.names.calls.get(*call)?.name.text, other.name))
 }
@@ -111,7 +115,8 @@ fn with_argument(scope: &Scope<'_>, call: &CallExpr<'_>, name: &str) -> String {
     let written = scope.source.written(span);
     let separator = if written.ends_with(['(', ',']) { "" } else { ", " };
     let separator = if written.ends_with(',') { " " } else { separator };
-    if written.len() > 100 {
+    let is_given = call.args.iter().any(|arg| arg.name.as_ref().is_some_and(|given| given.value == name));
+    if written.len() > 100 || is_given {
         return format!("`{name}: true`");
     }
     format!("`{written}{separator}{name}: true)`")

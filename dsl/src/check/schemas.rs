@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mlp_model::{Column, Marks, Scalar, Schema, Span, Type};
 
 use super::report::Report;
-use super::types::{read_rules, read_type, written};
+use super::types::{TYPE_NAMES, read_rules, read_type, written};
 use super::value::Eval;
 use crate::ast::{ColumnDecl, SchemaDecl};
 use crate::diagnostic::Diagnostic;
@@ -24,7 +24,8 @@ pub fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
         let name = column.name.value.as_str();
         if let Some(first) = seen.get(name) {
             let message = format!("schema `{}` has column `{name}` twice", decl.name.text);
-            report.add(Diagnostic::error("E0320", message).at(column.name.span, "again here").and(*first, "first here"));
+            report
+                .add(Diagnostic::error("E0320", message).at(column.name.span, "again here").and(*first, "first here"));
             is_complete = false;
         } else if name.is_empty() {
             report.add(Diagnostic::error("E0321", "a column needs a name").at(column.name.span, "empty"));
@@ -98,8 +99,18 @@ fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
         report.add(problem);
         is_complete = false;
     };
-    for mark in &column.marks {
+    let mut is_type_of_next = false;
+    for (i, mark) in column.marks.iter().enumerate() {
         let name = mark.name.text;
+        if std::mem::take(&mut is_type_of_next) {
+            continue;
+        }
+        let next = column.marks.get(i + 1).map(|next| next.name.text);
+        if !MARKS.contains(&name) && next.is_some_and(|next| TYPE_NAMES.contains(&next)) {
+            is_type_of_next = true;
+            refuse(Diagnostic::error("E0103", format!("expected `:` after `{name}`")).at(mark.name.span, "a column?"));
+            continue;
+        }
         let reason = mark.reason.as_ref().map(|text| text.value.trim());
         let is_set = match name {
             "key" => Some(std::mem::replace(&mut marks.key, true)),
@@ -110,9 +121,12 @@ fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
                 let reason = reason.filter(|reason| !reason.is_empty());
                 if reason.is_none() {
                     refuse(
-                        Diagnostic::error("E0321", format!("`unusable` of column `{}` says no reason", column.name.value))
-                            .at(mark.name.span, "")
-                            .help("write it behind: `unusable \"known only after the label\"`"),
+                        Diagnostic::error(
+                            "E0321",
+                            format!("`unusable` of column `{}` says no reason", column.name.value),
+                        )
+                        .at(mark.name.span, "")
+                        .help("write it behind: `unusable \"known only after the label\"`"),
                     );
                 }
                 Some(marks.unusable.replace(reason.unwrap_or("no reason").to_owned()).is_some())

@@ -11,8 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
 /// The words that begin a type.
-pub const TYPE_NAMES: [&str; 9] =
-    ["int", "float", "bool", "str", "date", "timestamp", "decimal", "duration", "list"];
+pub const TYPE_NAMES: [&str; 9] = ["int", "float", "bool", "str", "date", "timestamp", "decimal", "duration", "list"];
 
 /// Returns the type that is written, or reports why it is none.
 pub fn read_type(ty: &TypeExpr<'_>, report: &Report) -> Option<Type> {

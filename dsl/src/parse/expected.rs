@@ -34,17 +34,25 @@ fn expected(rules: &[Rule]) -> String {
             }
         }
     }
-    // What could merely go on is worth a word only when nothing else is expected.
-    const GOING_ON: [&str; 2] = ["an operator", "`(`"];
+    // What could merely go on is worth a word only when nothing else is expected, and what a value can begin with only
+    // when it is not any value.
+    const GOING_ON: [&str; 3] = ["an operator", "`(`", "`?`"];
+    const VALUES: [&str; 5] = ["a number", "a string", "a name", "`{`", "`[`"];
     if words.iter().any(|word| !GOING_ON.contains(word)) {
         words.retain(|word| !GOING_ON.contains(word));
     }
+    if words.contains(&"a value") {
+        words.retain(|word| !VALUES.contains(word));
+    }
+    words.sort_by_key(|word| *word == THE_END);
     match words.as_slice() {
         [] => String::new(),
         [only] => (*only).to_owned(),
         [start @ .., last] => format!("{} or {last}", start.join(", ")),
     }
 }
+
+const THE_END: &str = "the end of the declaration";
 
 fn words_for(rule: Rule) -> &'static [&'static str] {
     match rule {
@@ -97,7 +105,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::operator
         | Rule::arithmetic
         | Rule::comparison => &["an operator"],
-        Rule::end | Rule::EOI => &["the end of the declaration"],
+        Rule::end | Rule::EOI => &[THE_END],
         Rule::pipeline_decl
         | Rule::param_decl
         | Rule::schema_decl
@@ -108,7 +116,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::value_text => &["a value"],
         Rule::term
         | Rule::type_arg
-        | Rule::no_value
+        | Rule::closing
         | Rule::word_char
         | Rule::word_pipeline
         | Rule::word_param
@@ -122,8 +130,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::word_bundle
         | Rule::word_first
         | Rule::word_only
-        | Rule::WHITESPACE
-        | Rule::COMMENT => &[],
+        | Rule::WHITESPACE => &[],
     }
 }
 
@@ -132,15 +139,18 @@ fn hint(rules: &[Rule], before: Option<&str>, found: Option<&str>) -> Option<Str
     let expects = |rule| rules.contains(&rule);
     match found? {
         "=" if expects(Rule::comma) => Some(format!("a named argument is written `{}: ..`", before.unwrap_or("name"))),
+        "<" | "<=" | ">" | ">=" if expects(Rule::expr) => {
+            Some("a check begins with a name of its own: `floor quality.auc >= 0.8`".to_owned())
+        }
+        "." if before.is_some_and(|before| before.ends_with(|c: char| c.is_ascii_digit())) => {
+            Some("a float has digits on both sides of the point: `1.0`".to_owned())
+        }
         ";" => Some("nothing ends with `;` here".to_owned()),
         "'" | "“" | "”" | "‘" | "’" => Some("a string is written between `\"`".to_owned()),
         "#" => Some("a comment begins with `//`".to_owned()),
         "&" => Some("write `and`".to_owned()),
         "|" => Some("write `or`".to_owned()),
         "!" => Some("write `not`".to_owned()),
-        found if expects(Rule::name) && !found.is_ascii() => {
-            Some("a name has ASCII letters, digits and `_`; another column name is written as a string".to_owned())
-        }
         found if expects(Rule::end) && super::is_declaring(found) => {
             Some("a declaration begins on a new line".to_owned())
         }
@@ -158,9 +168,12 @@ fn tokens_around(text: &str, offset: usize) -> (Option<&str>, Option<&str>) {
     let mut before = None;
     while at < text.len() {
         let token = token_at(&text[at..]);
-        if at >= offset {
-            let rest = &text[offset..];
-            let found = token_at(rest);
+        if at + token.len() > offset {
+            // A token that the grammar has read in part is split.
+            if at < offset && !token.trim().is_empty() {
+                before = Some(&text[at..offset]);
+            }
+            let found = token_at(&text[offset..]);
             return (before, (!found.trim().is_empty() && !found.starts_with("//")).then_some(found));
         }
         if !token.trim().is_empty() && !token.starts_with("//") {
@@ -177,8 +190,8 @@ fn token_at(text: &str) -> &str {
         text.find(|c: char| !c.is_whitespace())
     } else if text.starts_with("//") {
         text.find('\n')
-    } else if text.starts_with("\"\"\"") {
-        text[3..].find("\"\"\"").map(|n| n + 6)
+    } else if let Some(rest) = text.strip_prefix("\"\"\"") {
+        rest.find("\"\"\"").map(|n| n + 6)
     } else if first == '"' {
         let mut escaped = true;
         text.find(|c| {
@@ -189,6 +202,8 @@ fn token_at(text: &str) -> &str {
         .map(|n| n + 1)
     } else if first.is_alphanumeric() || first == '_' {
         text.find(|c: char| !c.is_alphanumeric() && c != '_')
+    } else if ["..=", "..", ">=", "<=", "==", "!="].iter().any(|sign| text.starts_with(sign)) {
+        Some(if text.starts_with("..=") { 3 } else { 2 })
     } else {
         Some(first.len_utf8())
     };

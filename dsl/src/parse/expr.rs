@@ -9,6 +9,7 @@ use pest::pratt_parser::{Assoc, Op, PrattParser};
 
 use super::{Builder, Rule, comparison_of};
 use crate::ast::*;
+use crate::diagnostic::Diagnostic;
 use crate::literal::{self, Number};
 use crate::outline::{MAX_DEPTH, too_deep};
 
@@ -136,6 +137,11 @@ impl Builder<'_> {
             "true" => ExprKind::Literal(Value::Bool(true)),
             "false" => ExprKind::Literal(Value::Bool(false)),
             "none" => ExprKind::Literal(Value::Null),
+            word @ ("and" | "or" | "in" | "with" | "when") => {
+                let message = format!("expected a value, found `{word}`");
+                self.diagnostics.push(Diagnostic::error("E0103", message).at(span, ""));
+                ExprKind::Wrong
+            }
             _ => ExprKind::Path(pair.into_inner().map(|pair| self.name(pair)).collect()),
         };
         Expr { kind, span, depth: 0 }

@@ -14,20 +14,20 @@ use pest::iterators::{Pair, Pairs};
 use crate::ast::*;
 use crate::diagnostic::Diagnostic;
 use crate::literal;
-use crate::outline::{self, Chunk, DECLARING, MAX_DEPTH};
+use crate::outline::{Chunk, DECLARING, MAX_DEPTH, Outline};
 
 #[derive(pest_derive::Parser)]
 #[grammar = "grammar.pest"]
 struct Grammar;
 
-/// Parses a file. What cannot be parsed is reported and left out, or stands as [`DeclKind::Broken`].
-pub fn parse_file<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> File<'a> {
-    let outline = outline::cut(source, text, diagnostics);
-    let mut file = File { doc: outline.doc, decls: Vec::with_capacity(outline.chunks.len()) };
-    for chunk in outline.chunks {
-        let kind = (!chunk.broken).then(|| parse_chunk(source, text, &chunk, diagnostics)).flatten();
+/// Parses the declarations of a file. One that cannot be parsed is reported and stands as [`DeclKind::Broken`].
+pub fn parse_file<'a>(source: usize, outline: &'a Outline<'a>, diagnostics: &mut Vec<Diagnostic>) -> File<'a> {
+    let mut file = File { doc: &outline.doc, decls: Vec::with_capacity(outline.chunks.len()) };
+    for chunk in &outline.chunks {
+        let text = &outline.plain[chunk.start..chunk.end];
+        let kind = (!chunk.broken).then(|| parse_chunk(source, text, chunk, diagnostics)).flatten();
         let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
-        file.decls.push(Decl { doc: chunk.doc, kind });
+        file.decls.push(Decl { doc: &chunk.doc, kind });
     }
     file
 }
@@ -64,7 +64,6 @@ fn parse_chunk<'a>(
         "gate" => Rule::gate_decl,
         _ => Rule::release_decl,
     };
-    let text = &text[chunk.start..chunk.end];
     match Grammar::parse(rule, text) {
         Ok(mut pairs) => {
             let mut builder = Builder { source, base: chunk.start, diagnostics };
@@ -96,14 +95,12 @@ impl<'d> Builder<'d> {
     fn declaration<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<DeclKind<'a>> {
         let rule = pair.as_rule();
         let mut inner = pair.into_inner();
-        let name = self.name(inner.next()?);
+        let name = inner.find(|pair| pair.as_rule() == Rule::name).map(|pair| self.name(pair))?;
         Some(match rule {
             Rule::pipeline_decl => DeclKind::Pipeline(name),
             Rule::param_decl => DeclKind::Param(self.param(name, inner)?),
             Rule::schema_decl => DeclKind::Schema(self.schema(name, inner)?),
-            Rule::source_decl | Rule::step_decl => {
-                DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?)
-            }
+            Rule::source_decl | Rule::step_decl => DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?),
             Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
             _ => DeclKind::Release(self.release(name, inner)?),
         })
@@ -278,12 +275,23 @@ impl<'d> Builder<'d> {
         Some(PartDecl { name, value: value?, span })
     }
 
-    fn name<'a>(&self, pair: Pair<'a, Rule>) -> Name<'a> {
-        Name { text: pair.as_str(), span: self.span(&pair) }
+    fn name<'a>(&mut self, pair: Pair<'a, Rule>) -> Name<'a> {
+        let name = Name { text: pair.as_str(), span: self.span(&pair) };
+        self.refuse_letters(name);
+        name
     }
 
-    fn name_text(&self, pair: &Pair<'_, Rule>) -> Text {
+    fn refuse_letters(&mut self, name: Name<'_>) {
+        if let Some(letter) = name.text.chars().find(|c| !c.is_ascii()) {
+            let message = format!("`{}` is not a name: `{letter}` cannot be in one", name.text);
+            let help = "a name has ASCII letters, digits and `_`; a column of another name is written as a string";
+            self.diagnostics.push(Diagnostic::error("E0109", message).at(name.span, "").help(help));
+        }
+    }
+
+    fn name_text(&mut self, pair: &Pair<'_, Rule>) -> Text {
         let span = self.span(pair);
+        self.refuse_letters(Name { text: pair.as_str(), span });
         Text { value: pair.as_str().to_owned(), span, pieces: vec![(0, span.start)] }
     }
 

@@ -221,7 +221,8 @@ fn sh_args() -> Vec<Argument> {
 }
 
 fn train_args() -> Vec<Argument> {
-    let rule = RoleRule::Not { roles: &[Role::Valid, Role::Test], allow: None, why: "a model must not learn from them" };
+    let rule =
+        RoleRule::Not { roles: &[Role::Valid, Role::Test], allow: None, why: "a model must not learn from them" };
     let nets = vec![
         Constructor {
             name: "torch.mlp",
@@ -251,7 +252,8 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let names: Vec<String> = match &written {
         Some(names) => names.iter().map(|name| (*name).to_owned()).collect(),
         None => {
-            let usable = table.columns.iter().filter(|c| c.marks.why_not_a_feature().is_none() && c.name != target.name);
+            let usable =
+                table.columns.iter().filter(|c| c.marks.why_not_a_feature().is_none() && c.name != target.name);
             usable.map(|column| column.name.clone()).collect()
         }
     };

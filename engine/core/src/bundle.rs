@@ -21,8 +21,15 @@ pub struct Bundle {
 pub enum BundlePart {
     Artifact(Pinned),
     /// A call that can be done again on new rows: everything it needs but the tables.
-    Transform { op: String, op_version: u32, params: BTreeMap<String, Value>, inputs: BTreeMap<String, Pinned> },
-    Value { value: Value },
+    Transform {
+        op: String,
+        op_version: u32,
+        params: BTreeMap<String, Value>,
+        inputs: BTreeMap<String, Pinned>,
+    },
+    Value {
+        value: Value,
+    },
 }
 
 /// An artifact, or code from beside the pipeline, that is kept with the release.
@@ -59,7 +66,8 @@ impl Bundle {
     /// Reads the bundle with this digest.
     pub fn read(store: &dyn Store, digest: &Digest) -> Result<Self, BundleError> {
         let bytes = store.read(digest)?.ok_or(BundleError::Missing(*digest))?;
-        let malformed = |error: serde_json::Error| BundleError::Malformed { digest: *digest, message: error.to_string() };
+        let malformed =
+            |error: serde_json::Error| BundleError::Malformed { digest: *digest, message: error.to_string() };
         #[derive(Deserialize)]
         struct Header {
             version: u32,

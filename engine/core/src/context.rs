@@ -41,6 +41,15 @@ pub(crate) enum Champion {
     Live { version: u64, bundle: Result<Bundle, BundleError> },
 }
 
+impl Champion {
+    pub(crate) fn version(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Live { version, .. } => Some(*version),
+        }
+    }
+}
+
 impl Request {
     /// Finds the nodes meant by `targets` (empty: all) and `force`. Tells all unknown names at once.
     pub(crate) fn check(pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Self, RunError> {
@@ -55,11 +64,8 @@ impl Request {
             unknown.dedup();
             return Err(RunError::UnknownNames { pipeline: pipeline.name.clone(), names: unknown });
         }
-        let is_wanted = if targets.is_empty() {
-            vec![true; pipeline.nodes.len()]
-        } else {
-            graph.with_ancestors(targets_found)
-        };
+        let is_wanted =
+            if targets.is_empty() { vec![true; pipeline.nodes.len()] } else { graph.with_ancestors(targets_found) };
         let mut is_forced = vec![false; pipeline.nodes.len()];
         forced.into_iter().for_each(|node| is_forced[node] = true);
         Ok(Self { graph, is_wanted, is_forced })
@@ -91,9 +97,7 @@ impl Context {
             let registry = Registry::fold(release, &store.release_records(release)?);
             let champion = match registry.live_version() {
                 None => Champion::Nothing,
-                Some(live) => {
-                    Champion::Live { version: live.version, bundle: Bundle::read(&*store, &live.bundle) }
-                }
+                Some(live) => Champion::Live { version: live.version, bundle: Bundle::read(&*store, &live.bundle) },
             };
             champions.insert(release.to_owned(), champion);
         }

@@ -192,9 +192,8 @@ fn tell_change(field: FieldName, before: Option<Shown>, after: Option<Shown>, ch
 /// A schema prints as its name, which says nothing: its columns are compared one by one.
 fn tell_schema_change(param: &str, before: &Schema, after: &Schema, changed: &mut Vec<FieldChange>) {
     let n_before = changed.len();
-    let column_text = |schema: &Schema, name: &str| {
-        schema.columns.iter().find(|column| column.name == name).map(describe_column)
-    };
+    let column_text =
+        |schema: &Schema, name: &str| schema.columns.iter().find(|column| column.name == name).map(describe_column);
     let gone = before.columns.iter().filter(|column| column_text(after, &column.name).is_none());
     for column in after.columns.iter().chain(gone) {
         let (before, after) = (column_text(before, &column.name), column_text(after, &column.name));

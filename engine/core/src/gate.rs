@@ -26,9 +26,8 @@ pub struct GateOutcome {
 
 /// Evaluates `gate`. `reports` has an entry for each node that its checks read, `name` gives a node's name.
 pub fn evaluate(gate: &Gate, reports: &BTreeMap<usize, Measured>, name: impl Fn(usize) -> String) -> GateOutcome {
-    let reads_champion = |check: &Check| {
-        nodes_of(check).iter().any(|node| matches!(reports.get(node), Some(Measured::NoChampion)))
-    };
+    let reads_champion =
+        |check: &Check| nodes_of(check).iter().any(|node| matches!(reports.get(node), Some(Measured::NoChampion)));
     let is_first = gate.checks.iter().any(reads_champion);
     let is_left_out = |check: &Check| match &gate.first {
         Some(FirstRelease::Only(names)) => is_first && !names.contains(&check.name),

@@ -92,8 +92,7 @@ fn topological_order(dag: &DiGraph<(), ()>) -> Vec<usize> {
     let n_nodes = dag.node_count();
     let mut n_missing: Vec<usize> =
         (0..n_nodes).map(|node| neighbours(dag, node, Direction::Incoming).count()).collect();
-    let mut next: BinaryHeap<Reverse<usize>> =
-        (0..n_nodes).filter(|&node| n_missing[node] == 0).map(Reverse).collect();
+    let mut next: BinaryHeap<Reverse<usize>> = (0..n_nodes).filter(|&node| n_missing[node] == 0).map(Reverse).collect();
     let mut order = Vec::with_capacity(n_nodes);
     while let Some(Reverse(node)) = next.pop() {
         order.push(node);

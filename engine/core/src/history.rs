@@ -75,9 +75,8 @@ impl<'a> Memory<'a> {
         let records = self.records_of(&reader.executed_in)?;
         let Some(stored) = records.get(node) else { return Ok(None) };
         let Some(found) = past(self.store, stored)? else { return Ok(None) };
-        let is_maker = |made: &Past| {
-            made.result.outputs.iter().any(|made| made.name == output && made.digest == input.digest)
-        };
+        let is_maker =
+            |made: &Past| made.result.outputs.iter().any(|made| made.name == output && made.digest == input.digest);
         if is_maker(&found) {
             return Ok(Some(found));
         }

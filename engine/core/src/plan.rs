@@ -31,8 +31,12 @@ pub(crate) struct Outlook {
 enum Fate {
     Known,
     /// Its outputs are known once this step has run.
-    Open { until: String },
-    Absent { reason: String },
+    Open {
+        until: String,
+    },
+    Absent {
+        reason: String,
+    },
 }
 
 impl Outlook {
@@ -91,15 +95,11 @@ impl Outlook {
                     let reason = format!("same key as in run {}", hit.run);
                     (Decision::Reuse { from_run: hit.run.to_string() }, reason, Fate::Known)
                 }
-                Lookup::Miss(reason) => {
-                    (Decision::Run, reason.clone(), Fate::Open { until: node.name.clone() })
-                }
+                Lookup::Miss(reason) => (Decision::Run, reason.clone(), Fate::Open { until: node.name.clone() }),
             },
-            Err(error) => (
-                Decision::Skip,
-                error.message.clone(),
-                Fate::Absent { reason: format!("`{}` cannot run", node.name) },
-            ),
+            Err(error) => {
+                (Decision::Skip, error.message.clone(), Fate::Absent { reason: format!("`{}` cannot run", node.name) })
+            }
         };
         self.resolved[idx] = Some(resolved);
         answer

@@ -38,10 +38,16 @@ pub struct Version {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// A new version, or an older one that nobody holds and that goes live again under its own number.
-    Release { version: u64 },
+    Release {
+        version: u64,
+    },
     /// Already live.
-    Keep { version: u64 },
-    Held { version: u64 },
+    Keep {
+        version: u64,
+    },
+    Held {
+        version: u64,
+    },
 }
 
 impl Registry {
@@ -80,9 +86,8 @@ impl Registry {
 
     /// Returns the version that was live most recently before the live one and is not held.
     pub fn previous(&self) -> Option<u64> {
-        let is_candidate = |version: &u64| {
-            Some(*version) != self.live && self.version(*version).is_some_and(|version| !version.held)
-        };
+        let is_candidate =
+            |version: &u64| Some(*version) != self.live && self.version(*version).is_some_and(|version| !version.held);
         self.history.iter().rev().copied().find(is_candidate)
     }
 

@@ -1,6 +1,7 @@
 //! Computes a step's cache key and looks up whether a stored result fits. The one way for plan, run and `why`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mlp_model::{
@@ -11,7 +12,7 @@ use mlp_model::{
 use crate::bundle::BundlePart;
 use crate::context::{Champion, Context};
 use crate::explain;
-use crate::fault::{bug, store_trouble};
+use crate::fault::{bug, panicked, store_trouble};
 use crate::history;
 use crate::objects;
 
@@ -71,12 +72,13 @@ pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Re
     let runner = ctx.runners.get(&call.runner).ok_or_else(|| {
         bug("N6301", format!("step `{}` needs the runner `{}`, which this mlp does not have", node.name, call.runner))
     })?;
+    let environment = catch_unwind(AssertUnwindSafe(|| runner.environment(call)));
     let key = CacheKey {
         op: call.op.clone(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
-        environment: runner.environment(call)?,
+        environment: environment.unwrap_or_else(|_| Err(panicked(&node.name)))?,
         salt: ctx.salt.clone(),
     };
     let id = key.id();
@@ -111,9 +113,8 @@ fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Strin
     Ok(match newest_key(&*ctx.store, &step)? {
         None => "first time".to_owned(),
         Some(before) => {
-            let shown = |name: &str| {
-                resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone())
-            };
+            let shown =
+                |name: &str| resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone());
             match explain::reason(&before, &resolved.key, &shown) {
                 nothing if nothing.is_empty() => "its stored result is gone".to_owned(),
                 reason => reason,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use mlp_model::{
     Cancel, CheckResult, ErrorClass, Event, GateCounts, Pipeline, Record, RunId, RunStatus, StepCounts, StepError,
-    StoreError,
+    StoreError, Timestamp,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::answer::answer;
 use crate::context::{Context, Request};
@@ -99,8 +99,9 @@ impl Engine {
         let wanted = Request::check(pipeline, &request.targets, &request.force)?;
         let started_at = (self.clock)();
         let n_steps = pipeline.nodes.iter().zip(&wanted.is_wanted);
-        let n_steps = n_steps.filter(|(node, is_wanted)| **is_wanted && crate::context::call_of(node).is_some()).count();
-        self.store.commit(vec![self.started_record(pipeline, &request, started_at)], None, Box::new(|_| {}));
+        let n_steps =
+            n_steps.filter(|(node, is_wanted)| **is_wanted && crate::context::call_of(node).is_some()).count();
+        let begun = self.commit(started_record(pipeline, &request, started_at));
         on_event(&Event::RunStarted {
             version: Event::VERSION,
             run: request.run.clone(),
@@ -139,7 +140,7 @@ impl Engine {
             seconds: outcome.seconds,
             at,
         };
-        let kept = self.commit(finished).await;
+        let kept = begun.await.and(self.commit(finished).await);
         if kept.is_err() {
             outcome.status = RunStatus::Failed;
         }
@@ -178,23 +179,24 @@ impl Engine {
         }
     }
 
-    async fn commit(&self, record: Record) -> Result<(), StoreError> {
-        let (tell, mut hear) = mpsc::unbounded_channel();
+    /// Sends a record off; the answer tells when it is on the disk.
+    fn commit(&self, record: Record) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let (tell, hear) = oneshot::channel();
         self.store.commit(vec![record], None, answer(move |result| _ = tell.send(result)));
-        hear.recv().await.unwrap_or(Ok(()))
+        async move { hear.await.unwrap_or(Ok(())) }
     }
+}
 
-    fn started_record(&self, pipeline: &Pipeline, request: &RunRequest, at: mlp_model::Timestamp) -> Record {
-        Record::RunStarted {
-            run: request.run.clone(),
-            pipeline: pipeline.name.clone(),
-            file: request.file.clone(),
-            params: request.params_given.clone(),
-            trigger: request.trigger.clone(),
-            mlp_version: request.mlp_version.clone(),
-            host: request.host.clone(),
-            at,
-        }
+fn started_record(pipeline: &Pipeline, request: &RunRequest, at: Timestamp) -> Record {
+    Record::RunStarted {
+        run: request.run.clone(),
+        pipeline: pipeline.name.clone(),
+        file: request.file.clone(),
+        params: request.params_given.clone(),
+        trigger: request.trigger.clone(),
+        mlp_version: request.mlp_version.clone(),
+        host: request.host.clone(),
+        at,
     }
 }
 

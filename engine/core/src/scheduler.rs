@@ -49,7 +49,9 @@ pub enum StepKind {
     /// Not part of this run.
     Unwanted,
     /// A source or step. `retries`: further attempts after a failed one.
-    Call { retries: u32 },
+    Call {
+        retries: u32,
+    },
     /// A call that reads a champion which does not exist yet.
     WithoutChampion,
     Gate,
@@ -298,11 +300,8 @@ impl Scheduler {
                     continue;
                 }
                 let is_decision = matches!(self.steps[dependent].kind, StepKind::Gate | StepKind::Release);
-                let counts = if is_decision {
-                    state.has_ended()
-                } else {
-                    matches!(state, State::Written | State::Reused)
-                };
+                let counts =
+                    if is_decision { state.has_ended() } else { matches!(state, State::Written | State::Reused) };
                 if counts {
                     self.n_missing[dependent] -= 1;
                     if self.n_missing[dependent] == 0 {
@@ -410,10 +409,7 @@ impl State {
 
     /// Nothing has been executed yet for a step in this state.
     fn is_unstarted(self) -> bool {
-        matches!(
-            self,
-            Self::Waiting | Self::Resolving | Self::Ready | Self::Claiming | Self::Awaiting | Self::Granted
-        )
+        matches!(self, Self::Waiting | Self::Resolving | Self::Ready | Self::Claiming | Self::Awaiting | Self::Granted)
     }
 
     fn holds_slot(self) -> bool {

@@ -31,7 +31,9 @@ pub enum RegistryError {
     Held { release: String, version: u64, because: Option<String> },
     #[error("version {version} of release `{release}` is not held")]
     NotHeld { release: String, version: u64 },
-    #[error("release `{release}` has no version to go back to: nothing that nobody holds was live before version {live}")]
+    #[error(
+        "release `{release}` has no version to go back to: nothing that nobody holds was live before version {live}"
+    )]
     NothingBefore { release: String, live: u64 },
     #[error("version {version} of release `{release}` is not whole: {} missing or damaged", objects(.missing))]
     NotWhole { release: String, version: u64, missing: Vec<Digest> },
@@ -47,7 +49,9 @@ impl RegistryError {
         match self {
             Self::UnknownRelease { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::UnknownRelease { .. } => Some("`mlp models` lists all releases".to_owned()),
-            Self::Held { release, version, .. } => Some(format!("lift the hold: `mlp models unhold {release}@{version}`")),
+            Self::Held { release, version, .. } => {
+                Some(format!("lift the hold: `mlp models unhold {release}@{version}`"))
+            }
             Self::NothingBefore { release, .. } => Some(format!("`mlp models {release}` lists its versions")),
             Self::NotWhole { .. } | Self::Bundle { .. } => {
                 Some("run its pipeline as it was then, or name another version with `--to`".to_owned())

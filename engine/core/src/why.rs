@@ -50,9 +50,15 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum HowItCame {
-    Executed { attempt: u32, seconds: f64 },
+    Executed {
+        attempt: u32,
+        seconds: f64,
+    },
     /// `from_step` differs from the step after a rename, or when two steps do the same.
-    Reused { from_run: RunId, from_step: Option<StepId> },
+    Reused {
+        from_run: RunId,
+        from_step: Option<StepId>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -234,13 +240,8 @@ impl Engine {
     }
 }
 
-/// Follows differing inputs upstream, each pair of artifacts once.
-fn chain(
-    memory: &mut Memory<'_>,
-    before: Past,
-    after: Past,
-    difference: &Difference,
-) -> Result<Vec<Link>, StoreError> {
+/// Follows differing inputs upstream, each once.
+fn chain(memory: &mut Memory<'_>, before: Past, after: Past, difference: &Difference) -> Result<Vec<Link>, StoreError> {
     let mut links = Vec::new();
     let mut seen = HashSet::new();
     let mut open = VecDeque::from([(before, after, difference.changed.clone())]);
@@ -253,16 +254,17 @@ fn chain(
             let (input_before, input_after) = (find(&before), find(&after));
             let digest = |input: &Option<InputRecord>| input.as_ref().map(|input| input.digest);
             let pair = (digest(&input_before), digest(&input_after));
-            if !seen.insert(pair) {
+            // The same bytes may stand on several steps of the way: a name belongs to what was seen.
+            if !seen.insert((pair, shown(&input_before), shown(&input_after))) {
                 continue;
             }
             let made_before = maker(memory, &before, &input_before)?;
             let made_after = maker(memory, &after, &input_after)?;
             let cause = match (made_before, made_after) {
                 (Some(made_before), Some(made_after)) => {
-                    let (past_before, past_after) =
-                        (attempt(memory, &made_before)?, attempt(memory, &made_after)?);
-                    let keys = (read_key(memory.store, &made_before.result)?, read_key(memory.store, &made_after.result)?);
+                    let (past_before, past_after) = (attempt(memory, &made_before)?, attempt(memory, &made_after)?);
+                    let keys =
+                        (read_key(memory.store, &made_before.result)?, read_key(memory.store, &made_after.result)?);
                     if made_before.result.key == made_after.result.key {
                         Cause::NotDeterministic { before: past_before, after: past_after }
                     } else {

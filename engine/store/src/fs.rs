@@ -142,8 +142,7 @@ impl Fs for RealFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
         // Non-blocking, so that a fifo put in a file's place cannot hold us.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file =
-            OpenOptions::new().read(true).write(access == Access::ReadWrite).custom_flags(flags).open(path)?;
+        let file = OpenOptions::new().read(true).write(access == Access::ReadWrite).custom_flags(flags).open(path)?;
         Ok(Box::new(RealFile(file)))
     }
 

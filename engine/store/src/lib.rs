@@ -8,6 +8,7 @@
 //!
 //! Unaware of pipelines, plans and steps: it keeps [`mlp_model::Record`]s and bytes.
 
+mod applied;
 mod client;
 mod clock;
 mod failure;

@@ -54,8 +54,9 @@ pub(crate) struct Numbered<T> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Attached: the records as JSON, then the inline objects.
+    /// Attached: the records as JSON, then the inline objects. `commit` numbers the client's commits from 1.
     Commit {
+        commit: u64,
         guard: Option<CommitGuard>,
         acked_below: u64,
         records: Vec<u32>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
 
-use crate::index::{Index, IndexError, Row};
+use crate::index::{Index, IndexError, Order, Row};
 use crate::journal::Segments;
 use crate::rows::{self, CONSUMED, Mark, PRODUCED, SLOT_LEN, Slot};
 
@@ -29,8 +29,9 @@ type Answer<T> = Result<T, Unanswered>;
 
 impl Questions {
     pub fn result(&self, key: &KeyId) -> Answer<Option<(u64, RunId, StepResult)>> {
-        let Some(row) = self.index.scan(&rows::result_prefix(key)).next_back() else { return Ok(None) };
-        let (seq, record) = self.record(&row?)?;
+        let newest = self.index.scan(&rows::result_prefix(key), Order::Backward, 1)?;
+        let Some(row) = newest.first() else { return Ok(None) };
+        let (seq, record) = self.record(row)?;
         Ok(match record {
             Record::StepFinished { run, result, .. } => Some((seq, run, result)),
             _ => None,
@@ -39,8 +40,8 @@ impl Questions {
 
     /// Returns the position of the newest result under `key`, 0 if there is none.
     pub fn newest_result(&self, key: &KeyId) -> Answer<u64> {
-        let newest = self.index.scan(&rows::result_prefix(key)).next_back();
-        Ok(newest.transpose()?.map_or(0, |(key, _)| rows::seq_of(&key)))
+        let newest = self.index.scan(&rows::result_prefix(key), Order::Backward, 1)?;
+        Ok(newest.first().map_or(0, |(key, _)| rows::seq_of(key)))
     }
 
     pub fn runs(&self, limit: usize, before: Option<&RunId>) -> Answer<Vec<RunSummary>> {
@@ -51,10 +52,10 @@ impl Questions {
                 None => return Ok(Vec::new()),
             },
         };
-        let older = self.index.range(rows::RUNS_IN_ORDER, &rows::run_in_order(end)).rev().take(limit);
+        let older = self.index.range(rows::RUNS_IN_ORDER, &rows::run_in_order(end), Order::Backward, limit)?;
         let mut summaries = Vec::new();
         for row in older {
-            let run = RunId(String::from_utf8_lossy(&row?.1).into_owned());
+            let run = RunId(String::from_utf8_lossy(&row.1).into_owned());
             if let Some(row) = self.index.get(&rows::run_prefix(&run.0))? {
                 summaries.push(self.summary(&run, &row)?);
             }
@@ -64,8 +65,7 @@ impl Questions {
 
     pub fn find_runs(&self, prefix: &str) -> Answer<Vec<RunSummary>> {
         let mut summaries = Vec::new();
-        for row in self.index.scan(&rows::run_prefix(prefix)) {
-            let (key, row) = row?;
+        for (key, row) in self.index.scan(&rows::run_prefix(prefix), Order::Forward, usize::MAX)? {
             let run = RunId(String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned());
             summaries.push(self.summary(&run, &row)?);
         }
@@ -73,23 +73,23 @@ impl Questions {
     }
 
     pub fn run_records(&self, run: &RunId) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::run_records_prefix(run)))
+        self.all(&rows::run_records_prefix(run), Order::Forward, usize::MAX)
     }
 
     pub fn step_history(&self, step: &StepId, limit: usize) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::step_prefix(step)).rev().take(limit))
+        self.all(&rows::step_prefix(step), Order::Backward, limit)
     }
 
     pub fn op_history(&self, op: &str, limit: usize) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::op_prefix(op)).rev().take(limit))
+        self.all(&rows::op_prefix(op), Order::Backward, limit)
     }
 
     pub fn producers(&self, artifact: &Digest) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::artifact_prefix(PRODUCED, artifact)).rev())
+        self.all(&rows::artifact_prefix(PRODUCED, artifact), Order::Backward, usize::MAX)
     }
 
     pub fn consumers(&self, artifact: &Digest) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::artifact_prefix(CONSUMED, artifact)).rev())
+        self.all(&rows::artifact_prefix(CONSUMED, artifact), Order::Backward, usize::MAX)
     }
 
     /// Returns digests in their order.
@@ -102,9 +102,8 @@ impl Questions {
             // Every row of one artifact is stepped over at once: an artifact may have been used a million times.
             let end = [&rows::artifact_prefix(role, &last)[..], &[0xFF; 9]].concat();
             for _ in 0..limit {
-                let Some(row) = self.index.range(&from, &end).next() else { break };
-                let key = row?.0;
-                let Some(digest) = key.get(1..33).and_then(|bytes| bytes.try_into().ok()) else { break };
+                let next = self.index.range(&from, &end, Order::Forward, 1)?;
+                let Some(digest) = next.first().and_then(|row| row.0.get(1..33)?.try_into().ok()) else { break };
                 found.insert(Digest(digest));
                 from = [&rows::artifact_prefix(role, &Digest(digest))[..], &[0xFF; 9]].concat();
             }
@@ -114,21 +113,23 @@ impl Questions {
 
     /// Returns records, oldest first.
     pub fn release_records(&self, release: &str) -> Answer<Vec<Stored>> {
-        self.all(self.index.scan(&rows::release_prefix(release)))
+        self.all(&rows::release_prefix(release), Order::Forward, usize::MAX)
     }
 
     pub fn releases(&self) -> Answer<Vec<String>> {
         let name = |row: Row| String::from_utf8_lossy(row.0.get(1..).unwrap_or_default()).into_owned();
-        Ok(self.index.scan(rows::RELEASES).map(|row| row.map(name)).collect::<Result<_, _>>()?)
+        Ok(self.index.scan(rows::RELEASES, Order::Forward, usize::MAX)?.into_iter().map(name).collect())
     }
 
     pub fn count_records(&self) -> Answer<u64> {
-        Ok(self.index.read_meta()?.n_records)
+        Ok(self.index.meta().n_records)
     }
 
     /// Returns the bytes of an inline object, verified.
     pub fn blob(&self, digest: &Digest) -> Answer<Option<Vec<u8>>> {
-        let Some(slot) = self.index.get(&rows::blob(digest))?.as_deref().and_then(Slot::decode) else { return Ok(None) };
+        let Some(slot) = self.index.get(&rows::blob(digest))?.as_deref().and_then(Slot::decode) else {
+            return Ok(None);
+        };
         let bytes = match self.bytes(&slot) {
             // As with a damaged file: the object is absent, and can be put again.
             Err(Unanswered::Store(StoreError::JournalDamaged { .. })) => return Ok(None),
@@ -137,17 +138,18 @@ impl Questions {
         Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == *digest))
     }
 
-    fn all(&self, found: impl Iterator<Item = Result<Row, IndexError>>) -> Answer<Vec<Stored>> {
-        let record = |row: Result<Row, IndexError>| {
-            let (seq, record) = self.record(&row?)?;
+    fn all(&self, prefix: &[u8], order: Order, limit: usize) -> Answer<Vec<Stored>> {
+        let record = |row: &Row| {
+            let (seq, record) = self.record(row)?;
             Ok(Stored { seq, record })
         };
-        found.map(record).collect()
+        self.index.scan(prefix, order, limit)?.iter().map(record).collect()
     }
 
     fn record(&self, (key, value): &Row) -> Answer<(u64, Record)> {
         let seq = rows::seq_of(key);
-        let slot = Slot::decode(value).ok_or_else(|| IndexError::Damaged(format!("the row of record {seq} is short")))?;
+        let slot =
+            Slot::decode(value).ok_or_else(|| IndexError::Damaged(format!("the row of record {seq} is short")))?;
         Ok((seq, self.record_at(&slot)?))
     }
 
@@ -186,8 +188,8 @@ impl Questions {
     /// Counts the steps of a run that has not finished. A step counts by what happened to it last.
     fn count_steps(&self, run: &RunId) -> Answer<StepCounts> {
         let mut last = HashMap::new();
-        for row in self.index.scan(&rows::run_records_prefix(run)) {
-            if let Some((mark, step)) = row?.1.get(SLOT_LEN..).and_then(<[u8]>::split_first) {
+        for (_, row) in self.index.scan(&rows::run_records_prefix(run), Order::Forward, usize::MAX)? {
+            if let Some((mark, step)) = row.get(SLOT_LEN..).and_then(<[u8]>::split_first) {
                 last.insert(step.to_vec(), Mark::decode(*mark));
             }
         }

@@ -111,9 +111,9 @@ pub(crate) fn blob(digest: &Digest) -> Vec<u8> {
     [b"B", &digest.0[..]].concat()
 }
 
-/// One row for each commit that its client may still ask about.
-pub(crate) fn applied(client: &ClientId, no: u64) -> Vec<u8> {
-    [b"D", &name_hash(&[&client.0])[..], &no.to_be_bytes()].concat()
+/// One row for each client: which of its commits are in the journal.
+pub(crate) fn applied(client: &ClientId) -> Vec<u8> {
+    [b"D", &name_hash(&[&client.0])[..]].concat()
 }
 
 /// Reads the position at the end of a key.
@@ -134,20 +134,15 @@ fn name_hash(parts: &[&str]) -> [u8; 16] {
     *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-/// Adds the rows of one commit: those of its head, its inline objects and its records.
+/// Adds the rows of one commit: those of its inline objects and of its records.
 pub(crate) fn add_group(
     change: &mut Change<'_>,
     head: &Head,
     records: &[(Record, Slot)],
     blobs: &[(Digest, Slot)],
-    stale: Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Result<(), IndexError> {
-    for (key, value) in stale {
-        change.remove(&key, &value);
-    }
-    change.add(&applied(&head.client, head.no), Vec::new());
     for (digest, slot) in blobs {
-        change.set(&blob(digest), slot.encode())?;
+        change.set(&blob(digest), &slot.encode())?;
     }
     for (seq, (record, slot)) in (head.first..).zip(records) {
         add_record(change, seq, record, slot)?;
@@ -160,42 +155,40 @@ fn add_record(change: &mut Change<'_>, seq: u64, record: &Record, slot: &Slot) -
     let mut of_run = |run: &RunId, mark: Mark, step: Option<&StepId>| {
         let step = step.map_or([0; 16], |step| name_hash(&[&step.pipeline, &step.step]));
         let value = [&slot.encode()[..], &[mark as u8], &step].concat();
-        change.add(&with_seq(run_records_prefix(run)), value);
+        change.add(&with_seq(run_records_prefix(run)), &value);
     };
     match record {
         Record::RunStarted { run, .. } => {
             of_run(run, Mark::Other, None);
             let row = [&seq.to_le_bytes()[..], &slot.encode()].concat();
-            change.set(&run_prefix(&run.0), row)?;
-            change.add(&run_in_order(seq), run.0.as_bytes().to_vec());
+            change.set(&run_prefix(&run.0), &row)?;
+            change.add(&run_in_order(seq), run.0.as_bytes());
         }
         Record::RunFinished { run, .. } => {
             of_run(run, Mark::Other, None);
             let key = run_prefix(&run.0);
-            if let Some(mut row) = change.get(&key)? {
-                row.truncate(8 + SLOT_LEN);
-                row.extend_from_slice(&slot.encode());
-                change.set(&key, row)?;
+            if let Some(started) = change.get(&key)?.as_deref().and_then(|row| row.get(..8 + SLOT_LEN)) {
+                change.set(&key, &[started, &slot.encode()].concat())?;
             }
         }
         Record::StepFinished { run, step, result } => {
             of_run(run, Mark::Finished, Some(step));
-            change.add(&with_seq(result_prefix(&result.key)), slot.encode());
-            change.add(&with_seq(step_prefix(step)), slot.encode());
-            change.add(&with_seq(op_prefix(&result.op)), slot.encode());
+            change.add(&with_seq(result_prefix(&result.key)), &slot.encode());
+            change.add(&with_seq(step_prefix(step)), &slot.encode());
+            change.add(&with_seq(op_prefix(&result.op)), &slot.encode());
             let inputs: BTreeSet<_> = result.inputs.iter().map(|input| (CONSUMED, input.digest)).collect();
             let outputs: BTreeSet<_> = result.outputs.iter().map(|output| (PRODUCED, output.digest)).collect();
             for (role, digest) in inputs.union(&outputs) {
-                change.add(&with_seq(artifact_prefix(*role, digest)), slot.encode());
+                change.add(&with_seq(artifact_prefix(*role, digest)), &slot.encode());
             }
         }
         Record::StepReused { run, step, .. } => {
             of_run(run, Mark::Reused, Some(step));
-            change.add(&with_seq(step_prefix(step)), slot.encode());
+            change.add(&with_seq(step_prefix(step)), &slot.encode());
         }
         Record::StepFailed { run, step, .. } => {
             of_run(run, Mark::Failed, Some(step));
-            change.add(&with_seq(step_prefix(step)), slot.encode());
+            change.add(&with_seq(step_prefix(step)), &slot.encode());
         }
         Record::GateDecided { run, .. } => of_run(run, Mark::Other, None),
         Record::Released { release, run, .. } => {
@@ -210,10 +203,10 @@ fn add_record(change: &mut Change<'_>, seq: u64, record: &Record, slot: &Slot) -
 }
 
 fn add_release(change: &mut Change<'_>, release: &str, key: Vec<u8>, slot: &Slot) -> Result<(), IndexError> {
-    change.add(&key, slot.encode());
+    change.add(&key, &slot.encode());
     let counter = release_count(release);
     let n_records = count_of(change.get(&counter)?.as_deref()) + 1;
-    change.set(&counter, n_records.to_le_bytes().to_vec())
+    change.set(&counter, &n_records.to_le_bytes())
 }
 
 /// Names the release that a record is about.

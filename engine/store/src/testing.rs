@@ -194,7 +194,8 @@ impl FailingFs {
 impl Trigger {
     fn check(&self) -> io::Result<()> {
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            (left > 1 || left == 1 && !self.is_lasting.load(Ordering::SeqCst)).then(|| if left == 1 { -1 } else { left - 1 })
+            (left > 1 || left == 1 && !self.is_lasting.load(Ordering::SeqCst))
+                .then(|| if left == 1 { -1 } else { left - 1 })
         });
         // 1 is the operation to fail; it stays there if all later ones are to fail too.
         if left == Ok(1) || left == Err(1) {

@@ -115,8 +115,6 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS")]
         idle: u64,
     },
-    #[command(name = "__wasm-worker", hide = true)]
-    WasmWorker,
 }
 
 #[derive(Debug, Args)]

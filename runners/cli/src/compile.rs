@@ -29,7 +29,8 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     let workspace = open_workspace(&args.file)?;
     let params = parse_params(&args.params)?;
     let catalogue = wiring::catalogue();
-    let checked = mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: &Disk });
+    let checked =
+        mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: &Disk });
     let shown = args.file.display().to_string();
     if !output.json {
         for diagnostic in &checked.diagnostics {

@@ -42,7 +42,6 @@ fn main() -> ExitCode {
         Command::Models { action } => commands::models::models(action, &output),
         Command::Doctor => commands::doctor::doctor(&output),
         Command::Owner { workspace, idle } => wiring::serve_owner(&workspace, idle),
-        Command::WasmWorker => return mlp_wasm::worker_main(),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -52,4 +51,3 @@ fn main() -> ExitCode {
         }
     }
 }
-

@@ -13,6 +13,8 @@ pub struct Output {
     pub live: bool,
     /// Colour on standard error.
     pub colour: bool,
+    /// Nothing is printed at all.
+    quiet: bool,
 }
 
 /// Why a command could not do its work.
@@ -48,11 +50,19 @@ impl Output {
             Colour::Never => false,
             Colour::Auto => terminal && !dumb && !no_colour,
         };
-        Self { json, live: terminal && !dumb && !json, colour }
+        Self { json, live: terminal && !dumb && !json, colour, quiet: false }
+    }
+
+    /// Returns the same without a voice, for what is only tried.
+    pub fn silent(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// Prints a result. A reader that went away is no error.
     pub fn print(&self, text: impl AsRef<str>) {
+        if self.quiet {
+            return;
+        }
         let text = text.as_ref();
         let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
         let _ = write!(std::io::stdout(), "{text}{newline}");
@@ -66,6 +76,9 @@ impl Output {
 
     /// Prints what is no result: progress, warnings, hints.
     pub fn note(&self, text: impl AsRef<str>) {
+        if self.quiet {
+            return;
+        }
         let text = text.as_ref();
         let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
         let _ = write!(std::io::stderr(), "{text}{newline}");

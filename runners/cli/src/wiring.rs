@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use mlp_stdlib::BuiltinRunner;
 use mlp_store::{Client, Clock, SystemClock};
 use mlp_tabular::{SqlInfer, TabularRunner};
 use mlp_torch_client::TorchRunner;
-use mlp_wasm::WasmRunner;
 
 use crate::exit::Exit;
 use crate::output::Failure;
@@ -25,8 +24,13 @@ const OWNER_IDLE: Duration = Duration::from_secs(60);
 /// How many idle worker processes are kept for the next step.
 const IDLE_WORKERS: usize = 2;
 
+/// The runners that this binary has.
+const RUNNERS: [&str; 3] = ["builtin", "process", "torch"];
+
+/// Returns the operations that a runner of this binary can execute.
 pub fn catalogue() -> Catalogue {
-    mlp_stdlib::catalogue(Arc::new(SqlInfer))
+    let all = mlp_stdlib::catalogue(Arc::new(SqlInfer));
+    Catalogue::new(all.iter().filter(|signature| RUNNERS.contains(&signature.runner)).cloned())
 }
 
 /// Connects to the workspace's store, starting its owner process if there is none.
@@ -34,16 +38,9 @@ pub fn open_store(workspace: &Workspace) -> Result<Arc<Client>, Failure> {
     let root = workspace.root.clone();
     let idle = workspace.settings.owner_idle_seconds.unwrap_or(OWNER_IDLE.as_secs());
     let spawn = move || {
-        Command::new(std::env::current_exe()?)
-            .arg("__owner")
-            .arg(&root)
-            .args(["--idle", &idle.to_string()])
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(drop)
+        let mut owner = Command::new(std::env::current_exe()?);
+        owner.arg("__owner").arg(&root).args(["--idle", &idle.to_string()]).current_dir("/");
+        mlp_store::spawn_detached(owner)
     };
     Client::connect(&workspace.root, Box::new(spawn), Arc::new(SystemClock)).map(Arc::new).map_err(store_failure)
 }
@@ -84,11 +81,10 @@ pub fn engine(store: Arc<Client>) -> Engine {
         })
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner::new() };
+    let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner };
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([
         ("builtin".to_owned(), Arc::new(builtin) as Arc<dyn Runner>),
-        ("process".to_owned(), Arc::new(ProcessRunner::new(Arc::clone(&watch)))),
-        ("wasm".to_owned(), Arc::new(WasmRunner::new(Arc::clone(&watch)))),
+        ("process".to_owned(), Arc::new(ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch)))),
         ("torch".to_owned(), Arc::new(TorchRunner::new(watch, IDLE_WORKERS))),
     ]);
     let clock = SystemClock;

@@ -13,7 +13,7 @@ use crate::step::Ticket;
 
 const FILE_NAME: &str = "file.";
 
-/// The folder of one attempt.
+/// The folder of one attempt. It goes with the work folder, which is not ours to remove.
 pub struct Sandbox {
     /// The step's working folder.
     pub folder: PathBuf,
@@ -64,13 +64,6 @@ pub fn prepare(step: &StartStep, ticket: &Ticket) -> Result<Sandbox, StepError> 
         }
     }
     Ok(Sandbox { folder, paths })
-}
-
-impl Sandbox {
-    /// Removes what the step worked with, as it may be large. What cannot be removed goes with the work folder.
-    pub fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }
 
 fn copy_input(name: &str, input: &InputFile, to: &Path, ticket: &Ticket) -> Result<(), StepError> {

@@ -51,7 +51,6 @@ impl Job {
             End::Cancelled => return Err(ended::cancelled()),
         }
         let outputs = collect::take(&self.step, &sandbox)?;
-        sandbox.remove();
         Ok(Outcome { outputs, facts: BTreeMap::new(), environment: BTreeMap::new() })
     }
 }

@@ -6,6 +6,7 @@
 //! To hold these takes a control group. Unaware of why the step has to end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -19,6 +20,9 @@ pub struct Tree {
     session: i32,
     /// `NAME=VALUE`, as it stands in an environment.
     marker: Vec<u8>,
+    /// When the shell started, by the kernel's clock and by ours.
+    started: u64,
+    born: Instant,
     /// Found before. Their parents may have died since, and their links to the step with them.
     known: BTreeSet<Process>,
 }
@@ -38,10 +42,14 @@ struct Stat {
 }
 
 impl Tree {
-    pub fn new(session: Pid, marker: &str) -> Self {
+    /// The tree of a shell that leads a session of its own and has just been started.
+    pub fn new(shell: Pid, marker: &str) -> Self {
+        let session = shell.as_raw_pid();
         Self {
-            session: session.as_raw_pid(),
+            session,
             marker: format!("{MARKER}={marker}").into_bytes(),
+            started: read_stat(session).map_or(0, |stat| stat.started),
+            born: Instant::now(),
             known: BTreeSet::new(),
         }
     }
@@ -88,17 +96,16 @@ impl Tree {
 
     /// Returns the step's processes that are alive.
     fn find(&self) -> BTreeSet<Process> {
-        let own = std::process::id();
+        let lowest = self.lowest_pid();
         let mut others = BTreeMap::new();
         let mut found = BTreeSet::new();
-        for pid in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = pid.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-            // What has ended meanwhile, or waits to be reaped, is nobody.
-            let Some(stat) = read_stat(pid).filter(|stat| !matches!(stat.state, b'Z' | b'X')) else { continue };
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+            let Some(pid) = pid.filter(|pid| *pid >= lowest) else { continue };
+            // What has ended meanwhile, or waits to be reaped, is nobody; what is older than the shell is not ours.
+            let is_candidate = |stat: &Stat| !matches!(stat.state, b'Z' | b'X') && stat.started >= self.started;
+            let Some(stat) = read_stat(pid).filter(is_candidate) else { continue };
             let process = Process { pid, started: stat.started };
-            if u32::try_from(pid) == Ok(own) {
-                continue;
-            }
             if self.known.contains(&process) || stat.session == self.session || self.is_marked(pid) {
                 found.insert(process);
             } else {
@@ -114,6 +121,14 @@ impl Tree {
             found.extend(children.into_iter().map(|(process, _)| process));
         }
         found
+    }
+
+    /// Returns the least number that a process of the step can have. Numbers are given in rising order until they
+    /// start anew, which they cannot do twice within a second.
+    fn lowest_pid(&self) -> i32 {
+        let newest = || std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse::<i32>().ok();
+        let is_young = self.born.elapsed() < Duration::from_secs(1);
+        if is_young && newest().is_some_and(|newest| newest >= self.session) { self.session } else { 1 }
     }
 
     /// Processes of other users and of the kernel cannot be read, and are not ours.
@@ -138,7 +153,10 @@ fn signal(process: Process, signal: Signal) {
 }
 
 fn read_stat(pid: i32) -> Option<Stat> {
-    parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // Read in one go: the name is short, and so are the numbers.
+    let mut bytes = [0; 1024];
+    let n_bytes = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
+    parse_stat(bytes.get(..n_bytes)?)
 }
 
 /// Reads `PID (NAME) STATE PPID PGRP SESSION ..`; the name may hold anything, brackets and blanks included.

@@ -21,13 +21,7 @@ pub struct Adam {
 
 impl Adam {
     pub fn new(parameter: &Tensor, lr: f64, weight_decay: f64) -> Result<Self, TchError> {
-        Ok(Self {
-            lr,
-            weight_decay,
-            n_steps: 0,
-            mean: parameter.f_zeros_like()?,
-            square: parameter.f_zeros_like()?,
-        })
+        Ok(Self { lr, weight_decay, n_steps: 0, mean: parameter.f_zeros_like()?, square: parameter.f_zeros_like()? })
     }
 
     /// Moves `parameter` once. Call it where no gradient is recorded.

@@ -14,8 +14,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float64Type, Int64Type,
-    TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float64Type, Int64Type, TimestampMicrosecondType,
+};
 use mlp_artifact::model::{Encoded, Encoding};
 use mlp_artifact::table::ColumnShape;
 use mlp_model::Scalar;
@@ -190,7 +191,11 @@ struct Place {
 
 enum Apply {
     /// `factor` is 1 / std, or 0 for a constant column.
-    Scale { fill: f64, mean: f64, factor: f64 },
+    Scale {
+        fill: f64,
+        mean: f64,
+        factor: f64,
+    },
     OneHot(HashMap<String, usize>),
 }
 
@@ -222,6 +227,9 @@ impl Encoder {
             };
             places.push(Place { place, shape, offset, how, n_unseen: 0 });
             offset += n_columns;
+        }
+        if offset == 0 {
+            return Err(Fault::user("T4104", "the model reads no columns").with_argument("model").into());
         }
         Ok(Self { columns: places, width: offset })
     }

@@ -73,7 +73,8 @@ fn explain(text: &str, step: &StartStep) -> StepError {
             "torch.train" => "use a smaller `batch`, a smaller net or fewer features, or allow the step more memory",
             _ => "allow the step more memory",
         };
-        return StepError::new(ErrorClass::Step, "T4005", format!("libtorch ran out of memory: {line}")).with_help(help);
+        return StepError::new(ErrorClass::Step, "T4005", format!("libtorch ran out of memory: {line}"))
+            .with_help(help);
     }
     let error = StepError::new(ErrorClass::Step, "T4004", format!("libtorch failed: {line}"));
     if is_device_error(text) {
@@ -83,6 +84,7 @@ fn explain(text: &str, step: &StartStep) -> StepError {
 }
 
 fn is_device_error(text: &str) -> bool {
-    ["CUDA", "cuBLAS", "CUBLAS", "cuDNN", "CUDNN", "cuSOLVER", "CUSOLVER", "NCCL"].iter().any(|sign| text.contains(sign))
+    ["CUDA", "cuBLAS", "CUBLAS", "cuDNN", "CUDNN", "cuSOLVER", "CUSOLVER", "NCCL"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
-

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use mlp_model::{ErrorClass, StepError};
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use crate::adam::Adam;
@@ -64,14 +65,21 @@ pub struct Settings {
 }
 
 /// Returns PyTorch's initial weights for linear layers, uniform within 1 / sqrt(n_in), biases too; for [`Training::new`].
-pub fn initial_weights(shapes: &[(usize, usize)], seed: i64) -> Vec<f32> {
+pub fn initial_weights(shapes: &[(usize, usize)], seed: i64) -> Result<Vec<f32>, Fault> {
+    let n_weights = shapes.iter().try_fold(0_usize, |n, (n_in, n_out)| n.checked_add((n_in + 1).checked_mul(*n_out)?));
     let mut initial = Vec::new();
+    if n_weights.is_none_or(|n_weights| initial.try_reserve_exact(n_weights).is_err()) {
+        let n_weights: f64 = shapes.iter().map(|(n_in, n_out)| (*n_in as f64 + 1.0) * *n_out as f64).sum();
+        let message = format!("out of memory: the net would have {n_weights:.1e} weights");
+        let error = StepError::new(ErrorClass::Step, "T4005", message).with_argument("net");
+        return Err(error.with_help("use a smaller net or fewer features").into());
+    }
     for (i, (n_in, n_out)) in shapes.iter().enumerate() {
         let bound = 1.0 / (*n_in as f32).sqrt();
         let mut stream = Stream::new(seed, "weights", i as u64);
         initial.extend((0..(n_in + 1) * n_out).map(|_| (2.0 * stream.next_f32() - 1.0) * bound));
     }
-    initial
+    Ok(initial)
 }
 
 /// A net in training.

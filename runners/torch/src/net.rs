@@ -31,8 +31,12 @@ impl Net {
             "torch.mlp" => {
                 let odd = || Fault::bug("`hidden` of `torch.mlp` is not a list of ints of at least 1");
                 let hidden = args.get("hidden")?.as_list().ok_or_else(odd)?;
-                let hidden = hidden.iter().map(|width| usize::try_from(width.as_int()?).ok().filter(|width| *width > 0));
-                Ok(Self::Mlp { hidden: hidden.collect::<Option<_>>().ok_or_else(odd)?, dropout: args.float("dropout")? })
+                let hidden =
+                    hidden.iter().map(|width| usize::try_from(width.as_int()?).ok().filter(|width| *width > 0));
+                Ok(Self::Mlp {
+                    hidden: hidden.collect::<Option<_>>().ok_or_else(odd)?,
+                    dropout: args.float("dropout")?,
+                })
             }
             other => Err(Fault::bug(format!("the torch worker knows no net `{other}`"))),
         }

@@ -107,7 +107,8 @@ fn output_shapes(
     actual: Option<ColumnShape>,
 ) -> Result<Vec<ColumnShape>, Fault> {
     let mut shapes: Vec<ColumnShape> = kept.iter().map(|place| columns[*place].clone()).collect();
-    if let Some(name) = shapes.iter().map(|shape| &shape.name).find(|name| ["actual", "score"].contains(&name.as_str())) {
+    if let Some(name) = shapes.iter().map(|shape| &shape.name).find(|name| ["actual", "score"].contains(&name.as_str()))
+    {
         let message = format!("kept column `{name}` has the name of a column that the prediction adds");
         return Err(Fault::user("T4112", message).with_argument("keep").with_column(name).into());
     }

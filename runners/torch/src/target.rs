@@ -70,12 +70,14 @@ impl Target {
         let values: Vec<f64> = match &self.positive {
             Some(Value::Str(positive)) => {
                 let texts = array.as_string_opt::<i32>();
-                let texts = texts.ok_or_else(|| Fault::bug(format!("column `{name}` holds no text as its table says")))?;
+                let texts =
+                    texts.ok_or_else(|| Fault::bug(format!("column `{name}` holds no text as its table says")))?;
                 texts.iter().map(|text| truth(text == Some(positive))).collect()
             }
             positive => {
                 let read = numbers(array, self.shape.scalar);
-                let read = read.ok_or_else(|| Fault::bug(format!("column `{name}` holds no numbers as its table says")))?;
+                let read =
+                    read.ok_or_else(|| Fault::bug(format!("column `{name}` holds no numbers as its table says")))?;
                 if let Some(i) = (0..read.len()).filter(valid).find(|i| !read[*i].is_finite()) {
                     let row = first_row + i as u64;
                     let error = at_target(format!("target `{name}` is no finite number in row {row}"), name);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use mlp_artifact::model::{self, CARD_VERSION, Encoded, ModelCard};
 use mlp_artifact::table::Reader;
-use mlp_model::{ArtifactKind, Facts, Outcome, Produced, Progress, StartStep, StepError, ErrorClass, Task, Type};
+use mlp_model::{ArtifactKind, ErrorClass, Facts, Outcome, Produced, Progress, StartStep, StepError, Task, Type};
 use tch::{Kind, Tensor};
 
 use crate::Report;
@@ -47,7 +47,8 @@ pub fn train(step: &StartStep, report: &dyn Report) -> Result<Outcome, Fault> {
     let chosen = device::prepare(step)?;
     let mut encoder = Encoder::new(&encoding, reader.columns())?;
     let is_convex = net.kind() == Kind::Double;
-    let x = read_matrix(&reader, &data.shown, &mut encoder, net.kind(), is_convex, report)?.f_to_device(chosen.device)?;
+    let x =
+        read_matrix(&reader, &data.shown, &mut encoder, net.kind(), is_convex, report)?.f_to_device(chosen.device)?;
     let learned = match &net {
         Net::Mlp { dropout, .. } => {
             let settings = Settings {
@@ -177,7 +178,8 @@ fn expect_two_classes(goals: &[f64], target: &Target, name: &str) -> Result<(), 
         _ => return Ok(()),
     };
     let positive = target.positive().map(ToString::to_string).unwrap_or_default();
-    let message = format!("{what} of the {} rows have target `{name}` = {positive}: there is nothing to tell apart", goals.len());
+    let message =
+        format!("{what} of the {} rows have target `{name}` = {positive}: there is nothing to tell apart", goals.len());
     let error = Fault::user("T4102", message).with_argument("target").with_column(name);
     Err(error.with_help("check `positive`, and that the split keeps rows of both classes").into())
 }
@@ -204,7 +206,7 @@ fn learn_mlp(
     };
     let scaled: Vec<f32> = goals.iter().map(|goal| ((goal - mean) / std) as f32).collect();
     let y = Tensor::f_from_slice(&scaled)?.f_to_device(x.device())?;
-    let initial = initial_weights(shapes, settings.seed);
+    let initial = initial_weights(shapes, settings.seed)?;
     let mut training = Training::new(shapes, &initial, x, &y, settings)?;
     let mut loss = f64::NAN;
     for epoch in 1..=settings.epochs {

@@ -53,7 +53,8 @@ fn wide_problems_are_solved_without_the_matrix() {
     ];
     let folder = TempDir::new().unwrap();
     let data = write_table(folder.path(), "data", &columns);
-    let step = set(train_step(folder.path(), data, "churned", logistic(0.5)), "features", crate::data::names(&["name", "x"]));
+    let step =
+        set(train_step(folder.path(), data, "churned", logistic(0.5)), "features", crate::data::names(&["name", "x"]));
     let told = Told::default();
     let outcome = mlp_torch::execute(&step, &told).unwrap();
     assert_eq!(outcome.facts["features"], 4_151.0);
@@ -79,18 +80,24 @@ fn too_few_iterations_are_told() {
 }
 
 /// The probability that a positive row scores higher than a negative one.
-fn auc(scores: &[f64], actual: &[bool]) -> f64 {
+pub fn auc(scores: &[f64], actual: &[bool]) -> f64 {
     let (mut won, mut pairs) = (0.0, 0.0);
     for (positive, _) in scores.iter().zip(actual).filter(|(_, actual)| **actual) {
         for (negative, _) in scores.iter().zip(actual).filter(|(_, actual)| !**actual) {
             pairs += 1.0;
-            won += if positive > negative { 1.0 } else if positive == negative { 0.5 } else { 0.0 };
+            won += if positive > negative {
+                1.0
+            } else if positive == negative {
+                0.5
+            } else {
+                0.0
+            };
         }
     }
     won / pairs
 }
 
-fn log_loss(scores: &[f64], actual: &[bool]) -> f64 {
+pub fn log_loss(scores: &[f64], actual: &[bool]) -> f64 {
     let losses = scores.iter().zip(actual).map(|(score, actual)| -if *actual { *score } else { 1.0 - score }.ln());
     losses.sum::<f64>() / scores.len() as f64
 }

@@ -9,8 +9,8 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 use arrow::datatypes::{Field, Schema};
 use mlp_artifact::table::{ColumnShape, Reader, Writer, arrow_type};
 use mlp_model::{
-    Column, Digest, InputFile, ModelType, Outcome, Progress, RunId, Scalar, StartStep, StepError, TableType, Task, Type,
-    Value,
+    Column, Digest, InputFile, ModelType, Outcome, Progress, RunId, Scalar, StartStep, StepError, TableType, Task,
+    Type, Value,
 };
 use mlp_torch::{Report, execute};
 use serde::Deserialize;
@@ -132,13 +132,17 @@ pub fn with(mut columns: Vec<Named>, name: &'static str, array: ArrayRef) -> Vec
 }
 
 pub fn shapes(columns: &[Named]) -> Vec<ColumnShape> {
-    let schema = Schema::new(columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect::<Vec<_>>());
+    let schema = Schema::new(
+        columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect::<Vec<_>>(),
+    );
     mlp_artifact::table::shape_of(&schema).unwrap()
 }
 
 pub fn batch(columns: &[Named]) -> RecordBatch {
-    let fields = shapes(columns).iter().map(|shape| Field::new(&shape.name, arrow_type(shape.scalar), true)).collect::<Vec<_>>();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.iter().map(|column| column.1.clone()).collect()).unwrap()
+    let fields =
+        shapes(columns).iter().map(|shape| Field::new(&shape.name, arrow_type(shape.scalar), true)).collect::<Vec<_>>();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.iter().map(|column| column.1.clone()).collect())
+        .unwrap()
 }
 
 /// Writes columns as a canonical table.
@@ -147,7 +151,8 @@ pub fn write_table(folder: &Path, name: &str, columns: &[Named]) -> InputFile {
     let mut writer = Writer::create(&path, &shapes(columns)).unwrap();
     writer.write(&batch(columns)).unwrap();
     writer.finish().unwrap();
-    let ty = shapes(columns).iter().map(|shape| Column { optional: true, ..Column::plain(&shape.name, shape.scalar) });
+    let ty = shapes(columns);
+    let ty = ty.iter().map(|shape| Column { optional: true, ..Column::plain(&shape.name, shape.scalar) });
     input(path, Type::Table(TableType { columns: ty.collect(), ..TableType::default() }), name)
 }
 
@@ -202,7 +207,8 @@ pub fn train_step(folder: &Path, data: InputFile, target: &str, net: Value) -> S
         ("threads", Value::Int(1)),
     ];
     let scalar = if task == Task::Regression { Scalar::Float } else { Scalar::Bool };
-    let model = ModelType { flavour: "torch".into(), task, target: Column::plain(target, scalar), features: Vec::new() };
+    let model =
+        ModelType { flavour: "torch".into(), task, target: Column::plain(target, scalar), features: Vec::new() };
     step(folder, "torch.train", &params, [("data".into(), data)].into(), Type::Model(model))
 }
 

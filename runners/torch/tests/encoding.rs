@@ -111,8 +111,11 @@ fn a_table_that_does_not_fit_the_model_is_refused() {
         Err(Fault::Step(error)) => (error.code, error.message),
         _ => panic!("not refused"),
     };
-    let (code, message) = refuse(&[("plan", strs(["a"]))]);
-    assert_eq!((code.as_str(), message.as_str()), ("T4109", "the table has no column `x`"));
-    let (code, message) = refuse(&[("plan", strs(["a"])), ("x", strs(["1"]))]);
-    assert_eq!((code.as_str(), message.as_str()), ("T4110", "column `x` is str, but the model was trained on int"));
+    let (refused, message) = refuse(&[("plan", strs(["a"]))]);
+    assert_eq!((refused.as_str(), message.as_str()), ("T4109", "the table has no column `x`"));
+    let (refused, message) = refuse(&[("plan", strs(["a"])), ("x", strs(["1"]))]);
+    assert_eq!((refused.as_str(), message.as_str()), ("T4110", "column `x` is str, but the model was trained on int"));
+
+    let nothing = Encoded { how: Encoding::OneHot { categories: Vec::new() }, ..encoding[0].clone() };
+    assert_eq!(code(Encoder::new(&[nothing], &shapes(&[("plan", strs(["a"]))])).err().unwrap()), "T4104");
 }

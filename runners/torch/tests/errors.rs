@@ -64,7 +64,12 @@ fn bad_inputs_are_refused_with_code_message_and_help() {
             "none of the 240 rows have target `churned` = \"gone\": there is nothing to tell apart",
         ),
         (table(), to_linear, "T4201", "this net is for a regression task, but the target makes it binary"),
-        (table(), |step| set(step, "loss", Value::Str("mae".into())), "T4201", "loss `mae` does not fit a binary target"),
+        (
+            table(),
+            |step| set(step, "loss", Value::Str("mae".into())),
+            "T4201",
+            "loss `mae` does not fit a binary target",
+        ),
     ];
     for (columns, edit, code, message) in cases {
         let error = fail(&columns, edit);
@@ -122,12 +127,20 @@ fn a_model_that_does_not_fit_its_own_net_is_refused() {
     let folder = TempDir::new().unwrap();
     let data = write_table(folder.path(), "customers", &table());
     let path = make(&train_step(folder.path(), data.clone(), "churned", perceptron(&[4], 0.0)));
-    let (mut card, tensors) =
-        mlp_artifact::model::read(&path, std::fs::metadata(&path).unwrap().len()).unwrap();
+    let (mut card, tensors) = mlp_artifact::model::read(&path, std::fs::metadata(&path).unwrap().len()).unwrap();
     for (net, message) in [
-        (perceptron(&[5], 0.0), "model `model` does not fit its own net: `layers.0.weight` is [4, 10], where [5, 10] is needed"),
-        (perceptron(&[4, 4], 0.0), "model `model` does not fit its own net: `layers.1.weight` is [1, 4], where [4, 4] is needed"),
-        (logistic(1.0), "model `model` does not fit its own net: `layers.0.weight` is [4, 10], where [1, 10] is needed"),
+        (
+            perceptron(&[5], 0.0),
+            "model `model` does not fit its own net: `layers.0.weight` is [4, 10], where [5, 10] is needed",
+        ),
+        (
+            perceptron(&[4, 4], 0.0),
+            "model `model` does not fit its own net: `layers.1.weight` is [1, 4], where [4, 4] is needed",
+        ),
+        (
+            logistic(1.0),
+            "model `model` does not fit its own net: `layers.0.weight` is [4, 10], where [1, 10] is needed",
+        ),
     ] {
         card.net = net;
         mlp_artifact::model::write(&path, &card, &tensors).unwrap();

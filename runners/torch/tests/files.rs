@@ -40,7 +40,11 @@ fn a_regression_predicts_in_the_unit_of_the_target() {
     for net in [linear(1.0), perceptron(&[16], 0.0)] {
         let (predictions, _folder) = round_trip("spent", net, Scalar::Float);
         assert_close(&column(&predictions, "actual"), &spent(), 0.0);
-        let errors = column(&predictions, "score").iter().zip(spent()).map(|(score, actual)| (score - actual).abs()).sum::<f64>();
+        let errors = column(&predictions, "score")
+            .iter()
+            .zip(spent())
+            .map(|(score, actual)| (score - actual).abs())
+            .sum::<f64>();
         assert!(errors < 0.15 * spread, "{errors} of {spread}");
     }
 }

@@ -7,3 +7,4 @@ mod errors;
 mod files;
 mod mlp;
 mod program;
+mod real;

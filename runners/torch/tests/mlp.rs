@@ -55,21 +55,21 @@ fn the_first_20_losses_of_each_kind_equal_pytorch() {
 
 #[test]
 fn initial_weights_are_uniform_within_pytorchs_bounds() {
-    let weights = initial_weights(&[(400, 50)], 1);
+    let weights = initial_weights(&[(400, 50)], 1).unwrap();
     assert_eq!(weights.len(), 401 * 50);
     let largest = weights.iter().fold(0_f32, |largest, weight| largest.max(weight.abs()));
     assert!((0.0499..=0.05).contains(&largest), "{largest}");
     let mean_square = weights.iter().map(|w| f64::from(w * w)).sum::<f64>() / weights.len() as f64;
     assert_close(&[mean_square * 1e3], &[1e3 * 0.05 * 0.05 / 3.0], 0.02);
-    assert_ne!(initial_weights(&[(400, 50)], 2), weights);
+    assert_ne!(initial_weights(&[(400, 50)], 2).unwrap(), weights);
 }
 
 #[test]
 fn the_random_stream_is_a_promise() {
     // When this fails, trained models differ: raise the version of `torch.train`, and say so.
     let mut stream = Stream::new(7, "rows", 3);
-    assert_eq!(stream.next_u64(), 0);
-    assert_eq!(Stream::new(7, "rows", 3).permutation(10), [0; 10]);
+    assert_eq!(stream.next_u64(), 673_482_580_871_916_084);
+    assert_eq!(Stream::new(7, "rows", 3).permutation(10), [9, 2, 4, 1, 5, 8, 3, 6, 7, 0]);
     let mut order = Stream::new(-1, "rows", 0).permutation(1_000);
     order.sort_unstable();
     assert_eq!(order, (0..1_000).collect::<Vec<i64>>());

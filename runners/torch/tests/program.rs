@@ -1,8 +1,8 @@
 //! The program as `mlp` runs it: found, started, fed with steps, described.
 
 use std::process::Command;
-use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::mpsc;
 
 use mlp_model::{Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Value};
 use mlp_torch_client::{TorchRunner, locate};

@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn bools_have_five_spellings_in_any_case() {
-        for (text, value) in [("TRUE", true), ("Yes", true), ("t", true), ("Y", true), ("1", true), ("no", false), ("F", false)] {
+        for (text, value) in
+            [("TRUE", true), ("Yes", true), ("t", true), ("Y", true), ("1", true), ("no", false), ("F", false)]
+        {
             assert_eq!(parse_bool(text), Some(value), "{text}");
         }
         for text in ["", "2", "ye", "on", "truee"] {
@@ -244,11 +246,18 @@ mod tests {
         assert_eq!(parse_date("1970-01-01"), Some(0));
         assert_eq!(parse_date("2000-02-29"), Some(11_016));
         assert_eq!(parse_date("1969-12-31"), Some(-1));
-        for text in ["1900-02-29", "2026-13-01", "2026-00-10", "2026-04-31", "2026-4-1", "20260401", "26-04-01", "2026-04-01 "] {
+        for text in
+            ["1900-02-29", "2026-13-01", "2026-00-10", "2026-04-31", "2026-4-1", "20260401", "26-04-01", "2026-04-01 "]
+        {
             assert_eq!(parse_date(text), None, "{text}");
         }
         let noon = 12 * 3_600 * 1_000_000;
-        for text in ["1970-01-01T12:00:00Z", "1970-01-01 12:00:00", "1970-01-01t14:00:00.000000000+02:00", "1970-01-01T11:30:00-00:30"] {
+        for text in [
+            "1970-01-01T12:00:00Z",
+            "1970-01-01 12:00:00",
+            "1970-01-01t14:00:00.000000000+02:00",
+            "1970-01-01T11:30:00-00:30",
+        ] {
             assert_eq!(parse_timestamp(text), Some(noon), "{text}");
         }
         assert_eq!(parse_timestamp("1970-01-01T00:00:00.5"), Some(500_000));

@@ -73,7 +73,9 @@ impl ColumnReader {
             Self::Str(builder) => append!(builder, Some(cell)),
             Self::Date(builder) => append!(builder, cells::parse_date(cell)),
             Self::Timestamp(builder) => append!(builder, cells::parse_timestamp(cell)),
-            Self::Decimal(builder, precision, scale) => append!(builder, cells::parse_decimal(cell, *precision, *scale)),
+            Self::Decimal(builder, precision, scale) => {
+                append!(builder, cells::parse_decimal(cell, *precision, *scale))
+            }
             Self::Duration(builder) => append!(builder, cells::parse_duration(cell)),
         }
     }

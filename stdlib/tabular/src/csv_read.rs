@@ -77,9 +77,8 @@ impl<'a> Source<'a> {
                     .with_row(line)
                     .with_help("save it as UTF-8; `iconv -f WINDOWS-1252 -t UTF-8` converts most older files")
             }
-            RecordError::Utf16 => {
-                data("D1101", format!("`{shown}` is UTF-16, not UTF-8")).with_help("save it as UTF-8, or: iconv -f UTF-16 -t UTF-8")
-            }
+            RecordError::Utf16 => data("D1101", format!("`{shown}` is UTF-16, not UTF-8"))
+                .with_help("save it as UTF-8, or: iconv -f UTF-16 -t UTF-8"),
             RecordError::Nul { line, offset } => {
                 data("D1101", format!("`{shown}` holds a zero byte at offset {offset}, on line {line}: it is no text"))
                     .with_row(line)
@@ -274,9 +273,15 @@ impl<'a> Reading<'a> {
         let n_cells = self.n_cells;
         let (n, cells) = (self.ragged.n, if n_cells == 1 { "cell" } else { "cells" });
         let (records, do_not) = if n == 1 { ("record", "does not have") } else { ("records", "do not have") };
-        let message = format!("{} {records} of `{shown}` {do_not} the {n_cells} {cells} of the first record", grouped(n));
+        let message =
+            format!("{} {records} of `{shown}` {do_not} the {n_cells} {cells} of the first record", grouped(n));
         let mut rows = vec![["line", "expected", "found"].map(str::to_owned).to_vec()];
-        rows.extend(self.ragged.first.iter().map(|(line, found)| [*line, n_cells as u64, *found as u64].map(|n| n.to_string()).to_vec()));
+        rows.extend(
+            self.ragged
+                .first
+                .iter()
+                .map(|(line, found)| [*line, n_cells as u64, *found as u64].map(|n| n.to_string()).to_vec()),
+        );
         let mut detail = aligned(&rows);
         let n_more = n - self.ragged.first.len() as u64;
         if n_more > 0 {

@@ -22,7 +22,8 @@ pub(crate) fn cannot_read(shown: &str, error: &io::Error) -> StepError {
 }
 
 pub(crate) fn cannot_write(error: &io::Error) -> StepError {
-    let failure = StepError::new(ErrorClass::Environment, "D1193", format!("cannot write the result: {}", plain(error)));
+    let failure =
+        StepError::new(ErrorClass::Environment, "D1193", format!("cannot write the result: {}", plain(error)));
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failure.with_help("free some space and run again"),
         _ => failure,
@@ -46,7 +47,8 @@ pub(crate) fn table_out(error: TableError, shown: &str) -> StepError {
     match error {
         TableError::Write { source, .. } => cannot_write(&source),
         TableError::Blank { ref column, row, .. } => {
-            let message = format!("column `{column}` of the result is blank in row {row}, though its type has no blanks");
+            let message =
+                format!("column `{column}` of the result is blank in row {row}, though its type has no blanks");
             data("D1108", message).with_column(column.clone()).with_row(row)
         }
         TableError::OutOfRange { ref column, scalar } => {

@@ -46,10 +46,15 @@ pub(crate) fn find_columns(schema: &Schema, names: &[&str], shown: &str) -> Resu
     }
     let of_schema = if unknown.is_empty() { format!(" of schema `{}`", schema.name) } else { String::new() };
     let message = format!("`{shown}` {}{of_schema}", faults.join(" and "));
-    let found_instead = |name: &&str| did_you_mean(name, further.iter().map(|i| names[*i])).map(|found| (*name, found));
-    let help = match (missing.iter().find_map(found_instead), missing.first()) {
+    let instead = missing.iter().find_map(|name| {
+        let found = did_you_mean(name, further.iter().map(|i| names[*i]))?;
+        Some((*name, found))
+    });
+    let help = match (instead, missing.first()) {
         (Some((wanted, found)), _) => {
-            format!("the file has `{found}`: if that is `{wanted}`, give it the same name in the schema and in the file")
+            format!(
+                "the file has `{found}`: if that is `{wanted}`, give it the same name in the schema and in the file"
+            )
         }
         (None, Some(_)) if names.len() == 1 => format!(
             "the first record of the file is read as the single column `{}`: is `delimiter` the right one?",
@@ -109,7 +114,8 @@ mod tests {
     fn find(open: bool, names: &[&str]) -> Result<Places, String> {
         let columns = ["id", "tenure"].map(|name| Column::plain(name, Scalar::Int)).to_vec();
         let schema = Schema { name: "Customer".into(), open, columns };
-        find_columns(&schema, names, "a.csv").map_err(|error| format!("{error} | {}", error.help.clone().unwrap_or_default()))
+        find_columns(&schema, names, "a.csv")
+            .map_err(|error| format!("{error} | {}", error.help.clone().unwrap_or_default()))
     }
 
     #[test]
@@ -127,7 +133,11 @@ mod tests {
                 "`a.csv` lacks the column `tenure` and has the column `Tenure`, which schema `Customer` does not declare \
                  | the file has `Tenure`: if that is `tenure`, give it the same name in the schema and in the file",
             ),
-            (true, &["id", "x"], "`a.csv` lacks the column `tenure` of schema `Customer` | correct the file, or leave `tenure` out of the schema"),
+            (
+                true,
+                &["id", "x"],
+                "`a.csv` lacks the column `tenure` of schema `Customer` | correct the file, or leave `tenure` out of the schema",
+            ),
             (
                 false,
                 &["id", "tenure", "x"],
@@ -144,8 +154,16 @@ mod tests {
                 "`a.csv` lacks the columns `id`, `tenure` of schema `Customer` | the first record of the file is read as the \
                  single column `id;tenure`: is `delimiter` the right one?",
             ),
-            (true, &["id", "tenure", "id"], "`a.csv` has two columns called `id` | give every column a name of its own"),
-            (true, &["id", "tenure", "x", "x"], "`a.csv` has two columns called `x` | give every column a name of its own"),
+            (
+                true,
+                &["id", "tenure", "id"],
+                "`a.csv` has two columns called `id` | give every column a name of its own",
+            ),
+            (
+                true,
+                &["id", "tenure", "x", "x"],
+                "`a.csv` has two columns called `x` | give every column a name of its own",
+            ),
             (true, &["id", "", "tenure"], "column 2 of `a.csv` has no name | name every column in the first record"),
         ];
         for (open, names, message) in cases {

@@ -142,7 +142,8 @@ fn check_type(shape: &ColumnShape, field: &Field, schema: &Schema, shown: &str) 
         None => field.data_type().to_string(),
     };
     let (name, declared) = (&shape.name, shape.scalar);
-    let message = format!("column `{name}` of `{shown}` is `{found}`, but schema `{}` declares `{declared}`", schema.name);
+    let message =
+        format!("column `{name}` of `{shown}` is `{found}`, but schema `{}` declares `{declared}`", schema.name);
     Err(data("D1107", message)
         .with_argument("file")
         .with_column(name.clone())
@@ -190,7 +191,9 @@ fn check_footer(metadata: &ParquetMetaData, len: u64) -> Result<(), String> {
 
 fn failed(source: &InputFile, error: &ParquetError) -> StepError {
     match error {
-        ParquetError::NYI(what) => data("D1106", format!("`{}` cannot be read: {what}", source.shown)).with_argument("file"),
+        ParquetError::NYI(what) => {
+            data("D1106", format!("`{}` cannot be read: {what}", source.shown)).with_argument("file")
+        }
         _ => damaged(source, "its footer cannot be read"),
     }
 }

@@ -126,8 +126,11 @@ impl<R: Read> Records<R> {
             }
         }
         // The file is UTF-8 and was cut at ASCII characters.
-        let text = std::str::from_utf8(&self.text[..n_text])
-            .map_err(|_| RecordError::NotUtf8 { line, offset: self.offset, byte: 0 })?;
+        let text = std::str::from_utf8(&self.text[..n_text]).map_err(|_| RecordError::NotUtf8 {
+            line,
+            offset: self.offset,
+            byte: 0,
+        })?;
         Ok(Some(Record { line, text, ends: &self.ends[..n_ends] }))
     }
 
@@ -229,8 +232,10 @@ mod tests {
         for (text, expected) in cases {
             for n in [1, 2, 3, 7, 1000] {
                 let found = read(text.as_bytes(), n).unwrap();
-                let found: Vec<_> =
-                    found.iter().map(|(line, cells)| (*line, cells.iter().map(String::as_str).collect::<Vec<_>>())).collect();
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|(line, cells)| (*line, cells.iter().map(String::as_str).collect::<Vec<_>>()))
+                    .collect();
                 let expected: Vec<_> = expected.iter().map(|(line, cells)| (*line, cells.to_vec())).collect();
                 assert_eq!(found, expected, "{text:?} in pieces of {n}");
             }

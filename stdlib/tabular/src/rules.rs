@@ -74,22 +74,41 @@ impl<'a> Rules<'a> {
 /// A rule in the representation of its column.
 enum Test {
     /// For everything that is stored as a whole number. Both bounds are included.
-    Whole { min: i128, max: i128 },
+    Whole {
+        min: i128,
+        max: i128,
+    },
     WholeIn(HashSet<i128>),
-    Min { bound: f64, inclusive: bool },
-    Max { bound: f64, inclusive: bool },
+    Min {
+        bound: f64,
+        inclusive: bool,
+    },
+    Max {
+        bound: f64,
+        inclusive: bool,
+    },
     FloatIn(Vec<f64>),
     BoolIn([bool; 2]),
     TextIn(HashSet<String>),
-    MinText { bound: String, inclusive: bool },
-    MaxText { bound: String, inclusive: bool },
+    MinText {
+        bound: String,
+        inclusive: bool,
+    },
+    MaxText {
+        bound: String,
+        inclusive: bool,
+    },
 }
 
 impl Test {
     fn new(rule: &Rule, scalar: Scalar) -> Option<Self> {
         Some(match (rule, scalar) {
-            (Rule::Min { value, inclusive }, Scalar::Float) => Self::Min { bound: value.as_float()?, inclusive: *inclusive },
-            (Rule::Max { value, inclusive }, Scalar::Float) => Self::Max { bound: value.as_float()?, inclusive: *inclusive },
+            (Rule::Min { value, inclusive }, Scalar::Float) => {
+                Self::Min { bound: value.as_float()?, inclusive: *inclusive }
+            }
+            (Rule::Max { value, inclusive }, Scalar::Float) => {
+                Self::Max { bound: value.as_float()?, inclusive: *inclusive }
+            }
             (Rule::OneOf(values), Scalar::Float) => {
                 Self::FloatIn(values.iter().map(Value::as_float).collect::<Option<_>>()?)
             }

@@ -178,7 +178,10 @@ impl<'a> Violations<'a> {
             Fault::Blank if column.marks.key => format!("a key is never blank: fill in `{}`", column.name),
             Fault::Blank => format!("allow blanks with `{}: {}?`, or correct the file", column.name, column.scalar),
             Fault::Type => {
-                format!("correct the file, or declare `{}` as `str`; text that means no value goes into `blank`", column.name)
+                format!(
+                    "correct the file, or declare `{}` as `str`; text that means no value goes into `blank`",
+                    column.name
+                )
             }
             Fault::Rule(_) => format!("correct the file, or change the rule of `{}` in its schema", column.name),
             Fault::Repeated { .. } => format!("remove the repeated rows, or the mark `key` from `{}`", column.name),

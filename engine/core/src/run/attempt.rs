@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlp_model::{
-    ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, NodeKind, Outcome, Output, OutputRecord, Part,
-    Produced, RunId, RunnerEvent, Sensitivity, StartStep, StepError, Store, Type,
+    ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, InputRecord, NodeKind, Outcome, Output,
+    OutputRecord, Part, Produced, RunId, RunnerEvent, Sensitivity, StartStep, StepError, Store, Type,
 };
 
 use crate::context::{Context, call_of};
@@ -89,16 +89,8 @@ pub(crate) fn start(
             }
             Input::Output { .. } | Input::Champion { .. } => {
                 let laid_out = scratch.path().join(format!("in{}", inputs.len()));
-                open_artifact(ctx, &ty, &record.digest, &laid_out).map_err(|error| match error {
-                    None => StepError::new(
-                        ErrorClass::Environment,
-                        "N6401",
-                        format!("`{}`, input `{}` of step `{}`, is missing or damaged", record.shown, record.name, node.name),
-                    )
-                    .with_argument(&record.name)
-                    .with_help("run again: the step that makes it will run"),
-                    Some(error) => error,
-                })?
+                let opened = open_artifact(ctx, &ty, &record.digest, &laid_out);
+                opened.map_err(|error| error.unwrap_or_else(|| not_whole(&node.name, input, record)))?
             }
         };
         let file = InputFile { digest: record.digest, ty, path, size_bytes, shown: record.shown.clone() };
@@ -120,6 +112,15 @@ pub(crate) fn start(
     let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };
     let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
     Ok(Started { handle: started.map_err(|_| panicked(&node.name))?, scratch })
+}
+
+fn not_whole(step: &str, input: &Input, record: &InputRecord) -> StepError {
+    let message = format!("`{}`, input `{}` of step `{step}`, is missing or damaged", record.shown, record.name);
+    let help = match input {
+        Input::Champion { release, .. } => format!("go back to another version: `mlp models rollback {release}`"),
+        _ => "run again: the step that makes it will run".to_owned(),
+    };
+    StepError::new(ErrorClass::Environment, "N6401", message).with_argument(&record.name).with_help(help)
 }
 
 /// Makes sure that an attempt ends exactly once, even if its runner forgets to say so.
@@ -160,9 +161,10 @@ pub(crate) fn collect(
     check_unchanged(ctx, idx, resolved)?;
     let mut outputs = Vec::with_capacity(call.outputs.len());
     for output in &call.outputs {
-        let produced = outcome.outputs.remove(&output.name).ok_or_else(|| {
-            bug("N6303", format!("step `{}` ended without its output `{}`", node.name, output.name))
-        })?;
+        let produced = outcome
+            .outputs
+            .remove(&output.name)
+            .ok_or_else(|| bug("N6303", format!("step `{}` ended without its output `{}`", node.name, output.name)))?;
         outputs.push(adopt(ctx, &node.name, output, &produced, &scratch.work_dir())?);
     }
     if let Some(name) = outcome.outputs.keys().next() {
@@ -181,10 +183,11 @@ fn check_unchanged(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<(),
     let (node, call) = (ctx.node(idx), ctx.call(idx));
     for record in &resolved.inputs {
         let Input::Path { path, shown, folder } = &call.inputs[&record.name] else { continue };
-        let is_unchanged = sources::read(&*ctx.store, path, shown, *folder)
-            .is_ok_and(|content| content.digest == record.digest);
+        let is_unchanged =
+            sources::read(&*ctx.store, path, shown, *folder).is_ok_and(|content| content.digest == record.digest);
         if !is_unchanged {
-            let message = format!("`{shown}`, input `{}` of step `{}`, changed while the step ran", record.name, node.name);
+            let message =
+                format!("`{shown}`, input `{}` of step `{}`, changed while the step ran", record.name, node.name);
             return Err(StepError::new(ErrorClass::User, "N6104", message)
                 .with_argument(&record.name)
                 .with_help("run again once nobody writes to it; the result was not kept"));
@@ -217,12 +220,12 @@ fn adopt(
         StepError::new(ErrorClass::Step, "N6304", message)
     };
     let (digest, size_bytes) = match kind {
-        ArtifactKind::Folder if found.is_dir() => folders::adopt(&*ctx.store, &path, kept).map_err(|error| {
-            match error {
+        ArtifactKind::Folder if found.is_dir() => {
+            folders::adopt(&*ctx.store, &path, kept).map_err(|error| match error {
                 FolderTrouble::Store(error) => store_trouble(&error),
                 error => no_artifact(&format!("cannot be kept: {error}")),
-            }
-        })?,
+            })?
+        }
         ArtifactKind::Folder => return Err(no_artifact("is no folder")),
         _ if found.is_file() => ctx.store.adopt(&path, kept).map_err(|error| store_trouble(&error))?,
         _ => return Err(no_artifact("is no regular file")),

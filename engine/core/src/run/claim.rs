@@ -66,11 +66,7 @@ async fn ask(
     claim.unwrap_or_else(|_| Err(StoreError::Owner { message: "it gave no answer".to_owned() }))
 }
 
-async fn look_again(
-    ctx: &Arc<Context>,
-    step: usize,
-    resolved: &Arc<Resolved>,
-) -> Result<Option<Arc<Hit>>, StepError> {
+async fn look_again(ctx: &Arc<Context>, step: usize, resolved: &Arc<Resolved>) -> Result<Option<Arc<Hit>>, StepError> {
     let (ctx, resolved) = (Arc::clone(ctx), Arc::clone(resolved));
     let name = ctx.node(step).name.clone();
     let found = tokio::task::spawn_blocking(move || look_up(&ctx, step, &resolved)).await;

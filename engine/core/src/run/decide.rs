@@ -27,19 +27,33 @@ use crate::sources;
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReleaseOutcome {
     /// The version is live from now on.
-    Released { version: u64, bundle: Digest },
+    Released {
+        version: u64,
+        bundle: Digest,
+    },
     /// Already live.
-    Kept { version: u64 },
+    Kept {
+        version: u64,
+    },
     /// The bundle was rolled back from and is held.
-    Held { version: u64, live: Option<u64> },
-    Refused { because: String, live: Option<u64> },
+    Held {
+        version: u64,
+        live: Option<u64>,
+    },
+    Refused {
+        because: String,
+        live: Option<u64>,
+    },
 }
 
 /// A part of a bundle, with what the run knows of it.
 pub(crate) enum Candidate {
     Ready(BundlePart),
     /// A call to be kept with everything it reads but tables.
-    Transform { idx: usize, inputs: Vec<InputRecord> },
+    Transform {
+        idx: usize,
+        inputs: Vec<InputRecord>,
+    },
     /// Nobody made it, which is a mistake of ours.
     Absent(String),
 }
@@ -61,7 +75,8 @@ pub(crate) fn decide_gate(
             Some(digest) => {
                 let name = &ctx.node(reader).name;
                 let bytes = ctx.store.read(&digest).map_err(|error| store_trouble(&error))?.ok_or_else(|| {
-                    let message = format!("the report of `{name}`, which gate `{}` reads, is missing or damaged", node.name);
+                    let message =
+                        format!("the report of `{name}`, which gate `{}` reads, is missing or damaged", node.name);
                     StepError::new(ErrorClass::Environment, "N6401", message)
                         .with_help(format!("run again: step `{name}` will run"))
                 })?;
@@ -108,16 +123,12 @@ pub(crate) fn decide_release(
     }
     let bytes = Bundle::new(bundle).to_bytes();
     let digest = ctx.store.put(&bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
-    admit(&*ctx.store, release, digest, by).map_err(|error| store_trouble(&error))
+    admit(ctx, release, digest, by).map_err(|error| store_trouble(&error))
 }
 
 /// Decides about a bundle, again and again should another run change the release meanwhile.
-fn admit(
-    store: &dyn Store,
-    release: &str,
-    bundle: Digest,
-    by: &Releaser<'_>,
-) -> Result<ReleaseOutcome, StoreError> {
+fn admit(ctx: &Context, release: &str, bundle: Digest, by: &Releaser<'_>) -> Result<ReleaseOutcome, StoreError> {
+    let store = &*ctx.store;
     loop {
         let records = store.release_records(release)?;
         let registry = Registry::fold(release, &records);
@@ -126,6 +137,16 @@ fn admit(
             Admission::Held { version } => return Ok(ReleaseOutcome::Held { version, live: registry.live }),
             Admission::Release { version } => version,
         };
+        // What the gates compared with must still be live.
+        if let Some(champion) = ctx.champions.get(release)
+            && champion.version() != registry.live
+        {
+            let because = match registry.live {
+                Some(live) => format!("version {live} went live during the run, and this was not compared with it"),
+                None => "the version that this was compared with is gone".to_owned(),
+            };
+            return Ok(ReleaseOutcome::Refused { because, live: registry.live });
+        }
         let at = (by.now)();
         let record = Record::Released {
             id: unique_id(&["released", by.host, &by.run.0, release, &bundle.to_string()], version, at, &records),

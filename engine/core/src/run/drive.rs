@@ -3,28 +3,31 @@
 //! One loop, one closed [`Message`] enum. All state of a run is here and is touched by the loop alone; threads of the
 //! pool, of runners and of the store only send messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mlp_model::{
-    Cancel, CheckResult, Digest, ErrorClass, Event, Lease, NodeKind, Outcome, OutputRecord, Part, Record, RunnerEvent,
-    StepError, StepId, StepResult, StoreError, Timestamp, ArtifactKind,
+    Cancel, ErrorClass, Event, Lease, NodeKind, Outcome, Record, RunStatus, RunnerEvent, StepError, StepId, StepResult,
+    StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
 
-use super::attempt::{self, Collected, Started};
-use super::claim::{self, Grant};
-use super::decide::{self, Candidate, ReleaseOutcome, Releaser};
+use super::attempt::{Collected, Started};
+use super::claim::Grant;
+use super::decide::ReleaseOutcome;
 use super::pool::Pool;
-use super::{Failure, GateResult, ReleaseResult, RunOutcome, RunRequest, status};
+use super::{Failure, RunOutcome, RunRequest, status};
 use crate::Clock;
 use crate::answer::answer;
-use crate::bundle::{BundlePart, Pinned};
 use crate::context::{Context, call_of};
-use crate::fault::{bug, panicked, store_trouble};
-use crate::gate::{self, GateOutcome};
-use crate::resolve::{self, Hit, Known, Lookup, Resolved, bind_inputs};
-use crate::scheduler::{self, Because, Command, Scheduler, State, Step, StepKind};
+use crate::fault::{panicked, store_trouble};
+use crate::gate::GateOutcome;
+use crate::resolve::{self, Known, Resolved};
+use crate::scheduler::{Because, Command, Scheduler, Step, StepKind};
+
+mod attempts;
+mod decisions;
+mod keys;
 
 /// Everything that can happen to a run.
 pub(crate) enum Message {
@@ -38,6 +41,9 @@ pub(crate) enum Message {
     GateDecided { step: usize, result: Result<GateOutcome, StepError> },
     ReleaseDecided { step: usize, result: Result<ReleaseOutcome, StepError> },
 }
+
+/// How many messages are taken before records are sent off and a cancel is heard.
+const MAX_HEARD: usize = 256;
 
 pub(crate) struct Drive<'a, F> {
     ctx: Arc<Context>,
@@ -81,7 +87,9 @@ struct Attempt {
 
 enum Phase {
     /// Its inputs are being laid out. `end`: it ended before we heard that it had begun.
-    Starting { end: Option<Result<Outcome, StepError>> },
+    Starting {
+        end: Option<Result<Outcome, StepError>>,
+    },
     Running(Started),
     /// Its outputs are being brought into the store.
     Collecting,
@@ -133,6 +141,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     ) -> Option<StoreError> {
         self.foreseen = foreseen;
         let mut may_be_cancelled = true;
+        let mut n_heard = 0;
         self.scheduler.on_started();
         let how = *cancel.borrow_and_update();
         self.on_cancel(how);
@@ -140,11 +149,15 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             while let Some(command) = self.scheduler.next_command() {
                 self.execute(command);
             }
-            // What is there already goes into the same group of records.
-            if let Ok(message) = self.hear.try_recv() {
+            // What is there already goes into the same group of records, but a talkative step delays nothing.
+            if n_heard < MAX_HEARD
+                && let Ok(message) = self.hear.try_recv()
+            {
+                n_heard += 1;
                 self.on_message(message);
                 continue;
             }
+            n_heard = 0;
             self.flush();
             if self.scheduler.is_done() && self.n_unacknowledged == 0 {
                 break;
@@ -162,7 +175,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         }
         self.outcome.status = status(self.outcome, self.was_interrupted);
         if self.trouble.is_some() {
-            self.outcome.status = mlp_model::RunStatus::Failed;
+            self.outcome.status = RunStatus::Failed;
         }
         self.trouble
     }
@@ -212,205 +225,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         }
     }
 
-    // Keys.
-
-    fn resolve_key(&mut self, step: usize) {
-        if let Some(foreseen) = self.foreseen.get_mut(step).and_then(Option::take) {
-            return match foreseen {
-                Ok(resolved) => self.on_resolved(step, resolved),
-                Err(error) => self.on_failed(step, error),
-            };
-        }
-        let bound = bind_inputs(&self.ctx, step, &self.outputs);
-        self.work(
-            step,
-            move |ctx| bound.and_then(|inputs| resolve::resolve(ctx, step, inputs)),
-            move |result| Message::Resolved { step, result },
-        );
-    }
-
-    fn on_resolved(&mut self, step: usize, resolved: Arc<Resolved>) {
-        if self.scheduler.state(step) != State::Resolving {
-            return;
-        }
-        let hit = match &resolved.lookup {
-            Lookup::Hit(hit) => Some(Arc::clone(hit)),
-            Lookup::Miss(_) => None,
-        };
-        self.resolved[step] = Some(resolved);
-        match hit {
-            Some(hit) => self.on_hit(step, &hit),
-            None => self.scheduler.on_key_resolved(step, scheduler::Lookup::Miss),
-        }
-    }
-
-    fn on_hit(&mut self, step: usize, hit: &Hit) {
-        self.outputs[step] = Some(hit.result.outputs.clone().into());
-        self.outcome.steps.reused += 1;
-        let at = (self.clock)();
-        self.records.push(Record::StepReused {
-            run: self.request.run.clone(),
-            step: self.step_id(step),
-            key: hit.result.key,
-            at,
-        });
-        let early_cutoff = self.scheduler.inputs(step).iter().any(|&input| self.is_executed[input]);
-        self.emit(Event::StepReused {
-            run: self.request.run.clone(),
-            step: self.name(step),
-            from_run: hit.run.clone(),
-            outputs: hit.result.outputs.clone(),
-            facts: hit.result.facts.clone(),
-            early_cutoff,
-        });
-        self.scheduler.on_key_resolved(step, scheduler::Lookup::Hit);
-    }
-
-    fn claim(&mut self, step: usize) {
-        match self.resolved[step].clone() {
-            Some(resolved) => {
-                tokio::spawn(claim::claim(Arc::clone(&self.ctx), step, resolved, self.tell.clone()));
-            }
-            None => self.on_failed(step, bug("N6301", format!("step `{}` has no key", self.name(step)))),
-        }
-    }
-
-    fn on_claimed(&mut self, step: usize, result: Result<Grant, StepError>) {
-        if !matches!(self.scheduler.state(step), State::Claiming | State::Awaiting) {
-            return;
-        }
-        match result {
-            Ok(Grant::Reuse(hit)) => self.on_hit(step, &hit),
-            Ok(Grant::Execute(lease)) => {
-                if let Some(lease) = lease {
-                    self.leases.insert(step, lease);
-                }
-                self.scheduler.on_claimed(step);
-            }
-            Err(error) => self.on_failed(step, error),
-        }
-    }
-
-    // Attempts.
-
-    fn start_step(&mut self, step: usize, number: u32) {
-        let Some(resolved) = self.resolved[step].clone() else {
-            return self.on_failed(step, bug("N6301", format!("step `{}` has no key", self.name(step))));
-        };
-        let reason = match &resolved.lookup {
-            _ if number > 1 => format!("attempt {} failed", number - 1),
-            Lookup::Miss(reason) => reason.clone(),
-            Lookup::Hit(_) => String::new(),
-        };
-        self.emit(Event::StepStarted {
-            run: self.request.run.clone(),
-            step: self.name(step),
-            op: resolved.key.op.clone(),
-            attempt: number,
-            reason,
-        });
-        let started_at = (self.clock)();
-        let phase = Phase::Starting { end: None };
-        self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
-        let (tell, run) = (self.tell.clone(), self.request.run.clone());
-        let report = move |event| _ = tell.send(Message::Told { step, attempt: number, event });
-        self.work(
-            step,
-            move |ctx| attempt::start(ctx, step, &resolved, &run, number, report),
-            move |result| Message::Started { step, attempt: number, result },
-        );
-    }
-
-    fn on_started(&mut self, step: usize, number: u32, result: Result<Started, StepError>) {
-        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
-        let started = match result {
-            Ok(started) => started,
-            Err(error) => return self.on_failed(step, error),
-        };
-        if let Some(how) = attempt.cancel {
-            started.handle.cancel(how);
-        }
-        match std::mem::replace(&mut attempt.phase, Phase::Running(started)) {
-            Phase::Starting { end: Some(end) } => self.on_ended(step, end),
-            _ => {}
-        }
-    }
-
-    fn on_told(&mut self, step: usize, number: u32, event: RunnerEvent) {
-        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
-        let run = self.request.run.clone();
-        match event {
-            RunnerEvent::Progressed(progress) => {
-                self.emit(Event::StepProgressed { run, step: self.name(step), progress });
-            }
-            RunnerEvent::Printed(line) => self.emit(Event::StepPrinted { run, step: self.name(step), line }),
-            RunnerEvent::Finished(end) => match &mut attempt.phase {
-                Phase::Starting { end: early } => *early = Some(end),
-                Phase::Running(_) => self.on_ended(step, end),
-                Phase::Collecting => {}
-            },
-        }
-    }
-
-    fn on_ended(&mut self, step: usize, end: Result<Outcome, StepError>) {
-        let (Some(attempt), Some(resolved)) = (self.attempts.get_mut(&step), self.resolved[step].clone()) else {
-            return;
-        };
-        let Phase::Running(started) = std::mem::replace(&mut attempt.phase, Phase::Collecting) else { return };
-        match end {
-            Ok(outcome) => self.work(
-                step,
-                move |ctx| attempt::collect(ctx, step, &resolved, &started.scratch, outcome),
-                move |result| Message::Collected { step, result },
-            ),
-            Err(error) => {
-                // Removing its folder may take a while.
-                self.pool.submit(move || drop(started));
-                self.on_failed(step, error);
-            }
-        }
-    }
-
-    fn on_collected(&mut self, step: usize, collected: Collected) {
-        let (Some(attempt), Some(resolved)) = (self.attempts.remove(&step), self.resolved[step].clone()) else {
-            return;
-        };
-        let at = (self.clock)();
-        let mut environment = collected.environment;
-        environment.entry("mlp".to_owned()).or_insert_with(|| self.request.mlp_version.clone());
-        let result = StepResult {
-            key: resolved.id,
-            key_object: collected.key_object,
-            op: resolved.key.op.clone(),
-            attempt: attempt.number,
-            inputs: resolved.inputs.clone(),
-            outputs: collected.outputs,
-            facts: collected.facts,
-            environment,
-            seconds: (at.0 - attempt.started_at.0).max(0) as f64 / 1000.0,
-            at,
-        };
-        self.outputs[step] = Some(result.outputs.clone().into());
-        self.is_executed[step] = true;
-        self.records.push(Record::StepFinished {
-            run: self.request.run.clone(),
-            step: self.step_id(step),
-            result: result.clone(),
-        });
-        self.finishing.push(step);
-        self.results.insert(step, result);
-        self.scheduler.on_written(step);
-    }
-
-    fn cancel_step(&mut self, step: usize, how: Cancel) {
-        if let Some(attempt) = self.attempts.get_mut(&step) {
-            match &attempt.phase {
-                Phase::Starting { .. } => attempt.cancel = Some(how),
-                Phase::Running(started) => started.handle.cancel(how),
-                Phase::Collecting => {}
-            }
-        }
-    }
+    // Ends.
 
     /// A step, gate or release did not come to its result, at whatever point.
     fn on_failed(&mut self, step: usize, error: StepError) {
@@ -505,102 +320,6 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.scheduler.on_committed(step);
     }
 
-    // Decisions.
-
-    fn decide_gate(&mut self, step: usize) {
-        let NodeKind::Gate(declared) = &self.ctx.node(step).kind else { return };
-        let report_of = |node: usize| {
-            let outputs = self.outputs[node].iter().flat_map(|outputs| outputs.iter());
-            outputs.clone().find(|output| output.kind == ArtifactKind::Report).map(|output| output.digest)
-        };
-        let reports: BTreeMap<usize, Option<Digest>> =
-            gate::nodes_read(declared).into_iter().map(|node| (node, report_of(node))).collect();
-        self.work(
-            step,
-            move |ctx| decide::decide_gate(ctx, step, reports),
-            move |result| Message::GateDecided { step, result },
-        );
-    }
-
-    fn on_gate_decided(&mut self, step: usize, decided: GateOutcome) {
-        let GateOutcome { passed, checks } = decided;
-        let (run, gate, at) = (self.request.run.clone(), self.name(step), (self.clock)());
-        self.has_refused[step] = !passed;
-        let id = self.step_id(step);
-        self.records.push(Record::GateDecided { run: run.clone(), gate: id, passed, checks: checks.clone(), at });
-        self.outcome.gate_results.push(GateResult { gate: gate.clone(), passed, checks: checks.clone() });
-        self.emit(gate_event(run, gate, passed, checks));
-        match passed {
-            true => self.outcome.gates.passed += 1,
-            false => self.outcome.gates.refused += 1,
-        }
-        self.scheduler.on_decided(step);
-    }
-
-    fn decide_release(&mut self, step: usize, blocked: Option<Because>) {
-        let NodeKind::Release(declared) = &self.ctx.node(step).kind else { return };
-        let name = declared.name.clone();
-        let refused = declared.gates.iter().find(|&&gate| self.has_refused[gate]);
-        let because = match blocked {
-            Some(because) => {
-                self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
-                Some(self.words(because))
-            }
-            None => refused.map(|&gate| format!("gate `{}` refused", self.name(gate))),
-        };
-        let parts: BTreeMap<String, Candidate> = match because {
-            None => declared.parts.iter().map(|(part, made)| (part.clone(), self.candidate(made))).collect(),
-            Some(_) => BTreeMap::new(),
-        };
-        // The decisions that led here are recorded before the release is.
-        self.flush();
-        let (run, host, clock) = (self.request.run.clone(), self.request.host.clone(), Arc::clone(&self.clock));
-        self.work(
-            step,
-            move |ctx| match because {
-                Some(because) => decide::refuse(&*ctx.store, &name, because),
-                None => {
-                    let by = Releaser { run: &run, host: &host, now: &*clock };
-                    decide::decide_release(ctx, &name, parts, &by)
-                }
-            },
-            move |result| Message::ReleaseDecided { step, result },
-        );
-    }
-
-    fn candidate(&self, part: &Part) -> Candidate {
-        match part {
-            Part::Value(value) => Candidate::Ready(BundlePart::Value { value: value.clone() }),
-            Part::Output { node, output } => {
-                let made = self.outputs[*node].iter().flat_map(|outputs| outputs.iter());
-                let made = made.clone().find(|made: &&OutputRecord| made.name == *output);
-                match made {
-                    Some(made) => {
-                        Candidate::Ready(BundlePart::Artifact(Pinned { kind: made.kind, digest: made.digest }))
-                    }
-                    None => Candidate::Absent(format!("{}.{output}", self.name(*node))),
-                }
-            }
-            Part::Transform { node } => match &self.resolved[*node] {
-                Some(resolved) => Candidate::Transform { idx: *node, inputs: resolved.inputs.clone() },
-                None => Candidate::Absent(self.name(*node)),
-            },
-        }
-    }
-
-    fn on_release_decided(&mut self, step: usize, decided: ReleaseOutcome) {
-        let NodeKind::Release(declared) = &self.ctx.node(step).kind else { return };
-        let (run, release) = (self.request.run.clone(), declared.name.clone());
-        self.outcome.releases.push(ReleaseResult { release: release.clone(), outcome: decided.clone() });
-        self.emit(match decided {
-            ReleaseOutcome::Released { version, bundle } => Event::Released { run, release, version, bundle },
-            ReleaseOutcome::Kept { version } => Event::ReleaseKept { run, release, version },
-            ReleaseOutcome::Held { version, live } => Event::ReleaseHeld { run, release, version, live },
-            ReleaseOutcome::Refused { because, live } => Event::ReleaseRefused { run, release, because, live },
-        });
-        self.scheduler.on_decided(step);
-    }
-
     // Helpers.
 
     /// Does blocking work on the pool and sends its result, also if it panics.
@@ -641,10 +360,6 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             Because::Cancelled => "the run was interrupted".to_owned(),
         }
     }
-}
-
-fn gate_event(run: mlp_model::RunId, gate: String, passed: bool, checks: Vec<CheckResult>) -> Event {
-    if passed { Event::GatePassed { run, gate, checks } } else { Event::GateRefused { run, gate, checks } }
 }
 
 /// Describes the wanted nodes to the scheduler.

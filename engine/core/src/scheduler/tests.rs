@@ -244,12 +244,7 @@ fn a_release_of_what_needs_the_champion_is_blocked() {
 #[test]
 fn a_gate_without_its_report_is_skipped_and_the_release_blocked() {
     for keep_going in [false, true] {
-        let steps = vec![
-            call(&[]),
-            call(&[]),
-            of_kind(StepKind::Gate, &[0, 1]),
-            of_kind(StepKind::Release, &[1, 2]),
-        ];
+        let steps = vec![call(&[]), call(&[]), of_kind(StepKind::Gate, &[0, 1]), of_kind(StepKind::Release, &[1, 2])];
         let mut scheduler = started(steps, 2, keep_going);
         run(&mut scheduler, 0);
         run(&mut scheduler, 1);

@@ -21,7 +21,14 @@ fn churn(desk: &Desk, auc: f64) -> Pipeline {
         step("clean", "join", &[("data", out(0)), ("source", desk.file("clean.py"))], &[], table()),
         step("model", "train", &[("data", out(1))], &[("auc", Value::Float(auc))], model()),
         step("quality", "eval", &[("model", out(2)), ("data", out(1))], &[], report()),
-        step("before", "eval", &[("data", out(1)), ("model", champion)], &[], report()),
+        // The parameter keeps it from being the stored evaluation of the run that released the champion.
+        step(
+            "before",
+            "eval",
+            &[("data", out(1)), ("model", champion)],
+            &[("of", Value::Str("champion".into()))],
+            report(),
+        ),
         node("good_enough", NodeKind::Gate(gate(Some(FirstRelease::Only(vec!["floor".into()]))))),
     ]);
     pipeline.nodes.push(release(vec![
@@ -220,7 +227,11 @@ fn a_rollback_that_cannot_be_says_why_and_changes_nothing() {
         ("churn", Some(1), "version 1 of release `churn` is live already"),
         ("churn", Some(2), "version 2 of release `churn` is held: declines"),
         ("churn", Some(3), "release `churn` has no version 3; it has 1 to 2"),
-        ("churn", None, "release `churn` has no version to go back to: nothing that nobody holds was live before version 1"),
+        (
+            "churn",
+            None,
+            "release `churn` has no version to go back to: nothing that nobody holds was live before version 1",
+        ),
     ];
     let n_records = desk.store.records().len();
     for (release, to, message) in cases {
@@ -246,7 +257,16 @@ fn a_rollback_goes_only_to_a_whole_version() {
 #[test]
 fn two_runs_that_release_at_once_make_one_version_each() {
     let desk = Desk::new();
-    let pipelines = [churn(&desk, 0.8), churn(&desk, 0.9)];
+    let without_champion = |auc: f64| {
+        let mut pipeline = churn(&desk, auc);
+        let NodeKind::Gate(gate) = &mut pipeline.nodes[5].kind else { panic!() };
+        gate.checks.truncate(1);
+        pipeline.nodes.remove(BEFORE);
+        let NodeKind::Release(release) = &mut pipeline.nodes[5].kind else { panic!() };
+        release.gates = vec![BEFORE];
+        pipeline
+    };
+    let pipelines = [without_champion(0.8), without_champion(0.9)];
     let told: Vec<Told> = std::thread::scope(|scope| {
         let runs = pipelines.each_ref().map(|pipeline| scope.spawn(|| desk.run(pipeline)));
         runs.map(|run| run.join().unwrap()).into()
@@ -254,6 +274,33 @@ fn two_runs_that_release_at_once_make_one_version_each() {
     let mut versions: Vec<u64> = told.iter().map(version_of).collect();
     versions.sort();
     assert_eq!(versions, [1, 2]);
+}
+
+#[test]
+fn a_champion_that_changes_during_the_run_is_not_replaced_unseen() {
+    let desk = Desk::new();
+    desk.run(&churn(&desk, 0.8));
+    let mut slow = churn(&desk, 0.85);
+    edit_call(&mut slow, "model", |call| call.op = "slow_train".into());
+    // While the model is trained, another run releases a better one.
+    let (let_go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    desk.runner.add("slow_train", move |step| {
+        wait.lock().unwrap().recv().unwrap();
+        ordinary("train")(step)
+    });
+    // With one job, no key that the other run needs is held meanwhile.
+    let request = mlp_engine::RunRequest { jobs: 1, ..desk.request() };
+    let (_cancel, never) = tokio::sync::watch::channel(None);
+    let told = run_to_the_end(&desk.engine, &slow, request, never, |event| {
+        if matches!(event, Event::StepStarted { step, .. } if step == "model") {
+            let other = std::thread::scope(|scope| scope.spawn(|| desk.run(&churn(&desk, 0.9))).join().unwrap());
+            assert_eq!(version_of(&other), 2);
+            let_go.send(()).unwrap();
+        }
+    });
+    let because = "version 2 went live during the run, and this was not compared with it".to_owned();
+    assert_eq!(*released(&told.unwrap()), ReleaseOutcome::Refused { because, live: Some(2) });
 }
 
 #[test]

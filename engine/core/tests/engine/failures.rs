@@ -22,9 +22,12 @@ fn one(op: &str) -> Pipeline {
 
 #[test]
 fn the_worst_failure_gives_the_status() {
-    for (class, expected) in [("step", RunStatus::Failed), ("environment", RunStatus::Failed), ("data", RunStatus::Rejected)] {
+    for (class, expected) in
+        [("step", RunStatus::Failed), ("environment", RunStatus::Failed), ("data", RunStatus::Rejected)]
+    {
         let desk = Desk::new();
-        let told = desk.run(&pipeline(vec![failing("raw", class), step("next", "join", &[("data", out(0))], &[], table())]));
+        let told =
+            desk.run(&pipeline(vec![failing("raw", class), step("next", "join", &[("data", out(0))], &[], table())]));
         assert_eq!(told.outcome.status, expected);
         assert_eq!(told.story(), ["raw failed", "next skipped: `raw` failed"]);
         assert_eq!((told.outcome.steps.failed, told.outcome.steps.skipped), (1, 1));
@@ -118,9 +121,18 @@ fn a_misbehaving_runner_is_our_bug_and_no_hang() {
     let cases: [(Work, &str); 6] = [
         (|_| Ok(Outcome::default()), "step `raw` ended without its output `out`"),
         (|_| panic!("a secret value"), "the runner of step `raw` went away without saying how it ended"),
-        (|step| outcome(ArtifactKind::Table, step.work_dir.join("no")), "output `out` of step `raw` was announced, but is not there"),
-        (|step| outcome(ArtifactKind::Model, step.work_dir.join("no")), "output `out` of step `raw` is a model, not a table"),
-        (|_| outcome(ArtifactKind::Table, "../../elsewhere".into()), "output `out` of step `raw` is outside its work folder"),
+        (
+            |step| outcome(ArtifactKind::Table, step.work_dir.join("no")),
+            "output `out` of step `raw` was announced, but is not there",
+        ),
+        (
+            |step| outcome(ArtifactKind::Model, step.work_dir.join("no")),
+            "output `out` of step `raw` is a model, not a table",
+        ),
+        (
+            |_| outcome(ArtifactKind::Table, "../../elsewhere".into()),
+            "output `out` of step `raw` is outside its work folder",
+        ),
         (
             |step| {
                 let mut made = write_out(step, "rows")?;
@@ -163,10 +175,8 @@ fn outputs_that_point_out_of_the_work_folder_are_refused() {
 #[test]
 fn a_step_is_told_finished_only_when_it_is_on_the_disk() {
     let desk = Desk::new();
-    let pipeline = pipeline(vec![
-        step("raw", "join", &[], &[], table()),
-        step("next", "join", &[("data", out(0))], &[], table()),
-    ]);
+    let pipeline =
+        pipeline(vec![step("raw", "join", &[], &[], table()), step("next", "join", &[("data", out(0))], &[], table())]);
     desk.store.hold_acknowledgements(true);
     let (_cancel, never) = watch::channel(None);
     let mut finished_early = false;
@@ -189,10 +199,8 @@ fn a_step_is_told_finished_only_when_it_is_on_the_disk() {
 #[test]
 fn a_full_disk_fails_the_step_and_the_next_run_goes_on() {
     let desk = Desk::new();
-    let pipeline = pipeline(vec![
-        step("raw", "join", &[], &[], table()),
-        step("next", "join", &[("data", out(0))], &[], table()),
-    ]);
+    let pipeline =
+        pipeline(vec![step("raw", "join", &[], &[], table()), step("next", "join", &[("data", out(0))], &[], table())]);
     desk.store.refuse(|record| matches!(record, Record::StepFinished { step, .. } if step.step == "next"));
     let told = desk.run(&pipeline);
     let error = told.only_failure();
@@ -222,8 +230,10 @@ fn cancel_reaches_the_running_step_and_starts_nothing_new() {
             }
             Err(StepError::new(ErrorClass::Cancelled, "P2002", format!("step `{}` was interrupted", step.step)))
         });
-        let pipeline =
-            pipeline(vec![step("raw", "wait", &[], &[], table()), step("next", "join", &[("data", out(0))], &[], table())]);
+        let pipeline = pipeline(vec![
+            step("raw", "wait", &[], &[], table()),
+            step("next", "join", &[("data", out(0))], &[], table()),
+        ]);
         let (cancel, hear) = watch::channel(None);
         let told = run_to_the_end(&desk.engine, &pipeline, desk.request(), hear, |event| {
             if matches!(event, Event::StepStarted { .. }) {
@@ -270,11 +280,7 @@ fn progress_and_printed_lines_are_passed_on_until_the_step_ends() {
         fn environment(&self, _: &mlp_model::Call) -> Result<std::collections::BTreeMap<String, String>, StepError> {
             Ok(Default::default())
         }
-        fn start(
-            &self,
-            step: StartStep,
-            report: Box<dyn Fn(RunnerEvent) + Send + Sync>,
-        ) -> Box<dyn mlp_model::Handle> {
+        fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn mlp_model::Handle> {
             report(RunnerEvent::Printed("epoch 1".into()));
             let error = || StepError::new(ErrorClass::Step, "P2001", format!("step `{}` failed", step.step));
             report(RunnerEvent::Finished(Err(error())));

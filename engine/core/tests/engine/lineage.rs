@@ -129,18 +129,14 @@ fn copies_of_copies_lead_in_no_circle() {
     let desk = Desk::new();
     desk.write("a.txt", "rows");
     desk.runner.add("copy", |step| write_out(step, &read(step, "from")));
-    let copy = |name: &str, from, nth: i64| {
-        step(name, "copy", &[("from", from)], &[("nth", Value::Int(nth))], Type::File)
-    };
-    let told = desk.run(&pipeline(vec![
-        copy("one", desk.file("a.txt"), 1),
-        copy("two", out(0), 2),
-        copy("three", out(1), 3),
-    ]));
+    let copy =
+        |name: &str, from, nth: i64| step(name, "copy", &[("from", from)], &[("nth", Value::Int(nth))], Type::File);
+    let told =
+        desk.run(&pipeline(vec![copy("one", desk.file("a.txt"), 1), copy("two", out(0), 2), copy("three", out(1), 3)]));
     let start = || LineageStart::Artifact(told.digest("three", "out"));
     let up = tree(&desk.engine.lineage(start(), Direction::Up).unwrap());
     let steps: Vec<&str> = up.iter().map(|line| line.trim()).filter(|line| line.contains(" in ")).collect();
-    assert_eq!(steps, ["out: three in run1", "out: two in run1", "out: one in run1"]);
+    assert_eq!(steps, ["out: three in run1 nth=3", "out: two in run1 nth=2", "out: one in run1 nth=1"]);
     let down = tree(&desk.engine.lineage(start(), Direction::Down).unwrap());
     assert_eq!(down.iter().filter(|line| line.contains(" in run1")).count(), 3);
 }

@@ -4,6 +4,8 @@ mod decisions;
 mod failures;
 mod lineage;
 mod memory_store;
+mod real_store;
 mod reuse;
 mod support;
+mod tmp_scale;
 mod why;

@@ -30,9 +30,11 @@ struct State {
     is_held: Mutex<bool>,
     let_go: Condvar,
     /// Decides whether a group of records cannot be written.
-    refuses: Mutex<Option<fn(&Record) -> bool>>,
+    refuses: Mutex<Option<Refuses>>,
     n_scratch: Mutex<u64>,
 }
+
+type Refuses = fn(&Record) -> bool;
 
 struct Waiting {
     since: usize,
@@ -82,7 +84,7 @@ impl MemoryStore {
     }
 
     /// Lets every group fail that has such a record.
-    pub fn refuse(&self, refuses: fn(&Record) -> bool) {
+    pub fn refuse(&self, refuses: Refuses) {
         *self.state.refuses.lock().unwrap() = Some(refuses);
     }
 
@@ -205,19 +207,16 @@ impl Store for MemoryStore {
     }
 
     fn claim(&self, key: KeyId, answer: Done<Claim>) {
-        let state = Arc::clone(&self.state);
-        self.on_own_thread(move || {
-            let since = state.records.lock().unwrap().len();
-            let mut claims = state.claims.lock().unwrap();
-            match claims.get_mut(&key) {
-                Some(queue) => queue.push_back(Waiting { since, answer }),
-                None => {
-                    claims.insert(key, VecDeque::new());
-                    drop(claims);
-                    state.grant(key, answer);
-                }
+        let since = self.state.records.lock().unwrap().len();
+        let mut claims = self.state.claims.lock().unwrap();
+        match claims.get_mut(&key) {
+            Some(queue) => queue.push_back(Waiting { since, answer }),
+            None => {
+                claims.insert(key, VecDeque::new());
+                drop(claims);
+                self.state.grant(key, answer);
             }
-        });
+        }
     }
 
     fn track(&self, _: u32) -> Result<(), StoreError> {
@@ -269,7 +268,11 @@ impl Store for MemoryStore {
     }
 
     fn release_records(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
-        Ok(self.stored().into_iter().filter(|stored| release_of(&stored.record).is_some_and(|r| r == release)).collect())
+        Ok(self
+            .stored()
+            .into_iter()
+            .filter(|stored| release_of(&stored.record).is_some_and(|r| r == release))
+            .collect())
     }
 
     fn releases(&self) -> Result<Vec<String>, StoreError> {

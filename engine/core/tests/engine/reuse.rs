@@ -1,8 +1,8 @@
 //! What runs, what is reused, and what a plan says about it.
 
 use std::fs;
-use std::sync::mpsc;
 use std::sync::Mutex;
+use std::sync::mpsc;
 
 use mlp_engine::RunError;
 use mlp_model::{ArtifactKind, Decision, Event, Outcome, Pipeline, Produced, RunStatus, Type, Value};

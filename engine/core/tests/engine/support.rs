@@ -267,52 +267,54 @@ impl TestRunner {
 
 /// Returns what an operation of the tests does.
 pub fn ordinary(op: &str) -> Work {
-        match op {
-            // The text without blank lines.
-            "read" => Arc::new(|step| {
-                let text = read(step, "file");
-                let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-                write_out(step, &lines.join("\n"))
-            }),
-            // Even lines for training, odd ones for testing.
-            "split" => Arc::new(|step| {
-                let text = read(step, "data");
-                let every_second = |at: usize| text.lines().skip(at).step_by(2).collect::<Vec<_>>().join("\n");
-                let train = write(step, "train", ArtifactKind::Table, &every_second(0));
-                let test = write(step, "test", ArtifactKind::Table, &every_second(1));
-                Ok(Outcome {
-                    outputs: BTreeMap::from([("train".to_owned(), train), ("test".to_owned(), test)]),
-                    facts: BTreeMap::from([("rows".to_owned(), text.lines().count() as f64)]),
-                    environment: BTreeMap::new(),
-                })
-            }),
-            // A model that knows how good it is.
-            "train" => Arc::new(|step| {
-                let auc = step.params["auc"].as_float().unwrap();
-                write_out(step, &format!("{auc}\ntrained on {}", read(step, "data")))
-            }),
-            "eval" => Arc::new(|step| {
-                let auc = read(step, "model").lines().next().unwrap().to_owned();
-                write_out(step, &format!(r#"{{"auc":{auc}}}"#))
-            }),
-            "join" => Arc::new(|step| {
-                let texts: Vec<String> = step.inputs.keys().map(|name| read(step, name)).collect();
-                write_out(step, &texts.join("+"))
-            }),
-            "fail" => Arc::new(|step| {
-                let class = match step.params["class"].as_str() {
-                    Some("data") => ErrorClass::Data,
-                    Some("environment") => ErrorClass::Environment,
-                    _ => ErrorClass::Step,
-                };
-                let n_failures = step.params.get("times").and_then(Value::as_int).unwrap_or(i64::MAX);
-                if i64::from(step.attempt) <= n_failures {
-                    return Err(StepError::new(class, "P2001", format!("step `{}` failed", step.step)));
-                }
-                write_out(step, "done")
-            }),
-            _ => panic!("the test runner has no operation {op}"),
-        }
+    match op {
+        // The text without blank lines.
+        "read" => Arc::new(|step| {
+            let text = read(step, "file");
+            let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+            write_out(step, &lines.join("\n"))
+        }),
+        // Even lines for training, odd ones for testing.
+        "split" => Arc::new(|step| {
+            let text = read(step, "data");
+            let every_second = |at: usize| text.lines().skip(at).step_by(2).collect::<Vec<_>>().join("\n");
+            let train = write(step, "train", ArtifactKind::Table, &every_second(0));
+            let test = write(step, "test", ArtifactKind::Table, &every_second(1));
+            Ok(Outcome {
+                outputs: BTreeMap::from([("train".to_owned(), train), ("test".to_owned(), test)]),
+                facts: BTreeMap::from([("rows".to_owned(), text.lines().count() as f64)]),
+                environment: BTreeMap::new(),
+            })
+        }),
+        // A model that knows how good it is.
+        "train" => Arc::new(|step| {
+            let auc = step.params["auc"].as_float().unwrap();
+            write_out(step, &format!("{auc}\ntrained on {}", read(step, "data")))
+        }),
+        "eval" => Arc::new(|step| {
+            let auc = read(step, "model").lines().next().unwrap().to_owned();
+            write_out(step, &format!(r#"{{"auc":{auc}}}"#))
+        }),
+        // Inputs and parameters side by side; a single input as it is.
+        "join" => Arc::new(|step| {
+            let inputs = step.inputs.keys().map(|name| read(step, name));
+            let texts: Vec<String> = inputs.chain(step.params.values().map(Value::to_string)).collect();
+            write_out(step, &texts.join("+"))
+        }),
+        "fail" => Arc::new(|step| {
+            let class = match step.params.get("class").and_then(Value::as_str) {
+                Some("data") => ErrorClass::Data,
+                Some("environment") => ErrorClass::Environment,
+                _ => ErrorClass::Step,
+            };
+            let n_failures = step.params.get("times").and_then(Value::as_int).unwrap_or(i64::MAX);
+            if i64::from(step.attempt) <= n_failures {
+                return Err(StepError::new(class, "P2001", format!("step `{}` failed", step.step)));
+            }
+            write_out(step, "done")
+        }),
+        _ => panic!("the test runner has no operation {op}"),
+    }
 }
 
 impl Runner for TestRunner {

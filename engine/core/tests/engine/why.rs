@@ -138,8 +138,12 @@ fn a_step_that_is_not_deterministic_is_found_out() {
     desk.run(&churn(&desk, 30));
     desk.run_with(&churn(&desk, 30), |request| request.force = vec!["raw".into()]);
     let why = desk.engine.why(&desk.id("clean"), None).unwrap();
-    assert!(matches!(&why.chain[..], [Link { cause: Cause::NotDeterministic { before, after }, .. }]
-        if before.run.0 == "run1" && after.run.0 == "run2"), "{:?}", why.chain);
+    assert!(
+        matches!(&why.chain[..], [Link { cause: Cause::NotDeterministic { before, after }, .. }]
+        if before.run.0 == "run1" && after.run.0 == "run2"),
+        "{:?}",
+        why.chain
+    );
 }
 
 #[test]
@@ -161,7 +165,10 @@ fn with_the_pipeline_it_says_what_would_happen_now() {
     desk.run(&churn(&desk, 30));
     let now = |pipeline: &Pipeline, step: &str| desk.engine.why(&desk.id(step), Some(pipeline)).unwrap().now.unwrap();
     let same = now(&churn(&desk, 30), "model");
-    assert_eq!((same.decision, same.difference.unwrap().changed), (Decision::Reuse { from_run: "run1".into() }, vec![]));
+    assert_eq!(
+        (same.decision, same.difference.unwrap().changed),
+        (Decision::Reuse { from_run: "run1".into() }, vec![])
+    );
     let changed = now(&churn(&desk, 60), "model.out");
     assert_eq!((changed.decision, changed.reason.as_str()), (Decision::Run, "param epochs: 30 -> 60"));
     assert_eq!(changed.difference.unwrap().changed, [epochs("30", "60")]);

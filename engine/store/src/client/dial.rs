@@ -65,7 +65,9 @@ impl Dialer {
             if Instant::now() >= deadline {
                 return Err(owner(match missed {
                     Missed::OtherProtocol(found) => {
-                        format!("another version of mlp is using the store (protocol {found}, this one speaks {PROTOCOL})")
+                        format!(
+                            "another version of mlp is using the store (protocol {found}, this one speaks {PROTOCOL})"
+                        )
                     }
                     _ => format!("it did not start within {} s{}", PATIENCE.as_secs(), self.last_words()),
                 }));

@@ -42,7 +42,8 @@ struct State {
     is_closed: bool,
     next_no: u64,
     pending: BTreeMap<u64, Pending>,
-    /// Numbers of pending commits.
+    n_commits: u64,
+    /// The numbers of pending commits.
     commits: BTreeSet<u64>,
     held: BTreeMap<u64, KeyId>,
     groups: BTreeSet<u32>,
@@ -87,9 +88,11 @@ impl Link {
         state.next_no += 1;
         let mut request = request;
         match &mut request {
-            Request::Commit { acked_below, .. } => {
-                state.commits.insert(no);
-                *acked_below = state.commits.first().copied().unwrap_or(no);
+            Request::Commit { commit, acked_below, .. } => {
+                state.n_commits += 1;
+                *commit = state.n_commits;
+                state.commits.insert(*commit);
+                *acked_below = state.commits.first().copied().unwrap_or(*commit);
             }
             Request::Track { group } => _ = state.groups.insert(*group),
             _ => {}
@@ -186,7 +189,8 @@ impl Link {
             _ = dialed.writer.shutdown(std::net::Shutdown::Both);
         }
         state.stream = Some(dialed.writer);
-        for (_, claim) in hello.held.iter().filter(|lease| !state.held.contains_key(&lease.1)).copied().collect::<Vec<_>>()
+        for (_, claim) in
+            hello.held.iter().filter(|lease| !state.held.contains_key(&lease.1)).copied().collect::<Vec<_>>()
         {
             state.tell(Request::GiveBack { claim });
         }
@@ -209,7 +213,7 @@ impl Link {
     fn on_reply(&self, reply: Reply, attached: Vec<u8>) {
         let mut state = lock(&self.state);
         let Some(pending) = state.pending.remove(&reply.no) else { return };
-        state.commits.remove(&reply.no);
+        state.forget_commit(&pending.request);
         if let (Request::Claim { key, .. }, Ok(Answer::Granted)) = (&pending.request, &reply.answer) {
             state.held.insert(reply.no, *key);
         }
@@ -240,8 +244,8 @@ impl Link {
     fn give_up_hopeless(&self, state: &mut State) {
         let hopeless = state.pending.extract_if(.., |_, pending| pending.n_sent >= MAX_SENDS);
         let hopeless: Vec<_> = hopeless.collect();
-        for (no, pending) in hopeless {
-            state.commits.remove(&no);
+        for (_, pending) in hopeless {
+            state.forget_commit(&pending.request);
             let message = format!("it has ended {MAX_SENDS} times without answering{}", self.dialer.last_words());
             self.call(pending.sink, Err(owner(message)));
         }
@@ -268,6 +272,12 @@ impl Link {
 impl State {
     fn has_nothing(&self) -> bool {
         self.held.is_empty() && self.groups.is_empty() && self.runs.is_empty()
+    }
+
+    fn forget_commit(&mut self, request: &Request) {
+        if let Request::Commit { commit, .. } = request {
+            self.commits.remove(commit);
+        }
     }
 
     /// Sends a pending request if there is an owner. A broken connection is noticed by its reader.

@@ -103,9 +103,7 @@ impl Client {
     /// Returns what the stat cache knows, if the file has not changed since.
     fn ask_stat(&self, subject: &Subject, stat: &FileStat) -> Result<Option<Digest>, StoreError> {
         match self.ask(Request::Stat { subject: subject.clone() })? {
-            Answer::Stat(known) => {
-                Ok(known.filter(|known| known.stamp == stat.stamp).map(|known| known.digest))
-            }
+            Answer::Stat(known) => Ok(known.filter(|known| known.stamp == stat.stamp).map(|known| known.digest)),
             other => Err(misfit(&other)),
         }
     }
@@ -374,7 +372,11 @@ impl Store for Client {
     fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {
         let folder = self.layout.runs().join(&run.0);
         if run.0.is_empty() || !run.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(io_failure("make the folder", &folder, &io::Error::other("a run is named by letters and digits")));
+            return Err(io_failure(
+                "make the folder",
+                &folder,
+                &io::Error::other("a run is named by letters and digits"),
+            ));
         }
         make_folder(&*self.fs, &folder)?;
         Ok(folder)

@@ -16,7 +16,7 @@ pub(crate) struct Outgoing {
     objects: Arc<Objects>,
     queue: Mutex<Queue>,
     changed: Condvar,
-    inline: Mutex<HashMap<Digest, Inline>>,
+    inline: Mutex<InlineObjects>,
 }
 
 #[derive(Default)]
@@ -33,12 +33,29 @@ struct Prepared {
     sink: Sink,
 }
 
-/// An object that will live in the journal.
+/// Objects that will live in the journal.
+#[derive(Default)]
+struct InlineObjects {
+    all: HashMap<Digest, Inline>,
+    /// Those that go with the next commit.
+    waiting: Vec<Digest>,
+}
+
 struct Inline {
     bytes: Arc<[u8]>,
-    /// Goes with the next commit.
     is_waiting: bool,
     n_in_flight: usize,
+}
+
+impl InlineObjects {
+    fn wait(&mut self, digest: Digest) {
+        if let Some(inline) = self.all.get_mut(&digest)
+            && !inline.is_waiting
+        {
+            inline.is_waiting = true;
+            self.waiting.push(digest);
+        }
+    }
 }
 
 impl Outgoing {
@@ -57,13 +74,15 @@ impl Outgoing {
 
     /// Lets the object go with the next commit.
     pub fn put(&self, digest: Digest, bytes: Vec<u8>) {
-        let new = || Inline { bytes: bytes.into(), is_waiting: true, n_in_flight: 0 };
-        lock(&self.inline).entry(digest).or_insert_with(new).is_waiting = true;
+        let mut inline = lock(&self.inline);
+        let new = || Inline { bytes: bytes.into(), is_waiting: false, n_in_flight: 0 };
+        inline.all.entry(digest).or_insert_with(new);
+        inline.wait(digest);
     }
 
     /// Returns the bytes of an object that is not known to be in the journal yet.
     pub fn bytes(&self, digest: &Digest) -> Option<Arc<[u8]>> {
-        lock(&self.inline).get(digest).map(|inline| inline.bytes.clone())
+        lock(&self.inline).all.get(digest).map(|inline| inline.bytes.clone())
     }
 
     /// Sends a commit, now or when objects are on the disk.
@@ -84,7 +103,11 @@ impl Outgoing {
             this.settle(&digests, answered.is_ok());
             done(answered.map(|_| ()));
         });
-        let prepared = Prepared { request: Request::Commit { guard, acked_below: 0, records: lens, blobs }, attached, sink };
+        let prepared = Prepared {
+            request: Request::Commit { commit: 0, guard, acked_below: 0, records: lens, blobs },
+            attached,
+            sink,
+        };
         if queue.commits.is_empty() && !queue.is_busy && !self.objects.is_unsynced() {
             self.send(prepared);
             return;
@@ -101,24 +124,28 @@ impl Outgoing {
 
     fn take_waiting(&self, attached: &mut Vec<u8>) -> Vec<(Digest, u32)> {
         let mut blobs = Vec::new();
-        for (digest, inline) in lock(&self.inline).iter_mut().filter(|found| found.1.is_waiting) {
-            inline.is_waiting = false;
-            inline.n_in_flight += 1;
-            attached.extend_from_slice(&inline.bytes);
-            blobs.push((*digest, u32::try_from(inline.bytes.len()).unwrap_or(u32::MAX)));
+        let mut inline = lock(&self.inline);
+        for digest in std::mem::take(&mut inline.waiting) {
+            if let Some(inline) = inline.all.get_mut(&digest) {
+                inline.is_waiting = false;
+                inline.n_in_flight += 1;
+                attached.extend_from_slice(&inline.bytes);
+                blobs.push((digest, u32::try_from(inline.bytes.len()).unwrap_or(u32::MAX)));
+            }
         }
         blobs
     }
 
     /// A commit with these objects was answered. Those of a refused one go with the next.
     fn settle(&self, digests: &[Digest], is_committed: bool) {
-        let mut all = lock(&self.inline);
+        let mut inline = lock(&self.inline);
         for digest in digests {
-            if let Some(inline) = all.get_mut(digest) {
-                inline.n_in_flight -= 1;
-                inline.is_waiting |= !is_committed;
-                if inline.n_in_flight == 0 && !inline.is_waiting {
-                    all.remove(digest);
+            if let Some(found) = inline.all.get_mut(digest) {
+                found.n_in_flight -= 1;
+                if !is_committed {
+                    inline.wait(*digest);
+                } else if found.n_in_flight == 0 && !found.is_waiting {
+                    inline.all.remove(digest);
                 }
             }
         }

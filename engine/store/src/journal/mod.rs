@@ -265,8 +265,8 @@ impl Segments {
     fn drop_unborn(&self, numbers: &mut Vec<u32>, warn: &mut dyn FnMut(String)) -> Result<(), StoreError> {
         let Some(last) = numbers.last().copied() else { return Ok(()) };
         let bytes = self.read_head(last)?;
-        let is_unborn = bytes.len() <= SEGMENT_HEADER_LEN
-            && segment::decode_header(last, &bytes) == Err(HeaderFault::Damaged);
+        let is_unborn =
+            bytes.len() <= SEGMENT_HEADER_LEN && segment::decode_header(last, &bytes) == Err(HeaderFault::Damaged);
         if is_unborn {
             warn(format!("removed {}: it was never completely made", self.name(last)));
             self.fs.remove_file(&self.path(last)).or_fail("remove", &self.path(last))?;

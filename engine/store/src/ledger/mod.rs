@@ -2,14 +2,17 @@
 //!
 //! The order of writing is journal, sync, index, answer. Unaware of sockets, threads and clients' connections.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use mlp_model::{CommitGuard, Digest, KeyId, Record, RunId, StoreError};
 
+use crate::applied::Applied;
 use crate::failure::OrFail;
 use crate::fs::Fs;
-use crate::index::{Change, Index, IndexError, Meta};
+use crate::index::{Change, Index, IndexError};
 use crate::journal::group::{self, ClientId, Group, Head};
 use crate::journal::{Journal, Opened, Tail};
 use crate::layout::Layout;
@@ -26,7 +29,8 @@ pub(crate) struct Ledger {
     layout: Layout,
     journal: Journal,
     index: Arc<Index>,
-    meta: Meta,
+    /// What the index has of the clients that this process has met.
+    applied: HashMap<ClientId, Applied>,
 }
 
 /// A commit as a client asks for it.
@@ -81,20 +85,21 @@ impl Ledger {
     /// Opens the store, and brings the index up to date with the journal.
     pub fn open(fs: Arc<dyn Fs>, layout: Layout, warn: &mut dyn FnMut(String)) -> Result<Self, StoreError> {
         let of_index = |error| index_failure(&layout, error);
-        let (mut index, mut meta) = Index::open(&layout.root, warn).map_err(of_index)?;
+        let mut index = Index::open(&layout.root, warn).map_err(of_index)?;
         for _ in 0..2 {
-            let mut replay = Replay { index: &index, change: Some(Change::new(&index, meta)), n_groups: 0 };
-            let seen = meta.tail;
+            let mut replay =
+                Replay { index: &index, change: Some(Change::new(&index)), n_groups: 0, applied: HashMap::new() };
+            let seen = index.meta().tail;
             let mut visit = |tail: Tail, payload: &[u8]| replay.visit(tail, payload, &layout);
             let opened = Journal::open(fs.clone(), layout.journal(), seen.as_ref(), &mut visit, warn)?;
             if let Opened::Ready(journal) = opened {
-                let meta = replay.finish().map_err(of_index)?;
+                let applied = replay.finish().map_err(of_index)?;
                 let index = Arc::new(index);
-                return Ok(Self { fs, layout, journal: *journal, index, meta });
+                return Ok(Self { fs, layout, journal: *journal, index, applied });
             }
             warn("the index is ahead of the journal; it is made again from the journal".to_owned());
             drop(replay);
-            (index, meta) = index.replace().map_err(of_index)?;
+            index = index.replace().map_err(of_index)?;
         }
         Err(StoreError::Owner { message: "a new index claims to know the journal".to_owned() })
     }
@@ -122,7 +127,7 @@ impl Ledger {
             return Ok(Outcome::new(replies, None));
         }
         let (mut accepted, mut places) = (Vec::new(), Vec::new());
-        let mut n_records = self.meta.n_records;
+        let mut n_records = self.index.meta().n_records;
         let mut in_batch = InBatch::default();
         for (place, commit) in batch.into_iter().enumerate() {
             match self.accept(commit, n_records, &mut in_batch) {
@@ -149,30 +154,30 @@ impl Ledger {
                 return Ok(Outcome::new(replies, failure.is_final.then_some(failure.error)));
             }
         };
-        let mut change = Change::new(&self.index, self.meta);
+        let mut change = Change::new(&self.index);
         let mut outcome = Outcome::new(replies, None);
         for ((tail, payload), commit) in tails.iter().zip(&payloads).zip(accepted) {
             for (seq, record) in (commit.head.first..).zip(&commit.records) {
                 outcome.note(&commit.head.client, seq, record);
             }
             let group = group::decode(payload).expect("the payload was just put together");
-            add(&self.index, &mut change, *tail, group, commit.records)
+            add(&self.index, &mut self.applied, &mut change, *tail, group, commit.records)
                 .map_err(|error| index_failure(&self.layout, error))?;
         }
-        self.meta = change.apply().map_err(|error| index_failure(&self.layout, error))?;
+        change.apply().map_err(|error| index_failure(&self.layout, error))?;
         Ok(outcome)
     }
 
     /// Decides on one commit; `None`: it was applied before.
     fn accept(
-        &self,
+        &mut self,
         commit: Commit,
         n_records: u64,
         in_batch: &mut InBatch,
     ) -> Result<Option<Accepted>, Unanswered> {
         let Commit { client, no, acked_below, resent, guard, records: texts, mut blobs } = commit;
         let is_new = in_batch.commits.insert((client.clone(), no));
-        if !is_new || resent && self.index.get(&rows::applied(&client, no))?.is_some() {
+        if !is_new || resent && load_applied(&mut self.applied, &self.index, &client)?.contains(no) {
             return Ok(None);
         }
         let records = texts
@@ -225,6 +230,7 @@ struct Replay<'i> {
     index: &'i Index,
     change: Option<Change<'i>>,
     n_groups: usize,
+    applied: HashMap<ClientId, Applied>,
 }
 
 impl Replay<'_> {
@@ -235,63 +241,79 @@ impl Replay<'_> {
             what: what.to_owned(),
         };
         let group = group::decode(payload).ok_or_else(|| damaged("it cannot be taken apart"))?;
-        let read = |range| payload.get::<std::ops::Range<usize>>(range).unwrap_or_default();
+        let read = |range| payload.get::<Range<usize>>(range).unwrap_or_default();
         let records = group.records.iter().map(|range| serde_json::from_slice(read(range.clone())));
-        let records = records.collect::<Result<_, _>>().map_err(|_| damaged("it holds a record that cannot be read"))?;
+        let records =
+            records.collect::<Result<_, _>>().map_err(|_| damaged("it holds a record that cannot be read"))?;
         let of_index = |error| index_failure(layout, error);
         if let Some(change) = &mut self.change {
-            add(self.index, change, tail, group, records).map_err(of_index)?;
+            add(self.index, &mut self.applied, change, tail, group, records).map_err(of_index)?;
         }
         self.n_groups += 1;
         if self.n_groups.is_multiple_of(REPLAY_GROUPS)
             && let Some(change) = self.change.take()
         {
-            let meta = change.apply().map_err(of_index)?;
-            self.change = Some(Change::new(self.index, meta));
+            change.apply().map_err(of_index)?;
+            self.change = Some(Change::new(self.index));
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<Meta, IndexError> {
-        match self.change {
-            Some(change) if !self.n_groups.is_multiple_of(REPLAY_GROUPS) => change.apply(),
-            Some(change) => Ok(change.meta),
-            None => Ok(Meta::default()),
+    fn finish(self) -> Result<HashMap<ClientId, Applied>, IndexError> {
+        if let Some(change) = self.change
+            && !self.n_groups.is_multiple_of(REPLAY_GROUPS)
+        {
+            change.apply()?;
         }
+        Ok(self.applied)
     }
 }
 
 /// Puts one group of the journal into the index.
 fn add(
     index: &Index,
+    applied: &mut HashMap<ClientId, Applied>,
     change: &mut Change<'_>,
     tail: Tail,
     group: Group,
     records: Vec<Record>,
 ) -> Result<(), IndexError> {
-    let slot = |range: &std::ops::Range<usize>| {
+    let slot = |range: &Range<usize>| {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Slot { place: tail.place, start: number(range.start), len: number(range.len()) }
     };
     let records: Vec<_> = records.into_iter().zip(group.records.iter().map(slot)).collect();
     let blobs: Vec<_> = group.blobs.iter().map(|(digest, range)| (*digest, slot(range))).collect();
-    let Head { client, acked_below, .. } = &group.head;
-    let stale: Vec<_> =
-        index.range(&rows::applied(client, 0), &rows::applied(client, *acked_below)).collect::<Result<_, _>>()?;
-    rows::add_group(change, &group.head, &records, &blobs, stale)?;
+    let Head { client, no, acked_below, .. } = &group.head;
+    let applied = load_applied(applied, index, client)?;
+    applied.insert(*no, *acked_below);
+    change.set(&rows::applied(client), &applied.encode())?;
+    rows::add_group(change, &group.head, &records, &blobs)?;
     change.meta.tail = Some(tail);
     change.meta.n_records += records.len() as u64;
     Ok(())
 }
 
+fn load_applied<'a>(
+    all: &'a mut HashMap<ClientId, Applied>,
+    index: &Index,
+    client: &ClientId,
+) -> Result<&'a mut Applied, IndexError> {
+    match all.entry(client.clone()) {
+        Entry::Occupied(known) => Ok(known.into_mut()),
+        Entry::Vacant(new) => {
+            let stored = index.get(&rows::applied(client))?;
+            Ok(new.insert(stored.map_or_else(Applied::default, |bytes| Applied::decode(&bytes))))
+        }
+    }
+}
+
 fn index_failure(layout: &Layout, error: IndexError) -> StoreError {
     match error {
         IndexError::Io(error) => error,
-        IndexError::Damaged(message) => StoreError::Io {
-            action: "use the index in".to_owned(),
-            path: layout.root.display().to_string(),
-            message,
-        },
+        IndexError::Damaged(message) => {
+            StoreError::Io { action: "use the index in".to_owned(), path: layout.root.display().to_string(), message }
+        }
     }
 }
 

@@ -34,7 +34,10 @@ fn fill(ledger: &mut Ledger) {
     let batch = vec![commit(1, &[run_started(1)]), with_blob];
     assert_eq!(ledger.commit(batch).unwrap().replies, [Ok(()), Ok(())]);
     for n in 3..40 {
-        assert_eq!(ledger.commit(vec![commit(n, &[finished(2, n % 5), released("churn", n)])]).unwrap().replies, [Ok(())]);
+        assert_eq!(
+            ledger.commit(vec![commit(n, &[finished(2, n % 5), released("churn", n)])]).unwrap().replies,
+            [Ok(())]
+        );
     }
     assert_eq!(ledger.commit(vec![commit(40, &[run_started(2)])]).unwrap().replies, [Ok(())]);
 }
@@ -171,7 +174,11 @@ fn flipped_bits_in_the_journal_are_reported_or_leave_an_exact_prefix() {
             }
             Ok((after, _)) => {
                 assert_eq!(after.n_records, before.n_records - 1, "{place}");
-                assert_eq!((after.runs.as_slice(), &after.records[2..]), (&before.runs[1..], &before.records[2..]), "{place}");
+                assert_eq!(
+                    (after.runs.as_slice(), &after.records[2..]),
+                    (&before.runs[1..], &before.records[2..]),
+                    "{place}"
+                );
             }
         }
     }
@@ -201,7 +208,11 @@ fn a_cut_journal_leaves_the_exact_prefix_and_goes_on() {
             assert_eq!(ledger.commit(vec![commit(99, &[released("churn", 99)])]).unwrap().replies, [Ok(())]);
             drop(ledger);
             let (ledger, warnings) = open(workspace.path());
-            assert_eq!((ledger.questions().count_records().unwrap(), warnings.len()), (n_records + 1, 0), "cut at {cut}");
+            assert_eq!(
+                (ledger.questions().count_records().unwrap(), warnings.len()),
+                (n_records + 1, 0),
+                "cut at {cut}"
+            );
             assert_eq!(ledger.questions().release_records("churn").unwrap().len(), kept.len() + 1);
         }
     }
@@ -301,7 +312,11 @@ fn whichever_file_operation_fails_a_commit_is_there_whole_or_not_at_all() {
             };
             let mut n_more = 0;
             if !is_fatal {
-                assert_eq!(ledger.commit(vec![commit(3, &[released("other", 1)])]).unwrap().replies, [Ok(())], "{context}");
+                assert_eq!(
+                    ledger.commit(vec![commit(3, &[released("other", 1)])]).unwrap().replies,
+                    [Ok(())],
+                    "{context}"
+                );
                 n_more = 1;
             }
             drop(ledger);
@@ -310,7 +325,10 @@ fn whichever_file_operation_fails_a_commit_is_there_whole_or_not_at_all() {
             let n_records = questions.release_records("churn").unwrap().len();
             let has_blob = questions.blob(&blob).unwrap().is_some();
             assert_eq!(questions.release_records("other").unwrap().len(), n_more, "{context}");
-            assert!((n_records, has_blob) == (3, true) || (n_records, has_blob) == (1, false), "{context}: {n_records}");
+            assert!(
+                (n_records, has_blob) == (3, true) || (n_records, has_blob) == (1, false),
+                "{context}: {n_records}"
+            );
             assert!(!is_acked || n_records == 3, "{context}: acknowledged and lost");
             // Where even the cut fails, the process ends and its successor decides.
             assert!(!is_refused || n_records == 1 || is_fatal && is_lasting, "{context}: refused and applied");

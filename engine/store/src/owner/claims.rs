@@ -109,7 +109,10 @@ impl Claims {
     pub fn end_all(&mut self, client: &ClientId, keep: impl Fn(u64) -> bool) -> Vec<Verdict> {
         let is_over = |ticket: &&Ticket| ticket.client == *client && !keep(ticket.no);
         let over: Vec<Ticket> = self.tickets.keys().filter(is_over).cloned().collect();
-        over.iter().filter_map(|ticket| self.on_end(ticket)).filter(|verdict| !over.contains(verdict.ticket())).collect()
+        over.iter()
+            .filter_map(|ticket| self.on_end(ticket))
+            .filter(|verdict| !over.contains(verdict.ticket()))
+            .collect()
     }
 }
 

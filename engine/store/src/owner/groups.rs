@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn a_group_that_ignores_the_request_is_killed_and_a_reused_number_is_left_alone() {
         let mut stubborn = Command::new("sh");
-        let mut child = stubborn.args(["-c", "trap '' TERM; sleep 1000 & wait; wait"]).process_group(0).spawn().unwrap();
+        let mut child =
+            stubborn.args(["-c", "trap '' TERM; sleep 1000 & wait; wait"]).process_group(0).spawn().unwrap();
         let group = Group::new(child.id());
         let other = Group { leader_started: group.leader_started.map(|started| started + 1), ..group };
         assert_eq!(other.target(), None);

@@ -141,7 +141,7 @@ enum End {
 
 /// For the committing thread.
 enum Order {
-    Commit { commit: Commit, outbox: Outbox },
+    Commit { commit: Commit, no: u64, outbox: Outbox },
     Stop,
 }
 
@@ -254,8 +254,8 @@ impl Owner {
             let (mut commits, mut replies) = (Vec::new(), Vec::new());
             for order in std::iter::once(first).chain(orders.try_iter().take(MAX_BATCH - 1)) {
                 match order {
-                    Order::Commit { commit, outbox } => {
-                        replies.push((outbox, commit.no));
+                    Order::Commit { commit, no, outbox } => {
+                        replies.push((outbox, no));
                         commits.push(commit);
                     }
                     Order::Stop => is_stopping = true,

@@ -47,7 +47,9 @@ impl Seat {
                 return Ok(None);
             }
             if Instant::now() >= deadline {
-                return Err(StoreError::Owner { message: "another owner holds the store and does not answer".to_owned() });
+                return Err(StoreError::Owner {
+                    message: "another owner holds the store and does not answer".to_owned(),
+                });
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -62,7 +64,8 @@ impl Seat {
 /// Locks the file at `path`; `None`, if somebody else has it.
 fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).or_fail("open", path)?;
+    let file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).or_fail("open", path)?;
     // Between opening and locking the owner before may have removed it.
     Ok((is_locked(&file, path)? && is_same(&file, path)).then_some(file))
 }

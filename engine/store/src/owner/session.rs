@@ -111,14 +111,15 @@ impl Session<'_> {
     /// Takes one request; false: do not go on.
     fn take(&self, request: Numbered<Request>, attached: &[u8]) -> bool {
         let Numbered { no, resent, body } = request;
-        if let Request::Commit { guard, acked_below, records, blobs } = body {
+        if let Request::Commit { commit: commit_no, guard, acked_below, records, blobs } = body {
             let lens = records.iter().copied().chain(blobs.iter().map(|blob| blob.1));
             let Some(mut records_and_blobs) = protocol::split(attached, lens) else { return false };
             let contents = records_and_blobs.split_off(records.len());
             let blobs = blobs.iter().map(|blob| blob.0).zip(contents).collect();
             let client = self.client.clone();
-            let commit = Commit { client, no, acked_below, resent, guard, records: records_and_blobs, blobs };
-            return self.owner.orders.send(Order::Commit { commit, outbox: self.outbox.clone() }).is_ok();
+            let records = records_and_blobs;
+            let commit = Commit { client, no: commit_no, acked_below, resent, guard, records, blobs };
+            return self.owner.orders.send(Order::Commit { commit, no, outbox: self.outbox.clone() }).is_ok();
         }
         // sled may panic on files that were damaged while it was running.
         let answered = catch_unwind(AssertUnwindSafe(|| self.answer(no, body)));
@@ -156,7 +157,7 @@ impl Session<'_> {
             }
             Request::SetStat { subject, known } => {
                 let key = subject.key();
-                return Ok(questions.index.set_stat(&key, known.encode(&key))?);
+                return Ok(questions.index.set_stat(&key, &known.encode(&key))?);
             }
             Request::Blob { digest } => {
                 let bytes = questions.blob(&digest)?;

@@ -37,12 +37,9 @@ pub fn log(run: Option<&str>, step: Option<&str>, follow: bool, output: &Output)
 }
 
 fn newest(store: &dyn Store) -> Result<RunSummary, Failure> {
-    store
-        .runs(1, None)
-        .map_err(store_failure)?
-        .into_iter()
-        .next()
-        .ok_or_else(|| Failure::usage("there is no run in this workspace yet").with_help("start one with `mlp run FILE`"))
+    store.runs(1, None).map_err(store_failure)?.into_iter().next().ok_or_else(|| {
+        Failure::usage("there is no run in this workspace yet").with_help("start one with `mlp run FILE`")
+    })
 }
 
 fn print_step_log(run_dir: &Path, summary: &RunSummary, step: &str, output: &Output) -> Result<Exit, Failure> {
@@ -72,12 +69,12 @@ fn replay(
     reporter: &mut dyn Reporter,
     output: &Output,
 ) -> Result<(), Failure> {
-    let file = File::open(events)
-        .map_err(|e| Failure::usage(format!("run {} has no record: {e}", summary.run)))?;
+    let file = File::open(events).map_err(|e| Failure::usage(format!("run {} has no record: {e}", summary.run)))?;
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     loop {
-        let n_bytes = reader.read_line(&mut line).map_err(|e| Failure::usage(format!("cannot read the record: {e}")))?;
+        let n_bytes =
+            reader.read_line(&mut line).map_err(|e| Failure::usage(format!("cannot read the record: {e}")))?;
         if line.ends_with('\n') {
             let event = serde_json::from_str::<Event>(&line).ok();
             line.clear();
@@ -88,7 +85,12 @@ fn replay(
                 if !output.json {
                     output.print(format!(
                         "run {}: {status:?}, {} run, {} reused, {} failed, {} skipped in {}",
-                        summary.run, steps.executed, steps.reused, steps.failed, steps.skipped, words::seconds(*seconds)
+                        summary.run,
+                        steps.executed,
+                        steps.reused,
+                        steps.failed,
+                        steps.skipped,
+                        words::seconds(*seconds)
                     ));
                 }
                 return Ok(());

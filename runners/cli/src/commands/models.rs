@@ -18,7 +18,9 @@ pub fn models(action: Option<ModelsAction>, output: &Output) -> Result<Exit, Fai
             if output.json {
                 output.print_json(&releases);
             } else if releases.is_empty() {
-                output.note("Nothing is released in this workspace yet. A pipeline with a `release` does it on `mlp run`.");
+                output.note(
+                    "Nothing is released in this workspace yet. A pipeline with a `release` does it on `mlp run`.",
+                );
             } else {
                 releases.iter().for_each(|release| output.print(text(release)));
             }

@@ -59,14 +59,14 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     drop(reporters);
     let outcome = outcome.map_err(run_failure)?;
 
-    for (step, error) in &outcome.failures {
-        output.note(render_step_error(&compiled.pipeline, step, error, output));
+    for failure in &outcome.failures {
+        output.note(render_step_error(&compiled.pipeline, &failure.step, &failure.error, output));
     }
     if !output.json {
         let text = tale.summary(&compiled, &run, &outcome, started.elapsed().as_secs_f64());
         output.print(text);
     }
-    Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|(_, error)| error.class)))
+    Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class)))
 }
 
 fn jobs(args: &RunArgs, compiled: &Compiled) -> usize {
@@ -110,10 +110,13 @@ fn new_run_id() -> RunId {
 }
 
 pub fn run_failure(error: RunError) -> Failure {
-    match error {
+    let help = error.help();
+    let mut failure = match error {
         RunError::Store(error) => wiring::store_failure(error),
         other => Failure::usage(other.to_string()),
-    }
+    };
+    failure.help = help.or(failure.help);
+    failure
 }
 
 /// What the closing sentences need to know of the run.
@@ -139,11 +142,13 @@ impl Tale {
         let (name, steps) = (&compiled.pipeline.name, &outcome.steps);
         let took = words::seconds(seconds);
         let file = &compiled.shown;
-        let stays: String = self.kept.iter().map(|(name, version)| format!(", {name} v{version} stays released")).collect();
+        let stays: String =
+            self.kept.iter().map(|(name, version)| format!(", {name} v{version} stays released")).collect();
         let tally = format!("{}, {} reused", words::plural(steps.executed, "step") + " run", steps.reused);
         match outcome.status {
             RunStatus::Succeeded if steps.executed == 0 && self.released.is_empty() => {
-                let since = self.last_change.as_ref().map(|run| format!("; last change in run {run}")).unwrap_or_default();
+                let since =
+                    self.last_change.as_ref().map(|run| format!("; last change in run {run}")).unwrap_or_default();
                 format!("{name} is up to date: 0 steps run, {} reused{stays} ({took}{since}).", steps.reused)
             }
             RunStatus::Succeeded => {
@@ -168,7 +173,8 @@ impl Tale {
             ),
             RunStatus::Failed => format!(
                 "{} failed, {} skipped; {tally} in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here.",
-                words::plural(steps.failed, "step"), steps.skipped
+                words::plural(steps.failed, "step"),
+                steps.skipped
             ),
             RunStatus::Cancelled => format!(
                 "Interrupted: {tally} in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here."

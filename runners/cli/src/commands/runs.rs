@@ -54,8 +54,6 @@ pub fn status_word(run: &RunSummary) -> &'static str {
 
 /// Writes an instant in the local time zone.
 pub fn when(at: Timestamp) -> String {
-    chrono::DateTime::from_timestamp_millis(at.0).map_or_else(
-        || "?".to_owned(),
-        |utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M").to_string(),
-    )
+    chrono::DateTime::from_timestamp_millis(at.0)
+        .map_or_else(|| "?".to_owned(), |utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M").to_string())
 }

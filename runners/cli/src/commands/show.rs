@@ -27,7 +27,9 @@ pub fn show(what: &[String], rows: usize, params: &[String], output: &Output) ->
         return Err(Failure::usage("nothing to show"));
     };
     if looks_like_file(what) {
-        return Err(Failure::usage(format!("which step of `{what}`?")).with_help(format!("write `mlp show {what} STEP`")));
+        return Err(
+            Failure::usage(format!("which step of `{what}`?")).with_help(format!("write `mlp show {what} STEP`"))
+        );
     }
     let workspace = open_workspace(&super::here()?)?;
     let store = wiring::open_store(&workspace)?;
@@ -68,8 +70,9 @@ fn of_step(store: &dyn Store, pipeline: &Pipeline, step: &str) -> Result<Found, 
             .with_help("`mlp models` and `mlp log` tell of gates and releases"));
     };
     let id = StepId { pipeline: pipeline.name.clone(), step: node.name.clone() };
-    let result = latest_result(store, &id)?
-        .ok_or_else(|| Failure::usage(format!("step `{}` has no result yet", node.name)).with_help("run the pipeline first"))?;
+    let result = latest_result(store, &id)?.ok_or_else(|| {
+        Failure::usage(format!("step `{}` has no result yet", node.name)).with_help("run the pipeline first")
+    })?;
     let names: Vec<&str> = call.outputs.iter().map(|output| output.name.as_str()).collect();
     let name = match (output, names.as_slice()) {
         (Some(name), _) => name,
@@ -107,10 +110,11 @@ pub fn latest_result(store: &dyn Store, step: &StepId) -> Result<Option<StepResu
 
 fn of_digest(store: &dyn Store, prefix: &str, releases: &[String]) -> Result<Found, Failure> {
     let digest = find_artifact(store, prefix, releases)?;
-    let outputs = store.producers(&digest).map_err(store_failure)?.into_iter().filter_map(|stored| match stored.record {
-        Record::StepFinished { result, .. } => result.outputs.into_iter().find(|output| output.digest == digest),
-        _ => None,
-    });
+    let outputs =
+        store.producers(&digest).map_err(store_failure)?.into_iter().filter_map(|stored| match stored.record {
+            Record::StepFinished { result, .. } => result.outputs.into_iter().find(|output| output.digest == digest),
+            _ => None,
+        });
     let output = outputs.last().ok_or_else(|| Failure::usage(format!("no step made artifact {}", digest.short())))?;
     Ok(Found { output, personal: None })
 }
@@ -118,18 +122,17 @@ fn of_digest(store: &dyn Store, prefix: &str, releases: &[String]) -> Result<Fou
 /// Finds the artifact that a person means by the beginning of its digest.
 pub fn find_artifact(store: &dyn Store, prefix: &str, releases: &[String]) -> Result<Digest, Failure> {
     let is_hex = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_hexdigit());
-    let found = if is_hex {
-        store.find_artifacts(&prefix.to_ascii_lowercase(), 6).map_err(store_failure)?
-    } else {
-        Vec::new()
-    };
+    let found =
+        if is_hex { store.find_artifacts(&prefix.to_ascii_lowercase(), 6).map_err(store_failure)? } else { Vec::new() };
     match found.as_slice() {
         [digest] => Ok(*digest),
         [] => {
-            let failure = Failure::usage(format!("`{prefix}` is neither a released model nor an artifact of this workspace"));
+            let failure =
+                Failure::usage(format!("`{prefix}` is neither a released model nor an artifact of this workspace"));
             Err(match mlp_engine::most_similar(prefix, releases.iter().map(String::as_str)) {
                 Some(name) => failure.with_help(format!("did you mean `{name}`?")),
-                None => failure.with_help("`mlp models` lists releases; `mlp log --json` tells the digests of a run's artifacts"),
+                None => failure
+                    .with_help("`mlp models` lists releases; `mlp log --json` tells the digests of a run's artifacts"),
             })
         }
         many => {
@@ -147,7 +150,8 @@ fn artifact(store: &dyn Store, found: &Found, rows: usize, output: &Output) -> R
             .with_help("run the pipeline: the step that makes it will run")
     };
     let file = store.object(&digest).map_err(store_failure)?.ok_or_else(lost)?;
-    let damaged = |error: String| Failure::new(Exit::Environment, format!("artifact {} cannot be read: {error}", digest.short()));
+    let damaged =
+        |error: String| Failure::new(Exit::Environment, format!("artifact {} cannot be read: {error}", digest.short()));
     match found.output.kind {
         ArtifactKind::Table => {
             let head = table_head::read(&file, rows, found.personal.as_deref()).map_err(|e| damaged(e.to_string()))?;
@@ -168,7 +172,11 @@ fn artifact(store: &dyn Store, found: &Found, rows: usize, output: &Output) -> R
                 let size_bytes = found.output.size_bytes;
                 output.print_json(&serde_json::json!({ "kind": word, "digest": digest, "size_bytes": size_bytes }));
             } else {
-                output.print(format!("{word} {digest}, {} bytes\n{}", words::count(file.size_bytes), file.path.display()));
+                output.print(format!(
+                    "{word} {digest}, {} bytes\n{}",
+                    words::count(file.size_bytes),
+                    file.path.display()
+                ));
             }
         }
     }
@@ -198,14 +206,22 @@ fn card_text(card: &ModelCard, digest: &Digest) -> String {
                 words::number(*std),
                 words::number(*fill)
             ),
-            Encoding::OneHot { categories } => format!("one of {}", words::plural(categories.len(), "category").replace("categorys", "categories")),
+            Encoding::OneHot { categories } => {
+                format!("one of {}", words::plural(categories.len(), "category").replace("categorys", "categories"))
+            }
         };
         lines.push(format!("    {:<20} {:<6} {how}", encoded.column, encoded.scalar.to_string()));
     }
     lines.join("\n")
 }
 
-fn released(engine: &Engine, store: &dyn Store, name: &str, version: Option<u64>, output: &Output) -> Result<Exit, Failure> {
+fn released(
+    engine: &Engine,
+    store: &dyn Store,
+    name: &str,
+    version: Option<u64>,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let registry = engine.versions(name).map_err(registry_failure)?;
     let number = version.or(registry.live).unwrap_or(1);
     let version = registry.version(number).ok_or_else(|| {
@@ -233,7 +249,9 @@ fn released(engine: &Engine, store: &dyn Store, name: &str, version: Option<u64>
     )];
     for (part, value) in &bundle.parts {
         let text = match value {
-            BundlePart::Artifact(pinned) => format!("{} {}", format!("{:?}", pinned.kind).to_lowercase(), pinned.digest.short()),
+            BundlePart::Artifact(pinned) => {
+                format!("{} {}", format!("{:?}", pinned.kind).to_lowercase(), pinned.digest.short())
+            }
             BundlePart::Transform { op, inputs, .. } => {
                 let code: Vec<String> = inputs.values().map(|pinned| pinned.digest.short()).collect();
                 format!("{op} {}", code.join(" "))
@@ -256,7 +274,10 @@ fn released(engine: &Engine, store: &dyn Store, name: &str, version: Option<u64>
 }
 
 /// Returns the metrics that the gates of a run read; a metric that only one report has goes by its own name.
-fn gate_metrics(store: &dyn Store, run: &mlp_model::RunId) -> Result<std::collections::BTreeMap<String, Option<f64>>, Failure> {
+fn gate_metrics(
+    store: &dyn Store,
+    run: &mlp_model::RunId,
+) -> Result<std::collections::BTreeMap<String, Option<f64>>, Failure> {
     let mut full = std::collections::BTreeMap::new();
     for stored in store.run_records(run).map_err(store_failure)? {
         if let Record::GateDecided { checks, .. } = stored.record {

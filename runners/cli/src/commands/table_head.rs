@@ -105,7 +105,8 @@ impl TableHead {
             self.columns.iter().map(|c| format!("{}{}", c.scalar, if c.optional { "?" } else { "" })).collect(),
         ];
         table.extend(self.rows.iter().map(|row| row.iter().map(cell).collect()));
-        let width = |i: usize| table.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width =
+            |i: usize| table.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut lines = vec![format!(
             "table {}: {} x {}",

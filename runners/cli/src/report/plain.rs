@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use mlp_model::{ErrorClass, Event, PlannedStep, Decision, StepError};
+use mlp_model::{Decision, ErrorClass, Event, PlannedStep, StepError};
 
 use super::{Reporter, words};
 
@@ -80,7 +80,9 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
             let live = live.map_or_else(|| "nothing is live".to_owned(), |v| format!("v{v} stays live"));
             one(
                 release,
-                format!("not released: v{version} was rolled back and is held; {live}. Allow it again: mlp models unhold {release}@{version}"),
+                format!(
+                    "not released: v{version} was rolled back and is held; {live}. Allow it again: mlp models unhold {release}@{version}"
+                ),
             )
         }
         Event::RunStarted { .. }

@@ -56,9 +56,9 @@ pub fn facts(facts: &Facts) -> String {
         _ => {}
     }
     let leading = LEADING.iter().filter_map(|name| facts.get_key_value(*name));
-    let others = facts.iter().filter(|(name, _)| {
-        !LEADING.contains(&name.as_str()) && !["rows", "columns"].contains(&name.as_str())
-    });
+    let others = facts
+        .iter()
+        .filter(|(name, _)| !LEADING.contains(&name.as_str()) && !["rows", "columns"].contains(&name.as_str()));
     for (name, value) in leading.chain(others).take(4) {
         parts.push(format!("{} {}", name.replace('_', " "), number(*value)));
     }
@@ -113,6 +113,9 @@ mod tests {
     fn rows_and_columns_lead_and_well_known_metrics_follow() {
         let of = |pairs: &[(&str, f64)]| facts(&pairs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect());
         assert_eq!(of(&[("columns", 21.0), ("rows", 7043.0)]), "7,043 rows x 21 columns");
-        assert_eq!(of(&[("accuracy", 0.8), ("auc", 0.8374), ("rows", 1408.0)]), "1,408 rows   auc 0.8374   accuracy 0.8000");
+        assert_eq!(
+            of(&[("accuracy", 0.8), ("auc", 0.8374), ("rows", 1408.0)]),
+            "1,408 rows   auc 0.8374   accuracy 0.8000"
+        );
     }
 }

@@ -12,9 +12,7 @@ use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mlp_model::{
-    Call, Cancel, ErrorClass, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Value,
-};
+use mlp_model::{Call, Cancel, ErrorClass, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Value};
 use mlp_worker::{Pool, PoolConfig};
 
 pub use locate::{LIBTORCH, Located, Surroundings, locate, locate_in};
@@ -24,8 +22,8 @@ pub struct TorchRunner {
     watch: ProcessWatch,
     /// How many idle workers a pool keeps.
     max_idle: usize,
-    /// Looked up once.
-    located: OnceLock<Result<Located, StepError>>,
+    /// Looked up until it is found.
+    located: OnceLock<Located>,
     /// By device class and number of threads.
     pools: Mutex<BTreeMap<(String, u32), Arc<Pool>>>,
 }
@@ -37,7 +35,11 @@ impl TorchRunner {
     }
 
     fn located(&self) -> Result<&Located, StepError> {
-        self.located.get_or_init(locate).as_ref().map_err(StepError::clone)
+        if let Some(located) = self.located.get() {
+            return Ok(located);
+        }
+        let located = locate()?;
+        Ok(self.located.get_or_init(|| located))
     }
 
     fn pool(&self, device: &str, threads: u32) -> Result<Arc<Pool>, StepError> {

@@ -25,7 +25,8 @@ pub struct Located {
     pub has_cuda: bool,
     /// Whether this machine shows an NVIDIA GPU to this process. Whether libtorch can use it, only the worker knows.
     pub has_gpu: bool,
-    /// Folders for the worker's `LD_LIBRARY_PATH`: libtorch's own first.
+    /// Folders for the worker's `LD_LIBRARY_PATH`: libtorch's own first, last those of this process (a GPU's driver may
+    /// be there) that hold no other libtorch.
     pub library_folders: Vec<PathBuf>,
 }
 
@@ -58,6 +59,8 @@ pub struct Surroundings {
     pub path: Vec<PathBuf>,
     /// `VIRTUAL_ENV` and `CONDA_PREFIX`.
     pub python_prefixes: Vec<PathBuf>,
+    /// The folders of `LD_LIBRARY_PATH`.
+    pub library_path: Vec<PathBuf>,
     /// `XDG_DATA_HOME`, or `~/.local/share`.
     pub data_home: Option<PathBuf>,
     pub has_gpu: bool,
@@ -66,13 +69,18 @@ pub struct Surroundings {
 impl Surroundings {
     pub fn of_this_process() -> Self {
         let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folders = |name: &str| -> Vec<PathBuf> {
+            let folders = env::var_os(name).map(|path| env::split_paths(&path).collect::<Vec<_>>());
+            folders.unwrap_or_default().into_iter().filter(|folder| folder.is_absolute()).collect()
+        };
         let hidden = env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|visible| ["", "-1"].contains(&visible.trim()));
         let has_device = ["/dev/nvidiactl", "/dev/dxg"].iter().any(|device| Path::new(device).exists());
         Self {
             worker: folder("MLP_TORCH_WORKER"),
             libtorch: folder("MLP_LIBTORCH"),
             executable: env::current_exe().ok(),
-            path: env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default(),
+            path: folders("PATH"),
+            library_path: folders("LD_LIBRARY_PATH"),
             python_prefixes: ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(folder).collect(),
             data_home: folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share"))),
             has_gpu: has_device && !hidden,
@@ -88,8 +96,11 @@ pub fn locate_in(here: &Surroundings) -> Result<Located, StepError> {
     let mut library_folders = vec![libtorch.join("lib")];
     // PyTorch's own libraries of NVIDIA lie beside it: `site-packages/nvidia/cu13/lib`.
     if let Some(packages) = libtorch.parent() {
-        library_folders.extend(sub_folders(&packages.join("nvidia")).map(|part| part.join("lib")).filter(|lib| lib.is_dir()));
+        library_folders
+            .extend(sub_folders(&packages.join("nvidia")).map(|part| part.join("lib")).filter(|lib| lib.is_dir()));
     }
+    let holds_torch = |folder: &Path| ["libtorch_cpu.so", "libc10.so"].iter().any(|name| folder.join(name).exists());
+    library_folders.extend(here.library_path.iter().filter(|folder| !holds_torch(folder)).cloned());
     Ok(Located { program, libtorch, version, has_cuda, has_gpu: here.has_gpu, library_folders })
 }
 
@@ -122,8 +133,9 @@ fn find_libtorch(here: &Surroundings) -> Result<(PathBuf, String), StepError> {
             }
             None => {
                 let message = format!("MLP_LIBTORCH names `{}`, which holds no libtorch", folder.display());
-                Err(environment("T4013", message)
-                    .with_help("name a folder with `lib/libtorch_cpu.so` and `build-version`, or PyTorch's `torch` folder"))
+                Err(environment("T4013", message).with_help(
+                    "name a folder with `lib/libtorch_cpu.so` and `build-version`, or PyTorch's `torch` folder",
+                ))
             }
         };
     }
@@ -139,7 +151,8 @@ fn find_libtorch(here: &Surroundings) -> Result<(PathBuf, String), StepError> {
     Err(environment("T4011", format!("libtorch {LIBTORCH} was not found{found}")).with_help(SET_UP))
 }
 
-const SET_UP: &str = "run `runners/setup.sh` in mlp's source folder, or install PyTorch 2.11 (`pip install torch==2.11.0`)";
+const SET_UP: &str =
+    "run `runners/setup.sh` in mlp's source folder, or install PyTorch 2.11 (`pip install torch==2.11.0`)";
 
 /// Returns where a libtorch may be, the best place first.
 fn candidates(here: &Surroundings) -> Vec<PathBuf> {
@@ -175,7 +188,8 @@ fn minor_version(python: &Path) -> u32 {
 }
 
 fn sub_folders(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let mut folders: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort();
     folders.into_iter()
 }
@@ -207,4 +221,141 @@ pub fn library_path(folders: &[PathBuf]) -> Result<OsString, StepError> {
         environment("T4013", "the folder of libtorch has a `:` in its path, which the loader cannot take".into())
             .with_help("name a folder without `:` in MLP_LIBTORCH")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A machine of empty files below a folder.
+    struct Machine(TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn file(&self, path: &str, text: &str) {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn libtorch(&self, folder: &str, version: &str) {
+            self.file(&format!("{folder}/lib/libtorch_cpu.so"), "");
+            self.file(&format!("{folder}/build-version"), &format!("{version}\n"));
+        }
+
+        fn pytorch(&self, prefix: &str, version: &str) {
+            let packages = format!("{prefix}/lib/python3.12/site-packages");
+            self.file(&format!("{packages}/torch/lib/libtorch_cpu.so"), "");
+            self.file(&format!("{packages}/torch/lib/libtorch_cuda.so"), "");
+            self.file(
+                &format!("{packages}/torch/version.py"),
+                &format!("from x import y\n__version__ = '{version}'\n"),
+            );
+            self.file(&format!("{packages}/nvidia/cu13/lib/libcudart.so.13"), "");
+            self.file(&format!("{packages}/nvidia/README"), "");
+        }
+
+        /// An installed mlp and its worker, nothing else.
+        fn surroundings(&self) -> Surroundings {
+            self.file("home/.cargo/bin/mlp-torch", "");
+            Surroundings {
+                executable: Some(self.path("home/.cargo/bin/mlp")),
+                data_home: Some(self.path("home/.local/share")),
+                path: vec![self.path("usr/bin")],
+                ..Surroundings::default()
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_libtorch_of_the_right_version_is_taken() {
+        let machine = Machine::new();
+        let mut here = machine.surroundings();
+        assert_eq!(locate_in(&here).unwrap_err().code, "T4011");
+
+        let found = |here: &Surroundings| locate_in(here).unwrap().libtorch;
+        machine.libtorch("home/.local/share/mlp/libtorch-2.11.0", "2.11.0");
+        assert_eq!(found(&here), machine.path("home/.local/share/mlp/libtorch-2.11.0"));
+        machine.libtorch("home/.tools/libtorch", "2.11.0+cpu");
+        assert_eq!(found(&here), machine.path("home/.tools/libtorch"));
+
+        machine.file("usr/bin/python3", "");
+        machine.pytorch("usr", "2.10.0+cu130");
+        assert_eq!(found(&here), machine.path("home/.tools/libtorch"), "another version has another interface");
+        machine.pytorch("usr", "2.11.0+cu130");
+        assert_eq!(found(&here), machine.path("usr/lib/python3.12/site-packages/torch"));
+
+        machine.pytorch("venv", "2.11.0");
+        here.python_prefixes = vec![machine.path("venv")];
+        assert_eq!(found(&here), machine.path("venv/lib/python3.12/site-packages/torch"));
+
+        machine.libtorch("mine", "2.11.0");
+        here.libtorch = Some(machine.path("mine"));
+        assert_eq!(found(&here), machine.path("mine"));
+    }
+
+    #[test]
+    fn pytorchs_own_libraries_are_on_the_path_and_its_gpu_side_is_used_where_there_is_one() {
+        let machine = Machine::new();
+        let mut here = machine.surroundings();
+        machine.pytorch("venv", "2.11.0+cu130");
+        here.python_prefixes = vec![machine.path("venv")];
+        let packages = machine.path("venv/lib/python3.12/site-packages");
+        let located = locate_in(&here).unwrap();
+        assert_eq!(located.version, "2.11.0");
+        assert_eq!(located.library_folders, [packages.join("torch/lib"), packages.join("nvidia/cu13/lib")]);
+        assert_eq!(located.device_class(), "cpu");
+        here.has_gpu = true;
+        assert_eq!(locate_in(&here).unwrap().device_class(), "cuda");
+
+        machine.libtorch("other", "2.4.0");
+        here.library_path = vec![machine.path("other/lib"), machine.path("driver/lib64")];
+        assert_eq!(locate_in(&here).unwrap().library_folders[2..], [machine.path("driver/lib64")]);
+    }
+
+    #[test]
+    fn what_a_variable_names_is_used_or_refused() {
+        let machine = Machine::new();
+        let here = machine.surroundings();
+        machine.libtorch("home/.tools/libtorch", "2.11.0");
+        machine.libtorch("old", "2.4.0");
+        let refuse = |name: &str| {
+            let libtorch = Some(machine.path(name));
+            locate_in(&Surroundings { libtorch, ..here.clone() }).unwrap_err()
+        };
+        assert_eq!(refuse("old").message, "MLP_LIBTORCH names libtorch 2.4.0, but mlp needs 2.11.0");
+        assert!(refuse("nowhere").message.ends_with("which holds no libtorch"));
+
+        let error = locate_in(&Surroundings { worker: Some(machine.path("gone")), ..here.clone() }).unwrap_err();
+        assert_eq!((error.code.as_str(), error.class), ("T4012", ErrorClass::Environment));
+        machine.file("my-worker", "");
+        let located = locate_in(&Surroundings { worker: Some(machine.path("my-worker")), ..here }).unwrap();
+        assert_eq!(located.program, machine.path("my-worker"));
+    }
+
+    #[test]
+    fn a_missing_piece_says_how_to_get_it() {
+        let machine = Machine::new();
+        let here = machine.surroundings();
+        machine.libtorch("home/.tools/libtorch", "2.4.0");
+        let error = locate_in(&here).unwrap_err();
+        let folder = machine.path("home/.tools/libtorch");
+        assert_eq!(error.message, format!("libtorch 2.11.0 was not found; found 2.4.0 in `{}`", folder.display()));
+        assert!(error.help.unwrap().contains("runners/setup.sh"));
+
+        fs::remove_file(machine.path("home/.cargo/bin/mlp-torch")).unwrap();
+        let error = locate_in(&here).unwrap_err();
+        assert_eq!((error.code.as_str(), error.class), ("T4012", ErrorClass::Environment));
+        machine.file("usr/bin/mlp-torch", "");
+        assert_eq!(locate_in(&here).unwrap_err().code, "T4011", "the worker on the PATH is found");
+    }
 }

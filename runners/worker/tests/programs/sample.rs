@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mlp_model::{ErrorClass, Outcome, Progress, StartStep, StepError};
 use mlp_worker::{Reporter, serve};
+use rustix::process::{Signal, getpid, kill_process};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -68,7 +69,8 @@ fn work(step: StartStep, reporter: &Reporter) -> Result<Outcome, StepError> {
         }
         // A real fault: nothing is mapped there.
         "segfault" => unsafe { std::ptr::null_mut::<u8>().wrapping_add(8).write_volatile(1) },
-        "killed" => _ = Command::new("/bin/kill").args(["-KILL", &std::process::id().to_string()]).status(),
+        "killed" => _ = kill_process(getpid(), Signal::KILL),
+        "swell" => _ = outcome.environment.insert("text".to_owned(), "x".repeat(65 << 20)),
         "eat" => {
             let mut all = Vec::new();
             loop {

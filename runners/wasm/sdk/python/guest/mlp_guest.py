@@ -7,17 +7,14 @@ mistakes show at once. And in the sandbox, before the first batch, where it has 
 of the machine that built the component can get into a result.
 """
 
-import builtins
 import importlib.util
 import io
 import json
-import os
-import random
 import sys
-import time
 import types as python_types
 
 import mlp_columns
+import mlp_sandbox
 from componentize_py_types import Err, Ok
 from mlp import Batch, MissingColumn, RowError, Transform, WrongResult
 from wit_world import WitWorld as World
@@ -27,13 +24,11 @@ SOURCE = "mlp_user_source"
 FILE = "<transform>"
 MODULE = "transform"
 MAX_FRAMES = 24
-MAX_LINES = 200
 MAX_CHARS = 2000
 
 
 class WitWorld(World):
     def map_rows(self, input, adds, params):
-        printed.lines.clear()
         try:
             outcome = Ok(run(input, adds, params))
         except BaseException as error:  # Whatever it is: an exception that leaves this function ends the instance.
@@ -48,10 +43,6 @@ class WrongCall(Exception):
         super().__init__(message)
         self.column = column
         self.row = row
-
-
-class NotInTheSandbox(RuntimeError):
-    """A transform reached for something outside its arguments."""
 
 
 def run(batch, adds, params):
@@ -135,49 +126,6 @@ def frames_of(error):
     return frames
 
 
-class Printed(io.TextIOBase):
-    """Keeps what the transform prints, for mlp to show."""
-
-    def __init__(self):
-        self.lines = []
-        self.rest = ""
-
-    def writable(self):
-        return True
-
-    def write(self, text):
-        *lines, rest = (self.rest + text).split("\n")
-        self.lines.extend(line[:MAX_CHARS] for line in lines[: MAX_LINES - len(self.lines)])
-        self.rest = rest[:MAX_CHARS]
-        return len(text)
-
-    def take(self):
-        lines = self.lines + [self.rest] if self.rest else list(self.lines)
-        self.lines.clear()
-        self.rest = ""
-        return [line.encode(errors="replace").decode() for line in lines]
-
-
-def close_the_sandbox():
-    """Makes what a transform must not do an error that says so; without this it would be a trap without words."""
-
-    def refuse(what):
-        def refused(*_args, **_kwargs):
-            raise NotInTheSandbox(f"a transform has no {what}: its result depends on its columns and parameters alone")
-
-        return refused
-
-    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep"):
-        setattr(time, name, refuse("clock"))
-    for module, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "listdir"), (os, "scandir"), (os, "stat")):
-        setattr(module, name, refuse("files"))
-    builtins.input = refuse("terminal")
-    os.urandom = random._urandom = refuse("randomness")
-    seed = random.Random.seed
-    random.Random.seed = lambda self, a=None, version=2: seed(self, 0 if a is None else a, version)
-    random.seed(0)
-
-
 def build():
     """Executes the file once, for its imports. Tells mlp of a mistake by a line that it looks for."""
     try:
@@ -195,7 +143,8 @@ def build():
 with io.open(importlib.util.find_spec(SOURCE).origin, encoding="utf-8") as file:
     source = file.read()
 loaded = None
-printed = sys.stdout = sys.stderr = Printed()
+printed = sys.stdout = sys.stderr = mlp_sandbox.Printed()
+mlp_sandbox.forget_other_packages(__file__, importlib.util.find_spec("mlp").origin)
 build()
 printed.take()
-close_the_sandbox()
+mlp_sandbox.close()

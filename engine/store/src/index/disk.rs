@@ -1,11 +1,11 @@
-//! The index: sorted rows made from the journal, kept by sled, thrown away and made again at the slightest doubt.
+//! The settled rows of the index on the disk, kept by sled, thrown away at the slightest doubt.
 //!
 //! The only module that names sled, and so the home of its hazards: values stay below 4 KiB (larger ones go to files
 //! that sled never syncs or frees); left-over snapshots are removed before opening (a torn one stops it); nothing relies
 //! on its `flush`; whatever it answers is checked. A folder that was closed in order carries a seal over its bytes and
 //! is opened only if they are unchanged; after a crash all rows are counted and summed. Unaware of what rows mean.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,40 +13,19 @@ use std::path::{Path, PathBuf};
 
 use mlp_model::StoreError;
 
+use super::meta::{Meta, VERSION, row_sum};
+use super::{IndexError, Key, Order, Row, Value};
 use crate::failure::io_failure;
-use crate::journal::{Link, Place, Tail};
 
-/// Part of the folder's name: another number, and the index is made afresh.
-const VERSION: u32 = 1;
 const MAX_VALUE_LEN: usize = 4096;
 const CACHE_BYTES: u64 = 64 << 20;
 const META: &[u8] = b"\0meta";
-const META_LEN: usize = 88;
 
-/// How far the index has read the journal, and what its rows add up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Meta {
-    pub tail: Option<Tail>,
-    /// Records of the journal so far.
-    pub n_records: u64,
-    n_rows: u64,
-    sum: u64,
-}
-
-pub(crate) struct Index {
+pub(crate) struct Disk {
     db: sled::Db,
     rows: sled::Tree,
     stats: sled::Tree,
     path: PathBuf,
-}
-
-/// Why the index cannot answer. The journal has everything all the same.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum IndexError {
-    #[error("the index is damaged: {0}")]
-    Damaged(String),
-    #[error("{0}")]
-    Io(StoreError),
 }
 
 impl From<sled::Error> for IndexError {
@@ -58,7 +37,7 @@ impl From<sled::Error> for IndexError {
     }
 }
 
-impl Index {
+impl Disk {
     /// Opens the index in `root`; an unusable one is put aside (`index.bad`, one is kept) and an empty one is returned.
     pub fn open(root: &Path, warn: &mut dyn FnMut(String)) -> Result<(Self, Meta), IndexError> {
         let path = root.join(format!("index.v{VERSION}.sled"));
@@ -123,7 +102,7 @@ impl Index {
         result
     }
 
-    pub fn read_meta(&self) -> Result<Meta, IndexError> {
+    fn read_meta(&self) -> Result<Meta, IndexError> {
         match self.rows.get(META)? {
             Some(bytes) => Meta::decode(&bytes).ok_or_else(|| IndexError::Damaged("its position is wrong".to_owned())),
             None => Ok(Meta::default()),
@@ -156,150 +135,61 @@ impl Index {
         }
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self.rows.get(key)?.map(|value| value.to_vec()))
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        Ok(self.rows.get(key)?.map(|value| value[..].into()))
     }
 
-    /// Rows whose keys begin with `prefix`, in the order of their keys; both ends can be taken.
-    pub fn scan(&self, prefix: &[u8]) -> impl DoubleEndedIterator<Item = Result<Row, IndexError>> + use<> {
-        self.rows.scan_prefix(prefix).map(to_row)
+    /// Returns at most `limit` rows from `first` on and before `end`, in the order of their keys or against it.
+    pub fn range(&self, first: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
+        let found = self.rows.range(first..end);
+        match order {
+            Order::Forward => found.take(limit).map(to_row).collect(),
+            Order::Backward => found.rev().take(limit).map(to_row).collect(),
+        }
     }
 
-    /// Rows from `first` on and before `end`.
-    pub fn range(&self, first: &[u8], end: &[u8]) -> impl DoubleEndedIterator<Item = Result<Row, IndexError>> + use<> {
-        self.rows.range(first..end).map(to_row)
+    /// Writes rows and the position that they belong to: all of it, or nothing.
+    pub fn write(&self, rows: &BTreeMap<Key, Value>, meta: &Meta) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in rows {
+            presume_small(value);
+            batch.insert(&key[..], &value[..]);
+        }
+        batch.insert(META, meta.encode());
+        Ok(self.rows.apply_batch(batch)?)
     }
 
     /// Returns a row of the stat cache.
-    pub fn stat(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self.stats.get(key)?.map(|value| value.to_vec()))
+    pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        Ok(self.stats.get(key)?.map(|value| value[..].into()))
     }
 
-    pub fn set_stat(&self, key: &[u8], value: Vec<u8>) -> Result<(), IndexError> {
-        presume_small(&value);
+    pub fn set_stat(&self, key: &[u8], value: &[u8]) -> Result<(), IndexError> {
+        presume_small(value);
         self.stats.insert(key, value)?;
         Ok(())
     }
 }
 
-/// A key and its value.
-pub(crate) type Row = (Vec<u8>, Vec<u8>);
-
-/// Rows to be written together, with the new position: all of them are there, or none.
-pub(crate) struct Change<'i> {
-    index: &'i Index,
-    batch: sled::Batch,
-    /// Rows of this change that may be read again.
-    changed: HashMap<Vec<u8>, Option<Vec<u8>>>,
-    pub meta: Meta,
-}
-
-impl<'i> Change<'i> {
-    pub fn new(index: &'i Index, meta: Meta) -> Self {
-        Self { index, batch: sled::Batch::default(), changed: HashMap::new(), meta }
-    }
-
-    /// Adds a row whose key is surely new.
-    pub fn add(&mut self, key: &[u8], value: Vec<u8>) {
-        presume_small(&value);
-        self.meta.n_rows += 1;
-        self.meta.sum = self.meta.sum.wrapping_add(row_sum(key, &value));
-        self.batch.insert(key, value);
-    }
-
-    /// Returns a row that was written before, or with [`Change::set`].
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        match self.changed.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.index.get(key),
-        }
-    }
-
-    /// Adds or replaces a row.
-    pub fn set(&mut self, key: &[u8], value: Vec<u8>) -> Result<(), IndexError> {
-        if let Some(old) = self.get(key)? {
-            self.forget(key, &old);
-        }
-        self.add(key, value.clone());
-        self.changed.insert(key.to_vec(), Some(value));
-        Ok(())
-    }
-
-    /// Removes a row that was written before this change; a second time does nothing.
-    pub fn remove(&mut self, key: &[u8], value: &[u8]) {
-        if self.changed.insert(key.to_vec(), None) != Some(None) {
-            self.forget(key, value);
-            self.batch.remove(key);
-        }
-    }
-
-    fn forget(&mut self, key: &[u8], value: &[u8]) {
-        self.meta.n_rows -= 1;
-        self.meta.sum = self.meta.sum.wrapping_sub(row_sum(key, value));
-    }
-
-    /// Writes the rows, and returns the position for the next change.
-    pub fn apply(mut self) -> Result<Meta, IndexError> {
-        self.batch.insert(META, self.meta.encode());
-        self.index.rows.apply_batch(self.batch)?;
-        Ok(self.meta)
-    }
-}
-
-impl Meta {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(META_LEN);
-        let (link, place) = match self.tail {
-            Some(Tail { link, place }) => (link, place),
-            None => (Link { seq: 0, hash: [0; 32] }, Place { segment: 0, offset: 0, len: 0 }),
-        };
-        for number in [link.seq, place.offset, self.n_records, self.n_rows, self.sum] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        for number in [place.segment, place.len, VERSION] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        out.extend_from_slice(&link.hash);
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; META_LEN] = bytes.try_into().ok()?;
-        if crc32c::crc32c(&bytes[..META_LEN - 4]).to_le_bytes() != bytes[META_LEN - 4..] {
-            return None;
-        }
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at * 8 + byte]));
-        let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| bytes[40 + at * 4 + byte]));
-        let link = Link { seq: long(0), hash: std::array::from_fn(|byte| bytes[52 + byte]) };
-        let place = Place { segment: short(0), offset: long(1), len: short(1) };
-        let tail = (link.seq > 0).then_some(Tail { link, place });
-        Some(Self { tail, n_records: long(2), n_rows: long(3), sum: long(4) })
-    }
-}
-
-fn open_sled(path: &Path) -> Result<Index, IndexError> {
+fn open_sled(path: &Path) -> Result<Disk, IndexError> {
     remove_unfinished_snapshots(path);
     // Nothing is flushed in the background: what a crash loses is read again from the journal.
     let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
     let (rows, stats) = (db.open_tree("rows")?, db.open_tree("stats")?);
-    Ok(Index { db, rows, stats, path: path.to_owned() })
+    Ok(Disk { db, rows, stats, path: path.to_owned() })
 }
 
 fn to_row(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Row, IndexError> {
     let (key, value) = found?;
-    Ok((key.to_vec(), value.to_vec()))
-}
-
-/// What a row adds to the sum, whatever the order.
-fn row_sum(key: &[u8], value: &[u8]) -> u64 {
-    let of_key = crc32c::crc32c(key);
-    u64::from(of_key) << 32 | u64::from(crc32c::crc32c_append(of_key, value))
+    Ok((key[..].into(), value[..].into()))
 }
 
 fn presume_small(value: &[u8]) {
-    assert!(value.len() <= MAX_VALUE_LEN, "an index row of {} bytes: it must refer to the journal instead", value.len());
+    assert!(
+        value.len() <= MAX_VALUE_LEN,
+        "an index row of {} bytes: it must refer to the journal instead",
+        value.len()
+    );
 }
 
 /// sled takes a torn snapshot for a good one, and then does not open.

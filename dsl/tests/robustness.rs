@@ -1,0 +1,232 @@
+//! Whatever stands in a file, the compiler answers: no panic, no stack overflow, no pipeline with errors, no words of
+//! the parser in a message.
+
+mod support;
+
+use mlp_dsl::{Severity, render, to_json};
+use proptest::prelude::*;
+
+const VALID: &str = r#"//! Doc.
+pipeline churn
+/// Doc.
+param epochs: int = 30 in 1..=500
+param lr: float = 1e-3 > 0 <= 1
+param day: date = 2026-09-01
+schema Customer open {
+  id: str key personal, "Store Name": str? in ["a", "b"]
+  price: decimal(10, 2) >= 0
+  casual: int unusable "is the answer"
+  Churn: bool label
+}
+schema Extra { years: float }
+source raw   = csv.read("customers.csv", schema: Customer)
+step clean   = wasm.map(raw, source: "clean.py", columns: [id, "Store Name"], adds: Extra)
+step picked  = sql("""
+    select id
+    from raw
+    """, tables: { raw, words: file("words.txt") })
+step parts   = table.split(clean, test: 0.2, seed: 7)
+step model   = torch.train(parts.train, target: Churn, net: torch.mlp([64, 32], dropout: 1 / 4), epochs, lr)
+               with { timeout: 1h30m, retries: 2 }
+step quality = eval.binary(model, parts.test)
+step before  = eval.binary(champion.model, parts.test)
+gate good {
+  floor   quality.auc >= 0.80
+  better  quality.auc >= before.auc - 0.005
+  first   floor only
+}
+release churn = bundle { model, threshold: (0.5), schema: Customer, transform: step clean } when good
+"#;
+
+const TOKENS: [&str; 74] = [
+    "pipeline",
+    "param",
+    "schema",
+    "source",
+    "step",
+    "gate",
+    "release",
+    "with",
+    "when",
+    "bundle",
+    "champion",
+    "first",
+    "only",
+    "refuse",
+    "open",
+    "key",
+    "unusable",
+    "in",
+    "and",
+    "or",
+    "not",
+    "true",
+    "none",
+    "use",
+    "for",
+    "churn",
+    "raw",
+    "parts.train",
+    "model",
+    "x",
+    "csv.read",
+    "torch.mlp",
+    "eval.binary",
+    "file",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "=",
+    "==",
+    ">=",
+    "<",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "?",
+    "..=",
+    "..",
+    ".",
+    "\"",
+    "\"\"\"",
+    "\\",
+    "\"text\"",
+    "//",
+    "///",
+    "//!",
+    "0",
+    "1_000",
+    "1e999",
+    "30m",
+    "2026-09-01",
+    "2026-09-01T10:00:00Z",
+    "ß",
+    "\u{feff}",
+    "\n",
+    "\r\n",
+    " ",
+    "\t",
+];
+
+/// Checks the text and renders all that is found.
+fn survives(text: &str) {
+    let checked = support::check(text);
+    let has_errors = checked.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    assert_eq!(checked.pipeline.is_none(), has_errors);
+    for diagnostic in &checked.diagnostics {
+        let shown = render(diagnostic, &checked.sources, false, 100);
+        assert!(!shown.contains("_decl") && !shown.contains("EOI") && !shown.contains("Failed to read"), "{shown}");
+        to_json(diagnostic, &checked.sources);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tokens_are_survived(picks in prop::collection::vec((0..TOKENS.len(), any::<bool>()), 0..120)) {
+        let mut text = String::new();
+        for (token, blank) in picks {
+            text.push_str(TOKENS[token]);
+            text.push_str(if blank { " " } else { "" });
+        }
+        survives(&text);
+    }
+
+    #[test]
+    fn any_text_is_survived(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn a_valid_file_is_survived_with_any_pieces_cut_replaced_and_moved(
+        edits in prop::collection::vec((0..VALID.len(), 0_usize..30, 0..TOKENS.len(), any::<bool>()), 1..6)
+    ) {
+        let mut text = VALID.to_owned();
+        for (at, len, token, insert) in edits {
+            let at = at.min(text.len());
+            let end = (at + len).min(text.len());
+            if text.is_char_boundary(at) && text.is_char_boundary(end) {
+                text.replace_range(at..end, if insert { TOKENS[token] } else { "" });
+            }
+        }
+        survives(&text);
+    }
+
+    #[test]
+    fn any_value_for_a_parameter_is_survived(value in any::<String>(), token in 0..TOKENS.len()) {
+        let text = "pipeline p\nparam a: int = 1\nparam b: list(date?) = []\nparam c: timestamp? = none\nparam d: str = \"\"\n";
+        for value in [value.as_str(), TOKENS[token]] {
+            for name in ["a", "b", "c", "d"] {
+                let checked = support::check_in(&support::Memory(Ok(text)), &[(name, value)]);
+                assert_eq!(checked.pipeline.is_none(), !checked.diagnostics.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_typed_letter_by_letter_is_survived_at_every_one() {
+    for (end, _) in VALID.char_indices() {
+        survives(&VALID[..end]);
+    }
+    assert!(support::check(VALID).pipeline.is_some());
+}
+
+#[test]
+fn nesting_of_any_depth_is_an_error_and_no_stack_overflow() {
+    let n = 100_000;
+    let repeated = |text: &str| text.repeat(n);
+    let texts = [
+        format!("param a: int = {}1{}", repeated("("), repeated(")")),
+        format!("param a: int = {}", repeated("(")),
+        format!("param a: int = {}", repeated("[")),
+        format!("param a: int = {}1", repeated("-")),
+        format!("param a: bool = ({}true)", repeated("not ")),
+        format!("param a: int = 1{}", repeated(" + 1")),
+        format!("param a: {}int{} = 1", repeated("list("), repeated(")")),
+        format!("step a = {}1{}", repeated("f("), repeated(")")),
+        format!("step a = f({}1{})", repeated("{ x: "), repeated("}")),
+        format!("gate g {{ c 1 > {}1{} }}", repeated("("), repeated(")")),
+        format!("gate g {{ c 1 > 1{} }}", repeated(" * 2")),
+    ];
+    for text in texts {
+        let checked = support::check(&format!("pipeline p\n{text}\n"));
+        let codes: Vec<_> = checked.diagnostics.iter().map(|d| d.code.as_ref()).collect();
+        assert!(codes.iter().all(|code| ["E0105", "E0106"].contains(code)), "{codes:?}: {}", &text[..40]);
+        assert!(!codes.is_empty());
+    }
+    let given = repeated("[");
+    let text = "pipeline p\nparam a: list(int) = []\n";
+    let checked = support::check_in(&support::Memory(Ok(text)), &[("a", &given)]);
+    assert_eq!(checked.diagnostics[0].code, "E0308");
+    // Within the limits, brackets and operators together may still be as deep as allowed.
+    let deep = format!("{}1{}", "(".repeat(60), " + 1)".repeat(60));
+    assert!(support::check(&format!("pipeline p\nparam a: int = {deep}\n")).pipeline.is_some());
+}
+
+#[test]
+fn long_chains_of_steps_and_wide_files_are_checked_whole() {
+    let n = 20_000;
+    let mut text =
+        "pipeline p\nschema S { id: str, a: str }\nsource s0 = csv.read(\"customers.csv\", schema: S)\n".to_owned();
+    for i in 1..n {
+        text.push_str(&format!("step s{i} = sql(\"select id\", tables: {{ before: s{} }})\n", i - 1));
+    }
+    let pipeline = support::check(&text).pipeline.expect("checks");
+    assert_eq!(pipeline.nodes.len(), n);
+    // The same chain closed to a circle, and with every name wrong: still one answer for each mistake.
+    let circle =
+        text.replace("source s0 = csv.read(\"customers.csv\", schema: S)", &format!("step s0 = csv.write(s{})", n - 1));
+    let codes: Vec<_> = support::check(&circle).diagnostics.iter().map(|d| d.code.to_string()).collect();
+    assert_eq!(codes, ["E0209"]);
+    let wrong = text.replace("before: s", "before: t");
+    assert_eq!(support::check(&wrong).diagnostics.len(), n - 1);
+}

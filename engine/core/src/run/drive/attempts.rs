@@ -1,0 +1,129 @@
+//! The run loop's part in attempts: starts them, passes on what they tell, takes over what they made.
+
+use mlp_model::{Cancel, Event, Outcome, Record, RunnerEvent, StepError, StepResult};
+
+use super::{Attempt, Drive, Message, Phase};
+use crate::fault::bug;
+use crate::resolve::Lookup;
+use crate::run::attempt::{self, Collected, Started};
+
+impl<F: FnMut(&Event) + Send> Drive<'_, F> {
+    pub(super) fn start_step(&mut self, step: usize, number: u32) {
+        let Some(resolved) = self.resolved[step].clone() else {
+            return self.on_failed(step, bug("N6301", format!("step `{}` has no key", self.name(step))));
+        };
+        let reason = match &resolved.lookup {
+            _ if number > 1 => format!("attempt {} failed", number - 1),
+            Lookup::Miss(reason) => reason.clone(),
+            Lookup::Hit(_) => String::new(),
+        };
+        self.emit(Event::StepStarted {
+            run: self.request.run.clone(),
+            step: self.name(step),
+            op: resolved.key.op.clone(),
+            attempt: number,
+            reason,
+        });
+        let started_at = (self.clock)();
+        let phase = Phase::Starting { end: None };
+        self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
+        let (tell, run) = (self.tell.clone(), self.request.run.clone());
+        let report = move |event| _ = tell.send(Message::Told { step, attempt: number, event });
+        self.work(
+            step,
+            move |ctx| attempt::start(ctx, step, &resolved, &run, number, report),
+            move |result| Message::Started { step, attempt: number, result },
+        );
+    }
+
+    pub(super) fn on_started(&mut self, step: usize, number: u32, result: Result<Started, StepError>) {
+        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
+        let started = match result {
+            Ok(started) => started,
+            Err(error) => return self.on_failed(step, error),
+        };
+        if let Some(how) = attempt.cancel {
+            started.handle.cancel(how);
+        }
+        let phase = std::mem::replace(&mut attempt.phase, Phase::Running(started));
+        if let Phase::Starting { end: Some(end) } = phase {
+            self.on_ended(step, end);
+        }
+    }
+
+    pub(super) fn on_told(&mut self, step: usize, number: u32, event: RunnerEvent) {
+        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
+        let run = self.request.run.clone();
+        match event {
+            RunnerEvent::Progressed(progress) => {
+                self.emit(Event::StepProgressed { run, step: self.name(step), progress });
+            }
+            RunnerEvent::Printed(line) => self.emit(Event::StepPrinted { run, step: self.name(step), line }),
+            RunnerEvent::Finished(end) => match &mut attempt.phase {
+                Phase::Starting { end: early } => *early = Some(end),
+                Phase::Running(_) => self.on_ended(step, end),
+                Phase::Collecting => {}
+            },
+        }
+    }
+
+    fn on_ended(&mut self, step: usize, end: Result<Outcome, StepError>) {
+        let (Some(attempt), Some(resolved)) = (self.attempts.get_mut(&step), self.resolved[step].clone()) else {
+            return;
+        };
+        let Phase::Running(started) = std::mem::replace(&mut attempt.phase, Phase::Collecting) else { return };
+        match end {
+            Ok(outcome) => self.work(
+                step,
+                move |ctx| attempt::collect(ctx, step, &resolved, &started.scratch, outcome),
+                move |result| Message::Collected { step, result },
+            ),
+            Err(error) => {
+                // Removing its folder may take a while.
+                self.pool.submit(move || drop(started));
+                self.on_failed(step, error);
+            }
+        }
+    }
+
+    pub(super) fn on_collected(&mut self, step: usize, collected: Collected) {
+        let (Some(attempt), Some(resolved)) = (self.attempts.remove(&step), self.resolved[step].clone()) else {
+            return;
+        };
+        let at = (self.clock)();
+        let mut environment = collected.environment;
+        environment.entry("mlp".to_owned()).or_insert_with(|| self.request.mlp_version.clone());
+        let result = StepResult {
+            key: resolved.id,
+            key_object: collected.key_object,
+            op: resolved.key.op.clone(),
+            attempt: attempt.number,
+            inputs: resolved.inputs.clone(),
+            outputs: collected.outputs,
+            facts: collected.facts,
+            environment,
+            seconds: (at.0 - attempt.started_at.0).max(0) as f64 / 1000.0,
+            at,
+        };
+        self.outputs[step] = Some(result.outputs.clone().into());
+        self.is_executed[step] = true;
+        self.records.push(Record::StepFinished {
+            run: self.request.run.clone(),
+            step: self.step_id(step),
+            result: result.clone(),
+        });
+        self.finishing.push(step);
+        self.results.insert(step, result);
+        self.scheduler.on_written(step);
+    }
+
+    pub(super) fn cancel_step(&mut self, step: usize, how: Cancel) {
+        if let Some(attempt) = self.attempts.get_mut(&step) {
+            match &attempt.phase {
+                Phase::Starting { .. } => attempt.cancel = Some(how),
+                Phase::Running(started) => started.handle.cancel(how),
+                Phase::Collecting => {}
+            }
+        }
+    }
+}

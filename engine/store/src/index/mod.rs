@@ -1,0 +1,335 @@
+//! The index: sorted rows made from the journal, and made again from it whenever in doubt.
+//!
+//! New rows stay in memory until the owner has nothing better to do, or until there are many; then they settle on the
+//! disk, in their order. A crash loses rows that have not settled, and the next owner reads them from the journal: a
+//! commit costs no work of the database below. Unaware of what rows mean.
+
+mod disk;
+mod meta;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mlp_model::StoreError;
+
+use crate::failure::lock;
+use disk::Disk;
+pub(crate) use meta::Meta;
+
+/// Rows settle in the background, busy or not, when there are more than this in memory.
+const MANY_ROWS: usize = 200_000;
+/// Rows settle when nothing has been written for this long.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long closing may take: somebody may wait to be the next owner, which reads the rest from the journal.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// About how many rows settle at a time.
+const SETTLE_ROWS: usize = 2_000;
+
+pub(crate) type Key = Arc<[u8]>;
+pub(crate) type Value = Arc<[u8]>;
+pub(crate) type Row = (Key, Value);
+
+/// Why the index cannot answer. The journal has everything all the same.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum IndexError {
+    #[error("the index is damaged: {0}")]
+    Damaged(String),
+    #[error("{0}")]
+    Io(StoreError),
+}
+
+pub(crate) struct Index {
+    shared: Arc<Shared>,
+    settler: Settler,
+}
+
+struct Shared {
+    disk: Disk,
+    fresh: RwLock<Fresh>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// Held while rows settle: they must do so in their order.
+    settling: Mutex<()>,
+}
+
+/// Rows that are not known to be on the disk.
+struct Fresh {
+    rows: BTreeMap<Key, (Value, u64)>,
+    /// Number of the newest change.
+    change: u64,
+    meta: Meta,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Changes in their order: number, rows, and the position after them.
+    changes: VecDeque<(u64, Vec<Row>, Meta)>,
+    n_rows: usize,
+    /// It has been quiet, and nothing has come since.
+    is_settling: bool,
+    is_closed: bool,
+    failure: Option<IndexError>,
+}
+
+impl Index {
+    /// Opens the index in `root`; an unusable one is put aside (`index.bad`, one is kept) and an empty one is returned.
+    pub fn open(root: &Path, warn: &mut dyn FnMut(String)) -> Result<Self, IndexError> {
+        Disk::open(root, warn).map(Self::over)
+    }
+
+    fn over((disk, meta): (Disk, Meta)) -> Self {
+        let fresh = RwLock::new(Fresh { rows: BTreeMap::new(), change: 0, meta });
+        let queue = Mutex::default();
+        let shared = Arc::new(Shared { disk, fresh, queue, changed: Condvar::new(), settling: Mutex::default() });
+        Self { settler: Settler::start(shared.clone()), shared }
+    }
+
+    /// Throws this index away and returns an empty one.
+    pub fn replace(self) -> Result<Self, IndexError> {
+        let Self { shared, settler } = self;
+        drop(settler);
+        let shared = Arc::into_inner(shared).ok_or_else(|| IndexError::Damaged("it is still in use".to_owned()))?;
+        shared.disk.replace().map(Self::over)
+    }
+
+    /// Settles rows, as many as fit into a moment, and closes the index in order.
+    pub fn close(self) {
+        let Self { shared, settler } = self;
+        drop(settler);
+        let deadline = Instant::now() + LAST_MOMENT;
+        while Instant::now() < deadline && shared.settle_some() {}
+        if let Some(Shared { disk, queue, .. }) = Arc::into_inner(shared)
+            && queue.into_inner().is_ok_and(|queue| queue.failure.is_none())
+        {
+            disk.close();
+        }
+    }
+
+    /// Returns how far the journal has been read.
+    pub fn meta(&self) -> Meta {
+        self.shared.read().meta
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        let fresh = self.shared.read().rows.get(key).map(|found| found.0.clone());
+        match fresh {
+            Some(value) => Ok(Some(value)),
+            None => self.shared.disk.get(key),
+        }
+    }
+
+    /// Returns the rows whose keys begin with `prefix`; at most `limit`, from the one end or the other.
+    pub fn scan(&self, prefix: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
+        let mut end = prefix.to_vec();
+        // The first key behind the prefix. A prefix begins with a letter, so there is one.
+        while end.last() == Some(&u8::MAX) {
+            end.pop();
+        }
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        self.range(prefix, &end, order, limit)
+    }
+
+    /// Returns at most `limit` rows from `first` on and before `end`.
+    pub fn range(&self, first: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        // A row settles first and is fresh no longer then: asked in this order, none slips through.
+        let fresh: Vec<Row> = {
+            let fresh = self.shared.read();
+            let found = fresh.rows.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)));
+            let row = |(key, found): (&Key, &(Value, u64))| (key.clone(), found.0.clone());
+            match order {
+                Order::Forward => found.take(limit).map(row).collect(),
+                Order::Backward => found.rev().take(limit).map(row).collect(),
+            }
+        };
+        let settled = self.shared.disk.range(first, end, order, limit)?;
+        if fresh.is_empty() {
+            return Ok(settled);
+        }
+        let mut rows: BTreeMap<Key, Value> = settled.into_iter().collect();
+        rows.extend(fresh);
+        let rows = rows.into_iter();
+        Ok(match order {
+            Order::Forward => rows.take(limit).collect(),
+            Order::Backward => rows.rev().take(limit).collect(),
+        })
+    }
+
+    /// Returns a row of the stat cache.
+    pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        self.shared.disk.stat(key)
+    }
+
+    pub fn set_stat(&self, key: &[u8], value: &[u8]) -> Result<(), IndexError> {
+        self.shared.disk.set_stat(key, value)
+    }
+}
+
+/// From which end rows are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Forward,
+    Backward,
+}
+
+/// Rows to be written together, with the new position.
+pub(crate) struct Change<'i> {
+    index: &'i Index,
+    rows: HashMap<Key, Value>,
+    pub meta: Meta,
+}
+
+impl<'i> Change<'i> {
+    pub fn new(index: &'i Index) -> Self {
+        Self { index, rows: HashMap::new(), meta: index.meta() }
+    }
+
+    /// Adds a row whose key is surely new.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.meta.add(key, value);
+        self.rows.insert(key.into(), value.into());
+    }
+
+    /// Returns a row that was written before, by this change or an earlier one.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        match self.rows.get(key) {
+            Some(value) => Ok(Some(value.clone())),
+            None => self.index.get(key),
+        }
+    }
+
+    /// Adds or replaces a row.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), IndexError> {
+        if let Some(old) = self.get(key)? {
+            self.meta.subtract(key, &old);
+        }
+        self.add(key, value);
+        Ok(())
+    }
+
+    /// Makes the rows visible, all at once; they settle later.
+    pub fn apply(self) -> Result<(), IndexError> {
+        let Self { index, rows, meta } = self;
+        let shared = &index.shared;
+        let rows: Vec<Row> = rows.into_iter().collect();
+        let mut fresh = shared.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.change += 1;
+        fresh.meta = meta;
+        let change = fresh.change;
+        fresh.rows.extend(rows.iter().map(|(key, value)| (key.clone(), (value.clone(), change))));
+        drop(fresh);
+        let mut queue = lock(&shared.queue);
+        if let Some(failure) = &queue.failure {
+            return Err(failure.clone());
+        }
+        let was_empty = queue.changes.is_empty();
+        queue.n_rows += rows.len();
+        queue.changes.push_back((change, rows, meta));
+        let (is_much, is_far_behind) = (queue.n_rows > MANY_ROWS, queue.n_rows > 2 * MANY_ROWS);
+        drop(queue);
+        if was_empty || is_much {
+            shared.changed.notify_all();
+        }
+        if is_far_behind {
+            shared.settle_some();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, Fresh> {
+        self.fresh.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles the oldest changes; false, if there is nothing to do or it does not work.
+    fn settle_some(&self) -> bool {
+        let _in_order = lock(&self.settling);
+        let mut queue = lock(&self.queue);
+        let (mut rows, mut last) = (BTreeMap::new(), None);
+        while rows.len() < SETTLE_ROWS
+            && let Some((change, more, meta)) = queue.changes.pop_front()
+        {
+            queue.n_rows -= more.len();
+            rows.extend(more);
+            last = Some((change, meta));
+        }
+        drop(queue);
+        let Some((change, meta)) = last else { return false };
+        let written = catch_unwind(AssertUnwindSafe(|| self.disk.write(&rows, &meta)));
+        if let Err(failure) = written.unwrap_or_else(|_| Err(IndexError::Damaged("sled panicked".to_owned()))) {
+            // What comes after must not settle without these; the next owner reads them from the journal.
+            let mut queue = lock(&self.queue);
+            queue.changes.clear();
+            queue.failure.get_or_insert(failure);
+            return false;
+        }
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        for key in rows.keys() {
+            if fresh.rows.get(key).is_some_and(|found| found.1 <= change) {
+                fresh.rows.remove(key);
+            }
+        }
+        true
+    }
+
+    /// Settles rows until closed: at once while there are many, else when nothing new has come for a while.
+    fn settle_when_quiet(&self) {
+        let newest = |queue: &Queue| queue.changes.back().map(|change| change.0);
+        let mut queue = lock(&self.queue);
+        while !queue.is_closed {
+            if queue.changes.is_empty() {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let before = newest(&queue);
+            if queue.n_rows <= MANY_ROWS && !queue.is_settling {
+                queue = self.changed.wait_timeout(queue, QUIET).unwrap_or_else(PoisonError::into_inner).0;
+                if newest(&queue) != before || queue.is_closed {
+                    continue;
+                }
+            }
+            queue.is_settling = true;
+            drop(queue);
+            self.settle_some();
+            queue = lock(&self.queue);
+            queue.is_settling = queue.n_rows > MANY_ROWS || newest(&queue) == before;
+        }
+    }
+}
+
+/// The thread that settles rows; ends when dropped.
+struct Settler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Settler {
+    fn start(shared: Arc<Shared>) -> Self {
+        let thread = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.settle_when_quiet())
+        };
+        Self { shared, thread: Some(thread) }
+    }
+}
+
+impl Drop for Settler {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).is_closed = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It never panics: what could is caught.
+            _ = thread.join();
+        }
+    }
+}
