@@ -32,7 +32,7 @@ fn a_full_disk_is_told_and_work_goes_on_after_space_is_freed() {
         .current_dir(&workspace.root)
         .output()
         .expect("`unshare` of util-linux is needed");
-    let ran = Ran::of(&["run", "small.mlp"], output).exits(0).says(&["first exit 3", "no space left"]);
+    let ran = Ran::of(&["run", "small.mlp"], output).exits(0).says(&["first exit 3", "disk is full"]);
     let finished: Vec<serde_json::Value> =
         ran.stdout.lines().filter(|l| l.contains("run_finished")).map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(finished.len(), 2, "{ran}");
