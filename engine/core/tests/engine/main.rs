@@ -7,5 +7,4 @@ mod memory_store;
 mod real_store;
 mod reuse;
 mod support;
-mod tmp_scale;
 mod why;
