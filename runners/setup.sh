@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Gets what cargo cannot (libtorch, with pip), then builds and installs mlp.
+# Gets what cargo cannot (libtorch and the Python-to-WebAssembly compiler, both with pip), then builds and installs mlp.
 # A second run fetches nothing. Usage: runners/setup.sh [--tools-only]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TORCH=2.11.0
+COMPONENTIZE=0.25.1
 share="${XDG_DATA_HOME:-$HOME/.local/share}/mlp"
 python="${PYTHON:-python3}"
 
@@ -55,6 +56,17 @@ PY
 [ -e "$libtorch/build-version" ] || get_libtorch
 mkdir -p .tools
 ln -sfn "$libtorch" .tools/libtorch
+
+componentize="$share/componentize-py-$COMPONENTIZE"
+get_componentize() {
+  say "getting componentize-py $COMPONENTIZE with pip (once)"
+  rm -rf "$componentize"
+  "$python" -m venv "$componentize" \
+    || fail "python3 cannot make virtual environments" "install Python's venv (python3-venv on Debian), then run this again"
+  "$componentize/bin/python" -m pip install --quiet "componentize-py==$COMPONENTIZE" \
+    || { rm -rf "$componentize"; fail "pip could not install componentize-py $COMPONENTIZE" "check the network and pip's index settings (pip config list), then run this again"; }
+}
+[ -x "$componentize/bin/componentize-py" ] || get_componentize
 
 [ "${1:-}" = --tools-only ] && exit 0
 

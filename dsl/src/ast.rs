@@ -3,6 +3,8 @@
 //! Borrows from the source text. Knows no names and no types; a part that could not be read is [`ExprKind::Wrong`] and
 //! has been reported already.
 
+use std::borrow::Cow;
+
 use mlp_model::{Comparison, Span, Value};
 
 /// A parsed file.
@@ -73,7 +75,7 @@ pub struct SchemaDecl<'a> {
 
 #[derive(Debug)]
 pub struct ColumnDecl<'a> {
-    pub name: Text,
+    pub name: Label<'a>,
     pub ty: TypeExpr<'a>,
     pub rules: Vec<RuleExpr<'a>>,
     pub marks: Vec<MarkExpr<'a>>,
@@ -82,7 +84,7 @@ pub struct ColumnDecl<'a> {
 #[derive(Debug)]
 pub struct MarkExpr<'a> {
     pub name: Name<'a>,
-    pub reason: Option<Text>,
+    pub reason: Option<Text<'a>>,
 }
 
 /// A written type: `decimal(18, 2)?`.
@@ -190,7 +192,7 @@ pub enum ExprKind<'a> {
     Int(u64),
     /// Any other scalar but a string, or `none`.
     Literal(Value),
-    Text(Text),
+    Text(Text<'a>),
     Path(Vec<Name<'a>>),
     Call(CallExpr<'a>),
     List(Vec<Expr<'a>>),
@@ -232,7 +234,7 @@ pub struct CallExpr<'a> {
 /// A member of a record, or an argument of a call.
 #[derive(Debug)]
 pub struct Field<'a> {
-    pub name: Option<Text>,
+    pub name: Option<Label<'a>>,
     pub value: Expr<'a>,
 }
 
@@ -256,22 +258,31 @@ pub enum Binary {
     Remainder,
 }
 
-/// A string's value, or a name used as one, and where each part of it is written.
+/// The name of a member, argument or column, written as a name or as a string.
 #[derive(Debug, Clone)]
-pub struct Text {
-    pub value: String,
+pub struct Label<'a> {
+    pub text: Cow<'a, str>,
     pub span: Span,
-    /// From which byte of the value on the source continues at which byte; both rise.
+}
+
+/// A string's value, and where each part of it is written.
+#[derive(Debug, Clone)]
+pub struct Text<'a> {
+    pub value: Cow<'a, str>,
+    pub span: Span,
+    /// Where the value begins in the source.
+    pub start: usize,
+    /// From which byte of the value on the source goes on at which other byte; both rise.
     pub pieces: Vec<(usize, usize)>,
 }
 
-impl Text {
+impl Text<'_> {
     /// Returns where bytes `start..end` of the value are written.
     pub fn span_of(&self, start: usize, end: usize) -> Span {
         let place = |offset: usize| {
             let next = self.pieces.partition_point(|(value, _)| *value <= offset);
             let piece = next.checked_sub(1).and_then(|i| self.pieces.get(i));
-            let (value, source) = piece.copied().unwrap_or((0, self.span.start));
+            let (value, source) = piece.copied().unwrap_or((0, self.start));
             (source + (offset - value)).clamp(self.span.start, self.span.end)
         };
         let start_at = place(start);

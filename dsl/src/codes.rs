@@ -10,7 +10,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0106", "an expression is nested too deep"),
     ("E0107", "a line does not begin a declaration"),
     ("E0108", "a declaration that a later version of the language will have"),
-    ("E0109", "a number, date, duration or string that cannot be read"),
+    ("E0109", "a number, date, duration, string or name that cannot be read"),
     ("E0110", "a doc comment that documents nothing (warning)"),
     ("E0111", "the file does not have exactly one `pipeline`"),
     ("E0112", "a source or step is not declared with a call"),

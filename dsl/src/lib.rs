@@ -10,6 +10,9 @@
 
 #![forbid(unsafe_code)]
 
+// What pest derives without its `std` feature names this crate.
+extern crate alloc;
+
 mod ast;
 mod check;
 pub mod codes;

@@ -1,5 +1,7 @@
 //! Reads numbers, durations, dates, timestamps and strings from their text. Knows no grammar and no types.
 
+use std::borrow::Cow;
+
 use chrono::{NaiveDate, NaiveDateTime};
 use mlp_model::{Span, Value};
 
@@ -117,20 +119,23 @@ pub fn read_duration(text: &str) -> Option<Option<u64>> {
 }
 
 /// Reads a string with its quotes; both forms are closed, which the outline has seen to.
-pub fn read_string(text: &str, span: Span) -> Result<Text, Diagnostic> {
+pub fn read_string<'a>(text: &'a str, span: Span) -> Result<Text<'a>, Diagnostic> {
     match text.strip_prefix("\"\"\"") {
         Some(rest) if text.len() >= 6 => Ok(read_long_string(rest.strip_suffix("\"\"\"").unwrap_or(rest), span)),
         _ => read_short_string(text, span),
     }
 }
 
-fn read_short_string(text: &str, span: Span) -> Result<Text, Diagnostic> {
+fn read_short_string<'a>(text: &'a str, span: Span) -> Result<Text<'a>, Diagnostic> {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let base = span.start + 1;
-    let mut result = Text { value: String::with_capacity(inner.len()), span, pieces: vec![(0, base)] };
+    if !inner.contains('\\') {
+        return Ok(Text { value: Cow::Borrowed(inner), span, start: base, pieces: Vec::new() });
+    }
+    let (mut value, mut pieces) = (String::with_capacity(inner.len()), Vec::new());
     let mut rest = inner;
     while let Some(n) = rest.find('\\') {
-        result.value.push_str(&rest[..n]);
+        value.push_str(&rest[..n]);
         let at = inner.len() - rest.len() + n;
         let (character, len) = read_escape(&rest[n..]).map_err(|len| {
             let escape_span = Span { start: base + at, end: base + at + len, ..span };
@@ -139,13 +144,13 @@ fn read_short_string(text: &str, span: Span) -> Result<Text, Diagnostic> {
                 .help("the escapes are `\\\"`, `\\\\`, `\\n`, `\\r`, `\\t` and `\\u{20AC}`")
         })?;
         // The escape is a piece of its own, so that the place of what follows is right.
-        result.pieces.push((result.value.len(), base + at));
-        result.value.push(character);
-        result.pieces.push((result.value.len(), base + at + len));
+        pieces.push((value.len(), base + at));
+        value.push(character);
+        pieces.push((value.len(), base + at + len));
         rest = &rest[n + len..];
     }
-    result.value.push_str(rest);
-    Ok(result)
+    value.push_str(rest);
+    Ok(Text { value: Cow::Owned(value), span, start: base, pieces })
 }
 
 /// Reads the escape that `text` begins with: the character and how many bytes are read, or how many are wrong.
@@ -174,7 +179,7 @@ fn read_escape(text: &str) -> Result<(char, usize), usize> {
 
 /// Reads what stands between `"""`: when it begins with a line break, that, the shared indentation and the line break
 /// before the closing quotes are dropped.
-fn read_long_string(inner: &str, span: Span) -> Text {
+fn read_long_string(inner: &str, span: Span) -> Text<'_> {
     let base = span.start + 3;
     let is_block = inner.starts_with('\n') || inner.starts_with("\r\n");
     let mut lines: Vec<(usize, &str)> = Vec::new();
@@ -193,20 +198,17 @@ fn read_long_string(inner: &str, span: Span) -> Text {
         let with_text = lines.iter().filter(|(_, line)| blanks(line) < line.len());
         indent = with_text.map(|(_, line)| blanks(line)).min().unwrap_or(0);
     }
-    let mut result = Text { value: String::with_capacity(inner.len()), span, pieces: Vec::with_capacity(lines.len()) };
+    let (mut value, mut pieces) = (String::with_capacity(inner.len()), Vec::with_capacity(lines.len()));
     for (i, (start, line)) in lines.iter().enumerate() {
         if i > 0 {
-            result.value.push('\n');
+            value.push('\n');
         }
         let is_blank = line.trim_matches([' ', '\t']).is_empty();
         let skipped = if is_block && is_blank { line.len() } else { indent };
-        result.pieces.push((result.value.len(), base + start + skipped));
-        result.value.push_str(&line[skipped..]);
+        pieces.push((value.len(), base + start + skipped));
+        value.push_str(&line[skipped..]);
     }
-    if result.pieces.is_empty() {
-        result.pieces.push((0, base));
-    }
-    result
+    Text { value: Cow::Owned(value), span, start: base, pieces }
 }
 
 fn without_underscores(text: &str) -> Option<String> {
@@ -229,7 +231,7 @@ fn has_leading_zero(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn string(text: &str) -> Text {
+    fn string(text: &str) -> Text<'_> {
         read_string(text, Span { source: 0, start: 10, end: 10 + text.len() }).expect("a good string")
     }
 
@@ -297,7 +299,7 @@ mod tests {
     fn places_inside_strings_are_found_behind_escapes_and_indentation() {
         let escaped = string(r#""a\tb\u{20AC}c""#);
         assert_eq!(escaped.value, "a\tb€c");
-        let at = |text: &Text, start, end| {
+        let at = |text: &Text<'_>, start, end| {
             let span = text.span_of(start, end);
             (span.start - 10, span.end - 10)
         };

@@ -48,8 +48,8 @@ pub struct Chunk<'a> {
 
 pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Outline<'a> {
     let start = if text.starts_with('\u{feff}') { 3 } else { 0 };
-    let mut plain = String::with_capacity(text.len());
-    plain.extend(std::iter::repeat_n(' ', start));
+    let mut plain = text.as_bytes().to_vec();
+    plain[..start].fill(b' ');
     let mut cutter = Cutter {
         source,
         text,
@@ -60,21 +60,19 @@ pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) 
         open: Vec::new(),
         current: None,
         doc: Vec::new(),
-        outline: Outline { plain, ..Outline::default() },
+        outline: Outline::default(),
         diagnostics,
     };
     while cutter.at < cutter.bytes.len() {
         let start = cutter.at;
-        let is_blank = cutter.token();
-        let plain = &mut cutter.outline.plain;
-        if is_blank {
-            plain.extend(std::iter::repeat_n(' ', cutter.at - start));
-        } else {
-            plain.push_str(&text[start..cutter.at]);
+        if cutter.token() {
+            plain[start..cutter.at].fill(b' ');
         }
     }
     cutter.end_chunk();
     cutter.refuse_dangling_doc();
+    // Comments end where characters do, so that the rest is text as before.
+    cutter.outline.plain = String::from_utf8(plain).unwrap_or_else(|_| text.to_owned());
     cutter.outline
 }
 

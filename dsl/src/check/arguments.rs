@@ -255,8 +255,8 @@ impl Place<'_, '_> {
                 is_complete = false;
                 continue;
             };
-            if values.insert(name.value.clone(), value).is_some() {
-                let message = format!("`{}` has two members called `{}`", self.argument, name.value);
+            if values.insert(name.text.clone().into_owned(), value).is_some() {
+                let message = format!("`{}` has two members called `{}`", self.argument, name.text);
                 self.scope.report.add(Diagnostic::error("E0207", message).at(name.span, "again here"));
                 is_complete = false;
             }

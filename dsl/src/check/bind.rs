@@ -1,9 +1,10 @@
 //! Binds the arguments of a call to the names an operation or constructor takes. Looks at no types.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::report::Report;
-use crate::ast::{CallExpr, Expr, Field, Text};
+use crate::ast::{CallExpr, Expr, Field, Label};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::{did_you_mean, listed};
 
@@ -35,7 +36,7 @@ pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: &Report)
         let (name, span) = match (&arg.name, first_named, bare) {
             (Some(name), ..) => {
                 first_named = first_named.or(Some(name.span));
-                (name.value.as_str(), name.span)
+                (name.text.as_ref(), name.span)
             }
             (None, Some(_), Some(bare)) => (bare.text, bare.span),
             (None, Some(first), None) => {
@@ -112,7 +113,7 @@ pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: &Report)
 }
 
 /// Returns the name of a record's member; a bare name stands for itself.
-pub fn field_name(report: &Report, field: &Field<'_>) -> Option<Text> {
+pub fn field_name<'a>(report: &Report, field: &Field<'a>) -> Option<Label<'a>> {
     if let Some(name) = &field.name {
         return Some(name.clone());
     }
@@ -124,5 +125,5 @@ pub fn field_name(report: &Report, field: &Field<'_>) -> Option<Text> {
                 .help("write `name: value`; only a bare name can stand for itself"),
         );
     }
-    bare.map(|name| Text { value: name.text.to_owned(), span: name.span, pieces: vec![(0, name.span.start)] })
+    bare.map(|name| Label { text: Cow::Borrowed(name.text), span: name.span })
 }

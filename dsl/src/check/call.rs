@@ -1,5 +1,6 @@
 //! Checks one call: its inputs, its parameters, the roles of its rows; then asks the operation what it gives.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -77,8 +78,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let members = self.members.iter().map(|(key, found)| (key.clone(), found, Span::default(), true));
         for (key, found, span, is_bound) in plain.chain(members) {
             reads_champion |= found.reads_champion;
-            if let (Type::Table(_), Some((call, output))) = (found.ty, &found.from) {
-                tables.push((*call, output.clone(), span));
+            if let (Type::Table(_), Some((call, output))) = (found.ty, found.from) {
+                tables.push((call, output.to_owned(), span));
             }
             types.insert(key.clone(), found.ty.clone());
             if is_bound {
@@ -92,7 +93,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };
             inputs.insert(argument.name.to_owned(), input);
             self.spans.insert(argument.name.to_owned(), data_span);
-            predictions = Some(call);
+            predictions = Some(Box::new(call));
         }
         let inferred = infer::infer(self.scope, self.info, call_expr, signature, (&types, &self.params))?;
         let schema = self.schema();
@@ -141,7 +142,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             let read = reads.iter().find(|read| read.name == name)?;
             let found = read.found.as_ref()?;
             let Type::Table(table) = found.ty else { return None };
-            Some(TableView { table, shown: &found.shown, schema: found.schema })
+            Some(TableView { table, shown: found.shown, schema: found.schema })
         };
         for (formal, value) in self.info.formals.iter().zip(&self.info.bound) {
             let Slot::Whole(Argument { name, ty: ArgType::Param(ty), default, .. }) = formal.slot else { continue };
@@ -220,7 +221,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let report = self.scope.report;
         let mut options = Options::default();
         let is_complete = Cell::new(true);
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
         let refuse = |problem: Diagnostic| {
             report.add(problem);
             is_complete.set(false);
@@ -230,13 +231,13 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                 is_complete.set(false);
                 continue;
             };
-            if seen.contains(&name.value) {
-                let problem = Diagnostic::error("E0207", format!("option `{}` is given twice", name.value));
+            if seen.contains(&name.text) {
+                let problem = Diagnostic::error("E0207", format!("option `{}` is given twice", name.text));
                 refuse(problem.at(name.span, "again here"));
                 continue;
             }
-            seen.push(name.value.clone());
-            let ty = match name.value.as_str() {
+            seen.push(name.text.clone());
+            let ty = match name.text.as_ref() {
                 "timeout" => Type::Scalar(mlp_model::Scalar::Duration),
                 "retries" => Type::Scalar(mlp_model::Scalar::Int),
                 other => {
@@ -254,8 +255,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                 Ok(Value::DurationMs(ms)) if ms > 0 => options.timeout = Some(Duration::from_millis(ms)),
                 Ok(Value::Int(n @ 0..=100)) => options.retries = u32::try_from(n).unwrap_or_default(),
                 Ok(value) | Err(value) => {
-                    let takes = if name.value == "timeout" { "a duration longer than 0s" } else { "an int in 0..=100" };
-                    let message = format!("option `{}` takes {takes}, got {}", name.value, show(&value));
+                    let takes = if name.text == "timeout" { "a duration longer than 0s" } else { "an int in 0..=100" };
+                    let message = format!("option `{}` takes {takes}, got {}", name.text, show(&value));
                     refuse(Diagnostic::error("E0212", message).at(field.value.span, ""));
                 }
             }

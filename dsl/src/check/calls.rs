@@ -49,7 +49,7 @@ impl CallInfo<'_> {
 pub struct CallResult {
     pub call: Call,
     /// The implicit step that scores a table for it.
-    pub predictions: Option<Call>,
+    pub predictions: Option<Box<Call>>,
     /// Reads the champion, directly or not.
     pub reads_champion: bool,
     /// The schema that its table's columns come from.

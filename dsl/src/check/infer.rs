@@ -48,7 +48,7 @@ fn find_argument<'a>(path: &str, argument: &dyn Fn(&str) -> Option<&'a Expr<'a>>
     };
     let member = fields.iter().find(|field| {
         let bare = field.value.as_name().map(|name| name.text);
-        field.name.as_ref().map_or(bare, |name| Some(name.value.as_str())) == Some(rest)
+        field.name.as_ref().map_or(bare, |name| Some(name.text.as_ref())) == Some(rest)
     });
     Some(member.map_or(expr, |field| &field.value))
 }

@@ -24,9 +24,9 @@ pub struct Found<'r> {
     pub ty: &'r Type,
     pub input: Input,
     /// As it is written: `parts.train`.
-    pub shown: String,
-    /// The call and output it comes from; also for a part of the champion.
-    pub from: Option<(usize, String)>,
+    pub shown: &'r str,
+    /// The call and output it comes from.
+    pub from: Option<(usize, &'r str)>,
     pub reads_champion: bool,
     /// The schema that its columns come from.
     pub schema: Option<usize>,
@@ -105,9 +105,9 @@ impl<'r, 'a> Inputs<'r, 'a> {
                         is_complete = false;
                         continue;
                     };
-                    let key = format!("{argument}.{}", name.value);
+                    let key = format!("{argument}.{}", name.text);
                     if spans.insert(key.clone(), field.value.span).is_some() {
-                        let message = format!("`{argument}` has two members called `{}`", name.value);
+                        let message = format!("`{argument}` has two members called `{}`", name.text);
                         self.scope.report.add(Diagnostic::error("E0207", message).at(name.span, "again here"));
                         is_complete = false;
                     }
@@ -199,7 +199,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
         Some(Found {
             ty: if folder { &FOLDER } else { &FILE },
             input: Input::Path { path, shown: shown.to_owned(), folder },
-            shown: shown.to_owned(),
+            shown: self.scope.source.slice(span),
             from: None,
             reads_champion: false,
             schema: None,
@@ -226,8 +226,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
                 Some(Found {
                     ty,
                     input: Input::Output { node: *self.places.calls.get(call)?, output: output.to_owned() },
-                    shown: self.scope.source.written(span),
-                    from: Some((call, output.to_owned())),
+                    shown: self.scope.source.slice(span),
+                    from: Some((call, output)),
                     reads_champion: result.reads_champion,
                     schema: result.schema,
                 })
@@ -280,7 +280,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
         Some(Found {
             ty: &output.ty,
             input: Input::Champion { release: release.to_owned(), part: part.text.to_owned() },
-            shown: self.scope.source.written(span),
+            shown: self.scope.source.slice(span),
             from: None,
             reads_champion: true,
             schema: result.schema,
@@ -299,8 +299,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
 
     /// Suggests another output of the same node that would fit.
     fn better(&self, path: &[Name<'a>], found: &Found<'_>, ty: &InputType) -> Option<String> {
-        let (call, _) = found.from.as_ref()?;
-        let outputs = &self.results.get(*call)?.as_ref()?.call.outputs;
+        let (call, _) = found.from?;
+        let outputs = &self.results.get(call)?.as_ref()?.call.outputs;
         let fits = |other: &Type| match ty {
             InputType::Table(_) | InputType::Predictions { .. } => matches!(other, Type::Table(_)),
             InputType::Model => matches!(other, Type::Model(_)),

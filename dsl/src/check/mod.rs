@@ -164,7 +164,7 @@ fn check_nodes(scope: &Scope<'_>) -> Option<Vec<Node>> {
                 if let Some(predictions) = result.predictions {
                     let name_of_it = format!("{}.predictions", name.text);
                     let doc = String::new();
-                    nodes.push(Node { name: name_of_it, doc, span: name.span, kind: NodeKind::Call(predictions) });
+                    nodes.push(Node { name: name_of_it, doc, span: name.span, kind: NodeKind::Call(*predictions) });
                 }
                 (name, NodeKind::Call(result.call))
             }
@@ -211,9 +211,13 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Returns what is written there, on one line and without comments.
     pub fn written(&self, span: Span) -> String {
-        let text = self.text.get(span.start..span.end).unwrap_or_default();
-        let lines = text.lines().map(|line| line.split_once("//").map_or(line, |(before, _)| before));
+        let lines = self.slice(span).lines().map(|line| line.split_once("//").map_or(line, |(before, _)| before));
         lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns what is written there, as it is.
+    pub fn slice(&self, span: Span) -> &'a str {
+        self.text.get(span.start..span.end).unwrap_or_default()
     }
 
     /// Returns the line of the span's start, from 1.

@@ -39,10 +39,10 @@ pub fn check_tables(
             continue;
         }
 
-        let mut problem = Breach { signature, read, role: table.role, shown: &found.shown, why }
+        let mut problem = Breach { signature, read, role: table.role, shown: found.shown, why }
             .tell(is_evaluation.then_some((reads, results)));
         let mut helps = Vec::new();
-        if let Some(other) = better_output(found.from.as_ref(), roles, results, scope) {
+        if let Some(other) = better_output(found.from, roles, results, scope) {
             helps.push(format!("use `{other}`"));
         }
         if let Some(allow) = allow {
@@ -69,11 +69,11 @@ impl Breach<'_, '_, '_> {
         let Self { shown, role, .. } = self;
         let model = evaluation.and_then(|(reads, results)| {
             let model = reads.iter().find(|read| matches!(read.slot, Slot::Model(_)))?.found.as_ref()?;
-            let trained = results.get(model.from.as_ref()?.0)?.as_ref()?;
+            let trained = results.get(model.from?.0)?.as_ref()?;
             // The model's own call has read the same table.
-            let data = self.read.found.as_ref()?.from.as_ref()?;
-            let same = trained.reads.iter().find(|(call, output, _)| (call, output) == (&data.0, &data.1))?;
-            Some((model.shown.clone(), same.2))
+            let data = self.read.found.as_ref()?.from?;
+            let same = trained.reads.iter().find(|(call, output, _)| (*call, output.as_str()) == data)?;
+            Some((model.shown, same.2))
         });
         match (model, evaluation) {
             (Some((model, trained_at)), _) => {
@@ -96,17 +96,17 @@ impl Breach<'_, '_, '_> {
 
 /// Returns a sibling output that holds other rows.
 fn better_output(
-    from: Option<&(usize, String)>,
+    from: Option<(usize, &str)>,
     refused: &[Role],
     results: &Results,
     scope: &Scope<'_>,
 ) -> Option<String> {
     let (call, _) = from?;
-    let outputs = &results.get(*call)?.as_ref()?.call.outputs;
+    let outputs = &results.get(call)?.as_ref()?.call.outputs;
     let fits =
         |ty: &Type| matches!(ty, Type::Table(table) if table.role != Role::All && !refused.contains(&table.role));
     let other = outputs.iter().find(|output| fits(&output.ty))?;
-    Some(format!("{}.{}", scope.names.calls.get(*call)?.name.text, other.name))
+    Some(format!("{}.{}", scope.names.calls.get(call)?.name.text, other.name))
 }
 
 /// Writes the call with one more argument, when it is short enough to be shown.
@@ -115,7 +115,7 @@ fn with_argument(scope: &Scope<'_>, call: &CallExpr<'_>, name: &str) -> String {
     let written = scope.source.written(span);
     let separator = if written.ends_with(['(', ',']) { "" } else { ", " };
     let separator = if written.ends_with(',') { " " } else { separator };
-    let is_given = call.args.iter().any(|arg| arg.name.as_ref().is_some_and(|given| given.value == name));
+    let is_given = call.args.iter().any(|arg| arg.name.as_ref().is_some_and(|given| given.text == name));
     if written.len() > 100 || is_given {
         return format!("`{name}: true`");
     }

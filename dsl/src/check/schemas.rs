@@ -21,7 +21,7 @@ pub fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
     let mut seen: HashMap<&str, Span> = HashMap::new();
     let mut key: Option<&ColumnDecl<'_>> = None;
     for column in &decl.columns {
-        let name = column.name.value.as_str();
+        let name = column.name.text.as_ref();
         if let Some(first) = seen.get(name) {
             let message = format!("schema `{}` has column `{name}` twice", decl.name.text);
             report
@@ -70,7 +70,7 @@ fn check_column(column: &ColumnDecl<'_>, eval: &Eval<'_, '_>) -> Option<Column> 
     let marks = marks?;
     if marks.key && optional {
         report.add(
-            Diagnostic::error("E0322", format!("key `{}` may be blank", column.name.value))
+            Diagnostic::error("E0322", format!("key `{}` may be blank", column.name.text))
                 .at(column.ty.span, "allows blank values")
                 .help(format!("a key is never blank: write `{scalar}`")),
         );
@@ -78,16 +78,16 @@ fn check_column(column: &ColumnDecl<'_>, eval: &Eval<'_, '_>) -> Option<Column> 
     }
     if marks.key && matches!(scalar, Scalar::Float | Scalar::Bool) {
         report.add(
-            Diagnostic::error("E0322", format!("key `{}` is a {scalar}", column.name.value))
+            Diagnostic::error("E0322", format!("key `{}` is a {scalar}", column.name.text))
                 .at(column.ty.span, "values of this type identify nothing"),
         );
         return None;
     }
-    Some(Column { name: column.name.value.clone(), scalar, optional, marks, rules: rules? })
+    Some(Column { name: column.name.text.clone().into_owned(), scalar, optional, marks, rules: rules? })
 }
 
 fn refuse_type(ty: &Type, column: &ColumnDecl<'_>, report: &Report) -> Option<Column> {
-    let message = format!("column `{}` cannot be of type `{}`", column.name.value, written(ty));
+    let message = format!("column `{}` cannot be of type `{}`", column.name.text, written(ty));
     report.add(Diagnostic::error("E0323", message).at(column.ty.span, "a column holds one plain value a row"));
     None
 }
@@ -123,7 +123,7 @@ fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
                     refuse(
                         Diagnostic::error(
                             "E0321",
-                            format!("`unusable` of column `{}` says no reason", column.name.value),
+                            format!("`unusable` of column `{}` says no reason", column.name.text),
                         )
                         .at(mark.name.span, "")
                         .help("write it behind: `unusable \"known only after the label\"`"),
@@ -140,7 +140,7 @@ fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
                 refuse(problem.maybe_help(report.suggest(name, MARKS)));
             }
             Some(true) => {
-                let message = format!("column `{}` is marked `{name}` twice", column.name.value);
+                let message = format!("column `{}` is marked `{name}` twice", column.name.text);
                 refuse(Diagnostic::error("E0321", message).at(mark.name.span, "again here"));
             }
             Some(false) => {}

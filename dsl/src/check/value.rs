@@ -24,7 +24,7 @@ impl Eval<'_, '_> {
         match &expr.kind {
             ExprKind::Int(magnitude) => self.int(i64::try_from(*magnitude).ok(), expr.span),
             ExprKind::Literal(value) => Some(value.clone()),
-            ExprKind::Text(text) => Some(Value::Str(text.value.clone())),
+            ExprKind::Text(text) => Some(Value::Str(text.value.clone().into_owned())),
             ExprKind::Path(path) => self.name(path, expr.span),
             ExprKind::Group(inner) => self.value(inner),
             ExprKind::Unary { op, operand } => self.unary(*op, operand, expr.span),
@@ -43,7 +43,7 @@ impl Eval<'_, '_> {
                 for field in fields {
                     let name = super::bind::field_name(self.report, field);
                     match (name, self.value(&field.value)) {
-                        (Some(name), Some(value)) => drop(values.insert(name.value, value)),
+                        (Some(name), Some(value)) => drop(values.insert(name.text.into_owned(), value)),
                         _ => is_complete = false,
                     }
                 }

@@ -41,8 +41,9 @@ fn expected(rules: &[Rule]) -> String {
     if words.iter().any(|word| !GOING_ON.contains(word)) {
         words.retain(|word| !GOING_ON.contains(word));
     }
-    if words.contains(&"a value") {
-        words.retain(|word| !VALUES.contains(word));
+    if words.contains(&"a value") || VALUES.iter().all(|word| words.contains(word)) {
+        words.retain(|word| !VALUES.contains(word) && *word != "a value");
+        words.insert(0, "a value");
     }
     words.sort_by_key(|word| *word == THE_END);
     match words.as_slice() {
@@ -117,6 +118,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::term
         | Rule::type_arg
         | Rule::closing
+        | Rule::prefix
         | Rule::word_char
         | Rule::word_pipeline
         | Rule::word_param

@@ -149,14 +149,16 @@ impl Builder<'_> {
 
     /// Builds the members of a record or the arguments of a call.
     pub(super) fn fields<'a>(&mut self, pairs: Pairs<'a, Rule>) -> Vec<Field<'a>> {
-        let mut fields = Vec::new();
+        // Brackets and commas stand around and between them.
+        let mut fields = Vec::with_capacity(pairs.len() / 2);
         for pair in pairs.filter(|pair| matches!(pair.as_rule(), Rule::field | Rule::argument)) {
             let span = self.span(&pair);
             let (mut name, mut value) = (None, None);
             for pair in pair.into_inner() {
                 match pair.as_rule() {
-                    Rule::label => name = pair.into_inner().next().map(|pair| self.name_text(&pair)),
-                    Rule::text_label => name = pair.into_inner().next().and_then(|pair| self.string(pair)),
+                    Rule::label | Rule::text_label => {
+                        name = pair.into_inner().next().and_then(|pair| self.label(pair));
+                    }
                     _ => value = Some(self.expr(pair)),
                 }
             }

@@ -6,6 +6,8 @@
 mod expected;
 mod expr;
 
+use std::borrow::Cow;
+
 use mlp_model::{Comparison, Span};
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
@@ -22,14 +24,45 @@ struct Grammar;
 
 /// Parses the declarations of a file. One that cannot be parsed is reported and stands as [`DeclKind::Broken`].
 pub fn parse_file<'a>(source: usize, outline: &'a Outline<'a>, diagnostics: &mut Vec<Diagnostic>) -> File<'a> {
-    let mut file = File { doc: &outline.doc, decls: Vec::with_capacity(outline.chunks.len()) };
-    for chunk in &outline.chunks {
-        let text = &outline.plain[chunk.start..chunk.end];
-        let kind = (!chunk.broken).then(|| parse_chunk(source, text, chunk, diagnostics)).flatten();
-        let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
-        file.decls.push(Decl { doc: &chunk.doc, kind });
-    }
-    file
+    let parse = |chunks: &'a [Chunk<'a>]| {
+        let mut problems = Vec::new();
+        let decls: Vec<_> = chunks.iter().map(|chunk| parse_decl(source, outline, chunk, &mut problems)).collect();
+        (decls, problems)
+    };
+    // Declarations know nothing of each other. Threads change when they are parsed, never what comes of it.
+    let n_parts = (outline.chunks.len() / WORTH_A_THREAD).clamp(1, MOST_THREADS);
+    let mut parts = outline.chunks.chunks(outline.chunks.len().div_ceil(n_parts).max(1));
+    let first = parts.next().unwrap_or_default();
+    let mut decls = Vec::with_capacity(outline.chunks.len());
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| (part, scope.spawn(move || parse(part)))).collect();
+        let (parsed, problems) = parse(first);
+        decls.extend(parsed);
+        diagnostics.extend(problems);
+        for (part, other) in others {
+            // A thread that panicked met a bug of ours; parsing its part here shows it with its own message.
+            let (parsed, problems) = other.join().unwrap_or_else(|_| parse(part));
+            decls.extend(parsed);
+            diagnostics.extend(problems);
+        }
+    });
+    File { doc: &outline.doc, decls }
+}
+
+/// So many declarations take longer to parse than a thread takes to start, by far.
+const WORTH_A_THREAD: usize = 1_500;
+const MOST_THREADS: usize = 4;
+
+fn parse_decl<'a>(
+    source: usize,
+    outline: &'a Outline<'a>,
+    chunk: &'a Chunk<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Decl<'a> {
+    let text = &outline.plain[chunk.start..chunk.end];
+    let kind = (!chunk.broken).then(|| parse_chunk(source, text, chunk, diagnostics)).flatten();
+    let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
+    Decl { doc: &chunk.doc, kind }
 }
 
 /// Parses a value that stands alone, such as one from the command line; `None` when it is none.
@@ -139,8 +172,7 @@ impl<'d> Builder<'d> {
         let (mut name, mut ty, mut rules, mut marks) = (None, None, Vec::new(), Vec::new());
         for pair in pair.into_inner() {
             match pair.as_rule() {
-                Rule::name => name = Some(self.name_text(&pair)),
-                Rule::string => name = self.string(pair),
+                Rule::name | Rule::string => name = self.label(pair),
                 Rule::type_expr => ty = Some(self.type_expr(pair)?),
                 Rule::restriction => rules.push(self.rule(pair)?),
                 Rule::mark => {
@@ -289,13 +321,16 @@ impl<'d> Builder<'d> {
         }
     }
 
-    fn name_text(&mut self, pair: &Pair<'_, Rule>) -> Text {
-        let span = self.span(pair);
-        self.refuse_letters(Name { text: pair.as_str(), span });
-        Text { value: pair.as_str().to_owned(), span, pieces: vec![(0, span.start)] }
+    /// Reads a name or a string as a label.
+    fn label<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Label<'a>> {
+        if pair.as_rule() == Rule::string {
+            return self.string(pair).map(|text| Label { text: text.value, span: text.span });
+        }
+        let name = self.name(pair);
+        Some(Label { text: Cow::Borrowed(name.text), span: name.span })
     }
 
-    fn string(&mut self, pair: Pair<'_, Rule>) -> Option<Text> {
+    fn string<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Text<'a>> {
         let span = self.span(&pair);
         literal::read_string(pair.as_str(), span).map_err(|problem| self.diagnostics.push(problem)).ok()
     }

@@ -185,3 +185,64 @@ fn names_of_a_cycle(dag: &DiGraph<(), ()>, pipeline: &Pipeline) -> Vec<String> {
 fn in_backticks(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mlp_model::{Call, CallClass, Options, Output, Span, Type};
+
+    use super::*;
+
+    /// A pipeline of steps `s0`, `s1`, .. with these nodes as inputs.
+    fn pipeline(inputs: &[&[usize]]) -> Pipeline {
+        let step = |(idx, inputs): (usize, &&[usize])| {
+            let bind = |&node: &usize| (format!("in{node}"), Input::Output { node, output: "out".into() });
+            let call = Call {
+                class: CallClass::Step,
+                op: "sh".into(),
+                op_version: 1,
+                runner: "process".into(),
+                params: BTreeMap::new(),
+                inputs: inputs.iter().map(bind).collect(),
+                outputs: vec![Output { name: "out".into(), ty: Type::File }],
+                options: Options::default(),
+                arg_spans: BTreeMap::new(),
+            };
+            Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
+        };
+        let nodes = inputs.iter().enumerate().map(step).collect();
+        Pipeline { name: "p".into(), doc: String::new(), params: BTreeMap::new(), nodes, sources: vec![] }
+    }
+
+    #[test]
+    fn order_follows_needs_then_declaration() {
+        // s0 needs s3, which is declared after it.
+        let graph = Graph::new(&pipeline(&[&[3], &[], &[1], &[], &[]])).unwrap();
+        assert_eq!(graph.order(), [1, 2, 3, 0, 4]);
+    }
+
+    #[test]
+    fn only_ancestors_of_the_targets_are_wanted_and_counted() {
+        let graph = Graph::new(&pipeline(&[&[], &[0], &[1], &[0], &[2, 3]])).unwrap();
+        let all = graph.with_ancestors([4]);
+        assert_eq!((&all, graph.path_lengths(&all)), (&vec![true; 5], vec![4, 3, 2, 2, 1]));
+        let some = graph.with_ancestors([3]);
+        assert_eq!(some, [true, false, false, true, false]);
+        assert_eq!(graph.path_lengths(&some), [2, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_circle_or_a_missing_output_is_named() {
+        let message = |pipeline: &Pipeline| Graph::new(pipeline).unwrap_err().to_string();
+        assert_eq!(message(&pipeline(&[&[], &[0, 3], &[1], &[2]])), "steps depend on each other: `s1`, `s2`, `s3`");
+        assert_eq!(message(&pipeline(&[&[0]])), "steps depend on each other: `s0`");
+        let nowhere = "`s0` needs something that the pipeline does not make: node number 7";
+        assert_eq!(message(&pipeline(&[&[7]])), nowhere);
+        let mut no_output = pipeline(&[&[], &[0]]);
+        let NodeKind::Call(call) = &mut no_output.nodes[0].kind else { panic!() };
+        call.outputs.clear();
+        let nothing = "`s1` needs something that the pipeline does not make: `s0.out`";
+        assert_eq!(message(&no_output), nothing);
+    }
+}

@@ -262,10 +262,12 @@ impl FsFile for FailingFile {
     }
 }
 
+type Owners = Arc<Mutex<Vec<JoinHandle<Result<(), StoreError>>>>>;
+
 /// A workspace whose owner is a thread of the test.
 pub(crate) struct Workspace {
     pub folder: TempDir,
-    owners: Arc<Mutex<Vec<JoinHandle<Result<(), StoreError>>>>>,
+    owners: Owners,
 }
 
 impl Workspace {
@@ -305,6 +307,15 @@ impl Workspace {
     pub fn join_owners(&self) -> Result<(), StoreError> {
         let owners = std::mem::take(&mut *lock(&self.owners));
         owners.into_iter().map(|owner| owner.join().unwrap()).last().unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // The folder can be removed only when nobody writes into it any more.
+        if !thread::panicking() {
+            _ = self.join_owners();
+        }
     }
 }
 

@@ -54,19 +54,14 @@ fn be_a_client(workspace: &Path) -> ! {
     let client = connect(workspace);
     let lease = claim(&client).recv().unwrap().unwrap();
     assert!(matches!(lease, Claim::Granted(_)));
-    let group = start_group();
-    client.track(group.id()).unwrap();
-    println!("{}", group.id());
-    loop {
-        thread::park();
-    }
-}
-
-/// Starts a process that does not end when asked to.
-fn start_group() -> Child {
+    // A process that does not end when asked to.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' TERM; sleep 1000 & wait; wait; wait"]).stdout(Stdio::null()).process_group(0);
-    shell.spawn().unwrap()
+    let mut group = shell.spawn().unwrap();
+    client.track(group.id()).unwrap();
+    println!("{}", group.id());
+    group.wait().unwrap();
+    unreachable!("the group outlives the client, which is killed first");
 }
 
 fn connect(workspace: &Path) -> Client {

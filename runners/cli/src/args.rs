@@ -115,6 +115,8 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS")]
         idle: u64,
     },
+    #[command(name = crate::wiring::WASM_WORKER, hide = true)]
+    WasmWorker,
 }
 
 #[derive(Debug, Args)]

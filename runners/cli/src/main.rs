@@ -28,6 +28,9 @@ fn main() -> ExitCode {
             return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    if matches!(cli.command, Command::WasmWorker) {
+        return mlp_wasm::worker_main();
+    }
     let output = Output::new(cli.json, cli.color);
     let result = match cli.command {
         Command::Check(args) => commands::check::check(&args, &output),

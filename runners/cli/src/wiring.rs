@@ -13,6 +13,7 @@ use mlp_stdlib::BuiltinRunner;
 use mlp_store::{Client, Clock, SystemClock};
 use mlp_tabular::{SqlInfer, TabularRunner};
 use mlp_torch_client::TorchRunner;
+use mlp_wasm::{WasmConfig, WasmRunner};
 
 use crate::exit::Exit;
 use crate::output::Failure;
@@ -25,7 +26,10 @@ const OWNER_IDLE: Duration = Duration::from_secs(60);
 const IDLE_WORKERS: usize = 2;
 
 /// The runners that this binary has.
-const RUNNERS: [&str; 3] = ["builtin", "process", "torch"];
+const RUNNERS: [&str; 4] = ["builtin", "process", "torch", "wasm"];
+
+/// The hidden command that makes this program a worker for transforms.
+pub const WASM_WORKER: &str = "__wasm-worker";
 
 /// Returns the operations that a runner of this binary can execute.
 pub fn catalogue() -> Catalogue {
@@ -68,7 +72,7 @@ pub fn store_failure(error: StoreError) -> Failure {
 }
 
 /// Returns an engine with every runner.
-pub fn engine(store: Arc<Client>) -> Engine {
+pub fn engine(store: Arc<Client>) -> Result<Engine, Failure> {
     let watch: ProcessWatch = {
         let store = Arc::clone(&store);
         Arc::new(move |group, alive| {
@@ -81,14 +85,21 @@ pub fn engine(store: Arc<Client>) -> Engine {
         })
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let program = std::env::current_exe().map_err(|error| {
+        let message = format!("cannot find the program file of mlp: {error}");
+        Failure::new(Exit::Environment, message).with_help("start mlp by its full path")
+    })?;
+    let transforms =
+        WasmConfig { program, args: vec![WASM_WORKER.into()], max_idle: IDLE_WORKERS, watch: Arc::clone(&watch) };
     let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner };
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([
         ("builtin".to_owned(), Arc::new(builtin) as Arc<dyn Runner>),
         ("process".to_owned(), Arc::new(ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch)))),
         ("torch".to_owned(), Arc::new(TorchRunner::new(watch, IDLE_WORKERS))),
+        ("wasm".to_owned(), Arc::new(WasmRunner::new(transforms))),
     ]);
     let clock = SystemClock;
-    Engine::new(store, runners, Arc::new(move || clock.now()))
+    Ok(Engine::new(store, runners, Arc::new(move || clock.now())))
 }
 
 /// The steps that run inside `mlp` itself, from the two crates that have them.

@@ -59,7 +59,7 @@ fn set_threads(step: &StartStep) -> Result<(), Fault> {
 /// Returns why CUDA cannot be used; decided once.
 fn cuda() -> Result<(), &'static str> {
     static STATE: OnceLock<Result<(), String>> = OnceLock::new();
-    STATE.get_or_init(load_cuda).as_ref().map(|()| ()).map_err(String::as_str)
+    STATE.get_or_init(load_cuda).as_ref().copied().map_err(String::as_str)
 }
 
 fn load_cuda() -> Result<(), String> {

@@ -5,13 +5,16 @@ use tempfile::TempDir;
 
 use crate::data::*;
 
+/// Makes a good step bad.
+type Edit = fn(StartStep) -> StartStep;
+
 fn fail(columns: &[Named], edit: impl Fn(StartStep) -> StartStep) -> StepError {
     let folder = TempDir::new().unwrap();
     let data = write_table(folder.path(), "customers", columns);
     run(&edit(train_step(folder.path(), data, "churned", perceptron(&[4], 0.0)))).unwrap_err()
 }
 
-/// One row of the table without its rows.
+/// The table without its rows.
 fn no_rows() -> Vec<Named> {
     table().into_iter().map(|(name, array)| (name, array.slice(0, 0))).collect()
 }
@@ -19,10 +22,10 @@ fn no_rows() -> Vec<Named> {
 #[test]
 fn bad_inputs_are_refused_with_code_message_and_help() {
     let same = |step: StartStep| step;
-    let to_linear: fn(StartStep) -> StartStep = |step| set(step, "net", linear(0.0));
+    let to_linear: Edit = |step| set(step, "net", linear(0.0));
     let blank = churned().into_iter().enumerate().map(|(i, b)| (i != 4).then_some(b));
-    let third: fn(StartStep) -> StartStep = |step| set(step, "positive", Value::Str("gone".into()));
-    let cases: [(Vec<Named>, fn(StartStep) -> StartStep, &str, &str); 12] = [
+    let third: Edit = |step| set(step, "positive", Value::Str("gone".into()));
+    let cases: [(Vec<Named>, Edit, &str, &str); 12] = [
         (no_rows(), same, "T4101", "there is nothing to learn from: `customers` has no rows"),
         (
             with(table(), "churned", bools([false; N_ROWS])),

@@ -25,13 +25,9 @@ const MAX_KEPT: usize = 64;
 /// How many lines of the compiler's output are told.
 const MAX_LINES: usize = 20;
 
-/// Builds the component of a Python transform, unless it is built already, so that its first step need not wait.
-///
-/// The component is not compiled to machine code: that happens in the worker.
-pub fn prepare(source: &Path) -> Result<(), StepError> {
-    let shown = source.display().to_string();
-    let bytes = fs::read(source).map_err(|error| fail::source(&shown, &error))?;
-    of_python(&Settings::from_env()?, &bytes, &shown, &mut |_| {}).map(drop)
+/// Returns the componentize-py that Python transforms are built with, if it is there and of the right version.
+pub fn find_compiler() -> Result<PathBuf, StepError> {
+    find_tool(&Settings::from_env()?.tools)
 }
 
 /// Returns the component of a Python source; builds it if need be. `say` is told of what takes time.

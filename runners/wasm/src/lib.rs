@@ -16,6 +16,8 @@ mod component;
 mod engine;
 mod fail;
 mod guest;
+#[cfg(test)]
+mod hostile;
 mod kit;
 mod received;
 mod request;
@@ -26,7 +28,7 @@ mod settings;
 mod step;
 mod worker;
 
-pub use component::prepare;
+pub use component::find_compiler;
 pub use engine::Limits;
 pub use runner::{WasmConfig, WasmRunner};
 pub use settings::Settings;

@@ -289,8 +289,8 @@ impl<'a> Reading<'a> {
         }
         if self.violations.any() {
             let n = self.violations.n();
-            let values = if n == 1 { "value" } else { "values" };
-            detail.push(format!("beside that, {} {values} break schema `{}`:", grouped(n), self.schema.name));
+            let values = if n == 1 { "value breaks" } else { "values break" };
+            detail.push(format!("beside that, {} {values} schema `{}`:", grouped(n), self.schema.name));
             detail.extend(self.violations.detail());
         }
         let delimiter = char::from(self.source.delimiter);

@@ -52,11 +52,6 @@ impl<'a> Violations<'a> {
         Self { schema, shown: shown.into(), place, key, n: 0, counts: BTreeMap::new(), first: BTreeMap::new() }
     }
 
-    /// Returns which column of the schema names a row.
-    pub(crate) fn key(&self) -> Option<usize> {
-        self.key
-    }
-
     pub(crate) fn any(&self) -> bool {
         self.n > 0
     }
@@ -93,9 +88,9 @@ impl<'a> Violations<'a> {
                 data("D1104", message).with_column(self.column(*column).name.clone())
             }
             _ => {
-                let values = if self.n == 1 { "value" } else { "values" };
-                let message =
-                    format!("{} {values} of `{}` break schema `{}`", grouped(self.n), self.shown, self.schema.name);
+                // Several kinds, so there are at least two.
+                let (n, shown, schema) = (grouped(self.n), &self.shown, &self.schema.name);
+                let message = format!("{n} values of `{shown}` break schema `{schema}`");
                 data("D1104", message)
             }
         };

@@ -32,6 +32,7 @@ struct State {
     /// Decides whether a group of records cannot be written.
     refuses: Mutex<Option<Refuses>>,
     n_scratch: Mutex<u64>,
+    personal: Mutex<BTreeSet<Digest>>,
 }
 
 type Refuses = fn(&Record) -> bool;
@@ -59,6 +60,11 @@ impl MemoryStore {
     /// Names of scratch folders that were not discarded.
     pub fn scratch_left(&self) -> usize {
         fs::read_dir(self.folder.path().join("scratch")).unwrap().count()
+    }
+
+    /// Returns whether the object was ever kept as personal.
+    pub fn is_personal(&self, digest: &Digest) -> bool {
+        self.state.personal.lock().unwrap().contains(digest)
     }
 
     pub fn n_objects(&self) -> usize {
@@ -152,9 +158,16 @@ impl Store for MemoryStore {
         Ok((self.put(&bytes, sensitivity)?, bytes.len() as u64))
     }
 
-    fn put(&self, bytes: &[u8], _: Sensitivity) -> Result<Digest, StoreError> {
+    fn put(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        fs::write(self.object_path(&digest), [bytes, FOOTER].concat()).unwrap();
+        if sensitivity == Sensitivity::Personal {
+            self.state.personal.lock().unwrap().insert(digest);
+        }
+        // Whoever reads the object meanwhile sees all of it or nothing.
+        let scratch = self.scratch()?;
+        fs::write(scratch.join("object"), [bytes, FOOTER].concat()).unwrap();
+        fs::rename(scratch.join("object"), self.object_path(&digest)).unwrap();
+        self.discard(&scratch);
         Ok(digest)
     }
 

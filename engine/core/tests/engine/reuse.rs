@@ -245,6 +245,20 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
+fn tables_with_personal_columns_are_kept_as_such() {
+    let desk = Desk::new();
+    let mut column = mlp_model::Column::plain("customerID", mlp_model::Scalar::Str);
+    column.marks.personal = true;
+    let personal = Type::Table(mlp_model::TableType { columns: vec![column], ..Default::default() });
+    let told = desk.run(&pipeline(vec![
+        step("raw", "join", &[], &[("of", Value::Int(1))], personal),
+        step("counts", "join", &[], &[("of", Value::Int(2))], table()),
+    ]));
+    assert!(desk.store.is_personal(&told.digest("raw", "out")));
+    assert!(!desk.store.is_personal(&told.digest("counts", "out")));
+}
+
+#[test]
 fn two_runs_at_once_execute_each_key_once() {
     let desk = Desk::new();
     let mut pipeline = churn(&desk);

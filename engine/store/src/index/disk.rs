@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mlp_model::StoreError;
 
@@ -18,6 +20,8 @@ use super::{IndexError, Key, Order, Row, Value};
 use crate::failure::io_failure;
 
 const MAX_VALUE_LEN: usize = 4096;
+/// How long sled's threads may take to let go of a folder that has been closed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const CACHE_BYTES: u64 = 64 << 20;
 const META: &[u8] = b"\0meta";
 
@@ -174,7 +178,17 @@ impl Disk {
 fn open_sled(path: &Path) -> Result<Disk, IndexError> {
     remove_unfinished_snapshots(path);
     // Nothing is flushed in the background: what a crash loses is read again from the journal.
-    let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let db = loop {
+        match config.open() {
+            // So it tells that its lock is taken: by threads of its own that have not ended yet, since we have the seat.
+            Err(sled::Error::Io(error)) if error.kind() == ErrorKind::Other && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            other => break other?,
+        }
+    };
     let (rows, stats) = (db.open_tree("rows")?, db.open_tree("stats")?);
     Ok(Disk { db, rows, stats, path: path.to_owned() })
 }

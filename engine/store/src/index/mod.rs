@@ -333,3 +333,59 @@ impl Drop for Settler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Random;
+
+    /// All rows from `first` on and before `end`, as an ordinary map has them.
+    fn expected(model: &BTreeMap<Vec<u8>, Vec<u8>>, first: &[u8], end: &[u8], order: Order, limit: usize) -> Vec<Row> {
+        let found = model.range(first.to_vec()..end.to_vec()).map(|(key, value)| (key[..].into(), value[..].into()));
+        match order {
+            Order::Forward => found.take(limit).collect(),
+            Order::Backward => found.rev().take(limit).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_are_the_same_whether_they_have_settled_or_not() {
+        let mut random = Random::new("rows_are_the_same");
+        let folder = tempfile::tempdir().unwrap();
+        let warn = &mut |warning: String| panic!("{warning}");
+        let (mut index, mut model) = (Index::open(folder.path(), warn).unwrap(), BTreeMap::new());
+        for round in 0..400 {
+            let mut change = Change::new(&index);
+            for _ in 0..random.below(12) {
+                let key = [b"K", &random.below(300).to_be_bytes()[..]].concat();
+                let value = random.below(u64::MAX).to_le_bytes().to_vec();
+                assert_eq!(change.get(&key).unwrap().as_deref(), model.get(&key).map(Vec::as_slice));
+                change.set(&key, &value).unwrap();
+                model.insert(key, value);
+            }
+            change.meta.n_records += 1;
+            change.apply().unwrap();
+            if random.below(3) == 0 {
+                index.shared.settle_some();
+            }
+            let [first, end] = [0, 0].map(|_| [b"K", &random.below(320).to_be_bytes()[..]].concat());
+            for (order, limit) in [(Order::Forward, 7), (Order::Backward, 3), (Order::Backward, usize::MAX)] {
+                let wanted = if first < end { expected(&model, &first, &end, order, limit) } else { Vec::new() };
+                assert_eq!(index.range(&first, &end, order, limit).unwrap(), wanted, "round {round}");
+                assert_eq!(index.scan(b"K", order, limit).unwrap(), expected(&model, b"K", b"L", order, limit));
+            }
+            if random.below(40) == 0 {
+                let meta = index.meta();
+                index.close();
+                let (disk, sealed) = (folder.path().join("index.v1.sled"), folder.path().join("index.v1.seal"));
+                assert!(disk.exists() && sealed.exists());
+                if random.below(2) == 0 {
+                    // As after a crash: all rows are counted.
+                    std::fs::remove_file(sealed).unwrap();
+                }
+                index = Index::open(folder.path(), warn).unwrap();
+                assert_eq!(index.meta(), meta);
+            }
+        }
+    }
+}

@@ -310,6 +310,7 @@ fn load_applied<'a>(
 
 fn index_failure(layout: &Layout, error: IndexError) -> StoreError {
     match error {
+        IndexError::Io(StoreError::DiskFull { .. }) => StoreError::DiskFull { path: layout.root.display().to_string() },
         IndexError::Io(error) => error,
         IndexError::Damaged(message) => {
             StoreError::Io { action: "use the index in".to_owned(), path: layout.root.display().to_string(), message }

@@ -30,7 +30,7 @@ enum State {
 
 pub fn doctor(output: &Output) -> Result<Exit, Failure> {
     let located = locate();
-    let findings = vec![store(), libtorch(&located), devices(&located)];
+    let findings = vec![store(), libtorch(&located), devices(&located), transforms()];
     let n_missing = findings.iter().filter(|finding| finding.state == State::Missing).count();
     if output.json {
         output.print_json(&serde_json::json!({ "mlp": env!("CARGO_PKG_VERSION"), "findings": findings }));
@@ -92,6 +92,15 @@ fn libtorch(located: &Result<Located, mlp_model::StepError>) -> Finding {
                 help: None,
             }
         }
+        Err(error) => Finding { name, state: State::Missing, text: error.to_string(), help: error.help.clone() },
+    }
+}
+
+/// The compiler of Python transforms; what is built already runs without it.
+fn transforms() -> Finding {
+    let name = "transforms";
+    match mlp_wasm::find_compiler() {
+        Ok(tool) => Finding { name, state: State::Ok, text: format!("Python by {}", tool.display()), help: None },
         Err(error) => Finding { name, state: State::Missing, text: error.to_string(), help: error.help.clone() },
     }
 }

@@ -23,7 +23,7 @@ pub fn lineage(what: &str, down: bool, output: &Output) -> Result<Exit, Failure>
         LineageStart::Artifact(find_artifact(&*store, what, &releases)?)
     };
     let direction = if down { Direction::Down } else { Direction::Up };
-    let lineage = wiring::engine(store).lineage(start, direction).map_err(failure)?;
+    let lineage = wiring::engine(store)?.lineage(start, direction).map_err(failure)?;
     if output.json {
         output.print_json(&lineage);
     } else {

@@ -11,7 +11,7 @@ use crate::wiring::{self, store_failure};
 
 pub fn models(action: Option<ModelsAction>, output: &Output) -> Result<Exit, Failure> {
     let workspace = open_workspace(&super::here()?)?;
-    let engine = wiring::engine(wiring::open_store(&workspace)?);
+    let engine = wiring::engine(wiring::open_store(&workspace)?)?;
     match action {
         None => {
             let releases = engine.releases().map_err(store_failure)?;

@@ -12,7 +12,7 @@ use crate::wiring;
 pub fn plan(args: &PipelineArgs, targets: &[String], force: &[String], output: &Output) -> Result<Exit, Failure> {
     let compiled = compile(args, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
-    let engine = wiring::engine(store);
+    let engine = wiring::engine(store)?;
     let plan = engine.plan(&compiled.pipeline, targets, force).map_err(super::run::run_failure)?;
     if output.json {
         output.print_json(&plan);

@@ -19,7 +19,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     let started = Instant::now();
     let compiled = compile(&args.pipeline, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
-    let engine = wiring::engine(Arc::clone(&store));
+    let engine = wiring::engine(Arc::clone(&store))?;
     let run = new_run_id();
 
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter(output)];

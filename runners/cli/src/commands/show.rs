@@ -36,7 +36,7 @@ pub fn show(what: &[String], rows: usize, params: &[String], output: &Output) ->
     let (name, version) = parse_model(what);
     let releases = store.releases().map_err(store_failure)?;
     if releases.iter().any(|release| release == name) {
-        let engine = wiring::engine(store.clone());
+        let engine = wiring::engine(store.clone())?;
         return released(&engine, &*store, name, version, output);
     }
     let found = of_digest(&*store, what, &releases)?;

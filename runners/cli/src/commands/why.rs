@@ -26,7 +26,7 @@ pub fn why(args: &PipelineArgs, step: &str, all: bool, output: &Output) -> Resul
             })?
         }
     };
-    let engine = wiring::engine(store);
+    let engine = wiring::engine(store)?;
     let id = StepId { pipeline: pipeline_name, step: step.to_owned() };
     let why = engine.why(&id, compiled.as_ref().map(|compiled| &compiled.pipeline)).map_err(failure)?;
     if output.json {
