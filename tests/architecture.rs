@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mlp-tabular", &["mlp-model", "mlp-artifact"]),
     ("mlp-process", &["mlp-model"]),
     ("mlp-worker", &["mlp-model"]),
+    ("mlp-wasm", &["mlp-model", "mlp-artifact", "mlp-worker"]),
     ("mlp-torch", &["mlp-model", "mlp-artifact", "mlp-worker"]),
     ("mlp-torch-client", &["mlp-model", "mlp-worker"]),
 ];
@@ -26,6 +27,7 @@ const HOMES: &[(&str, &str)] = &[
     ("sled", "mlp-store"),
     ("petgraph", "mlp-engine"),
     ("datafusion", "mlp-tabular"),
+    ("wasmtime", "mlp-wasm"),
     ("tch", "mlp-torch"),
     ("clap", "mlp"),
     ("serde_yaml", "mlp"),

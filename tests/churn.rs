@@ -89,13 +89,13 @@ fn a_changed_tenure_runs_what_depends_on_it_and_epochs_only_the_training() {
     let ran = workspace.run(FILE, &["--param", "epochs=29"]).exits(0);
     let executed = ran.executed();
     assert!(executed.contains(&"model".to_owned()) && executed.contains(&"quality".to_owned()), "{ran}");
-    assert!(!executed.iter().any(|step| ["raw", "parts"].contains(&step.as_str())), "{ran}");
+    assert!(!executed.iter().any(|step| ["raw", "clean", "parts"].contains(&step.as_str())), "{ran}");
 
     // Line 3 of the file is row 1: it goes to train. The test part keeps its bytes, so the champion is not scored again.
     workspace.edit("churn/data/telco.csv", "5575-GNVDE,Male,0,No,No,34,", "5575-GNVDE,Male,0,No,No,35,");
     let ran = workspace.run(FILE, &["--param", "epochs=29"]).exits(0);
     let executed = ran.executed();
-    for step in ["raw", "parts", "model", "quality"] {
+    for step in ["raw", "clean", "parts", "model", "quality"] {
         assert!(executed.contains(&step.to_owned()), "{step}: {ran}");
     }
     assert!(!executed.contains(&"before.predictions".to_owned()), "{ran}");
@@ -107,7 +107,7 @@ fn lineage_leads_from_the_released_model_to_the_bytes_of_its_source() {
     let ran: Ran = workspace.run(FILE, &[]).exits(0);
     let run = ran.finished()["run"].as_str().unwrap().to_owned();
     let told = workspace.mlp(&["lineage", "churn"]).exits(0);
-    told.says(&["data/telco.csv", "torch.train", "epochs", "libtorch", "threads", &run]);
+    told.says(&["data/telco.csv", "wasm.map", "transforms/clean.py", "torch.train", "epochs", "libtorch", "threads", &run]);
     let lineage = workspace.json(&["lineage", "churn@1"]).to_string();
     let bytes = blake3_of(&workspace, "churn/data/telco.csv");
     assert!(lineage.contains(&bytes), "the digest of the source is not in {lineage}");

@@ -49,6 +49,7 @@ pub enum Event {
         run: RunId,
         step: String,
         outputs: Vec<OutputRecord>,
+        #[serde(deserialize_with = "crate::record::read_facts")]
         facts: Facts,
         seconds: f64,
     },
@@ -57,6 +58,7 @@ pub enum Event {
         step: String,
         from_run: RunId,
         outputs: Vec<OutputRecord>,
+        #[serde(deserialize_with = "crate::record::read_facts")]
         facts: Facts,
         early_cutoff: bool,
     },

@@ -4,14 +4,23 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     ArtifactKind, CheckResult, Digest, GateCounts, KeyId, RunId, RunStatus, StepCounts, StepError, StepId, Timestamp,
 };
 
 /// Numbers about a result that people like to see: `rows`, `columns`, `epochs`, `loss`, `auc`.
+///
+/// JSON has no number for one that is not finite: such a figure is written as `null` and read back as NaN.
 pub type Facts = BTreeMap<String, f64>;
+
+/// How [`Facts`] are read: `null` is a figure that is not finite. A record that could not be read back would damage the
+/// journal, and training may well end in NaN.
+pub(crate) fn read_facts<'de, D: Deserializer<'de>>(from: D) -> Result<Facts, D::Error> {
+    let read = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(read.into_iter().map(|(name, figure)| (name, figure.unwrap_or(f64::NAN))).collect())
+}
 
 /// A fact, as it is written once and never changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +110,7 @@ pub struct StepResult {
     /// In the order of the key: what it read, and what a person calls it.
     pub inputs: Vec<InputRecord>,
     pub outputs: Vec<OutputRecord>,
+    #[serde(deserialize_with = "read_facts")]
     pub facts: Facts,
     /// What the runner found, whether or not it is in the key: `mlp`, `libtorch`, `device`, `threads`.
     pub environment: BTreeMap<String, String>,
@@ -131,4 +141,25 @@ pub struct Stored {
     /// Position in the journal, from 1, without gaps.
     pub seq: u64,
     pub record: Record,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_is_not_finite_survives_the_journal() {
+        #[derive(Serialize, Deserialize)]
+        struct Told {
+            #[serde(deserialize_with = "read_facts")]
+            facts: Facts,
+        }
+        let facts = [("auc", 0.5), ("loss", f64::NAN), ("norm", f64::INFINITY)];
+        let told = Told { facts: facts.map(|(name, figure)| (name.to_owned(), figure)).into() };
+        let text = serde_json::to_string(&told).unwrap();
+        assert_eq!(text, r#"{"facts":{"auc":0.5,"loss":null,"norm":null}}"#);
+        let read: Told = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.facts["auc"], 0.5);
+        assert!(read.facts["loss"].is_nan() && read.facts["norm"].is_nan());
+    }
 }

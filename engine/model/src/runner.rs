@@ -86,6 +86,7 @@ pub struct Progress {
     /// `None` while unknown.
     pub total: Option<u64>,
     /// Current figures, such as `loss`.
+    #[serde(deserialize_with = "crate::record::read_facts")]
     pub metrics: Facts,
 }
 
@@ -94,6 +95,7 @@ pub struct Progress {
 pub struct Outcome {
     /// One for each declared output.
     pub outputs: BTreeMap<String, Produced>,
+    #[serde(deserialize_with = "crate::record::read_facts")]
     pub facts: Facts,
     /// What the result was made with, for lineage: `libtorch`, `device`, `threads`.
     pub environment: BTreeMap<String, String>,

@@ -28,9 +28,6 @@ fn main() -> ExitCode {
             return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    if matches!(cli.command, Command::WasmWorker) {
-        return mlp_wasm::worker_main();
-    }
     let output = Output::new(cli.json, cli.color);
     let result = match cli.command {
         Command::Check(args) => commands::check::check(&args, &output),
@@ -44,6 +41,7 @@ fn main() -> ExitCode {
         Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
         Command::Models { action } => commands::models::models(action, &output),
         Command::Doctor => commands::doctor::doctor(&output),
+        Command::WasmWorker => return mlp_wasm::worker_main(),
         Command::Owner { workspace, idle } => wiring::serve_owner(&workspace, idle),
     };
     match result {

@@ -54,10 +54,10 @@ impl Guest {
     /// Gives the guest a batch. After an error, the guest must not be used again.
     pub fn map(
         &mut self,
-        batch: wit::BatchParam<'_>,
-        adds: &[wit::FieldParam<'_>],
-        params: &[wit::ParameterParam<'_>],
-    ) -> Result<wit::AnswerResult, StepError> {
+        batch: wit::Batch<'_>,
+        adds: &[wit::Field<'_>],
+        params: &[wit::Parameter<'_>],
+    ) -> Result<wit::Answer, StepError> {
         refuel(&mut self.store, self.limits, self.profile)?;
         let answer = self.world.call_map_rows(&mut self.store, batch, adds, params);
         answer.map_err(|error| ended(&error, self.store.data(), self.limits))
@@ -137,7 +137,7 @@ pub struct Context<'a> {
 }
 
 /// Says what the guest itself told of an error.
-pub fn told(error: wit::ErrorResult, context: &Context<'_>) -> StepError {
+pub fn told(error: wit::Error, context: &Context<'_>) -> StepError {
     let Context { shown, source, personal, .. } = *context;
     let row = error.row.map(u64::from).filter(|row| *row < context.n_rows as u64);
     let row = row.map(|row| context.first_row + row + 1);
@@ -236,8 +236,8 @@ fn bytes(n: usize) -> String {
 mod tests {
     use super::*;
 
-    fn error(cause: wit::Cause) -> wit::ErrorResult {
-        wit::ErrorResult {
+    fn error(cause: wit::Cause) -> wit::Error {
+        wit::Error {
             cause,
             kind: "ValueError".into(),
             message: "could not convert 'Jane Doe'\u{1b}[2J".into(),

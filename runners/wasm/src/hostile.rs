@@ -50,7 +50,7 @@ fn run(component: &[u8], profile: Profile) -> Result<Vec<ArrayRef>, StepError> {
     let adds = [Column::plain("x", Scalar::Float)];
     let fields = adds.each_ref().map(sent::field);
     let lent = [given.lend()];
-    let answer = guest.map(wit::BatchParam { n_rows: 2, columns: &lent }, &fields, &[])?;
+    let answer = guest.map(wit::Batch { n_rows: 2, columns: &lent }, &fields, &[])?;
     let context = Context { shown: "t.wasm", source: b"", first_row: 0, n_rows: 2, personal: None };
     match answer.outcome {
         Ok(columns) => received::columns(columns, &adds, &context),

@@ -3,7 +3,7 @@
 //! Unaware of what the guest does with them.
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, Date32Array, Decimal128Array, DurationMillisecondArray, Float64Array, Int64Array,
+    Array, BooleanArray, Date32Array, Decimal128Array, DurationMillisecondArray, Float64Array, Int64Array,
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;

@@ -184,7 +184,7 @@ impl Run<'_> {
         });
         let params = params.collect::<Result<Vec<_>, StepError>>()?;
         let n_sent = u32::try_from(n_rows).map_err(|_| fail::bug("a batch is too long"))?;
-        let batch = guest::wit::BatchParam { n_rows: n_sent, columns: &lent };
+        let batch = guest::wit::Batch { n_rows: n_sent, columns: &lent };
 
         let answer = guest.map(batch, &adds, &params)?;
         for line in guest::printed(&answer.printed, request.personal) {

@@ -1,5 +1,7 @@
 //! Tables, steps and a watch for the tests. Components are kept between test runs, as a user's cache keeps them.
 
+#![allow(dead_code)] // each test program uses a part of it
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
