@@ -107,7 +107,16 @@ fn lineage_leads_from_the_released_model_to_the_bytes_of_its_source() {
     let ran: Ran = workspace.run(FILE, &[]).exits(0);
     let run = ran.finished()["run"].as_str().unwrap().to_owned();
     let told = workspace.mlp(&["lineage", "churn"]).exits(0);
-    told.says(&["data/telco.csv", "wasm.map", "transforms/clean.py", "torch.train", "epochs", "libtorch", "threads", &run]);
+    told.says(&[
+        "data/telco.csv",
+        "wasm.map",
+        "transforms/clean.py",
+        "torch.train",
+        "epochs",
+        "libtorch",
+        "threads",
+        &run,
+    ]);
     let lineage = workspace.json(&["lineage", "churn@1"]).to_string();
     let bytes = blake3_of(&workspace, "churn/data/telco.csv");
     assert!(lineage.contains(&bytes), "the digest of the source is not in {lineage}");

@@ -32,17 +32,22 @@ fn a_transform_that_raises_or_returns_other_columns_is_told_in_its_own_words() {
         "pipeline t\nschema In { x: int }\nschema Out { y: float }\nsource raw = csv.read(\"t.csv\", schema: In)\n\
          step out = wasm.map(raw, source: \"t.py\", columns: [x], adds: Out)\n",
     );
-    let body =
-        |body: &str| format!("from mlp import Batch, RowError, transform\n\n\n@transform\ndef change(t: Batch):\n{body}\n");
-    let cases: [(&str, &[&str]); 4] = [
-        ("    return {\"y\": [1.0 / (x + 3) for x in t[\"x\"]]}", &["step `out`", "ZeroDivisionError", "t.py", "line 6"]),
-        ("    return {\"z\": [1.0 for x in t[\"x\"]]}", &["step `out`", "`y`", "`z`"]),
-        ("    return {\"y\": [1.0]}", &["step `out`", "`y`", "1", "3"]),
-        ("    raise RowError(2, \"negative\")", &["step `out`", "row 3", "negative"]),
+    let body = |body: &str| {
+        format!("from mlp import Batch, RowError, transform\n\n\n@transform\ndef change(t: Batch):\n{body}\n")
+    };
+    let cases: [(&str, i32, &[&str]); 4] = [
+        (
+            "    return {\"y\": [1.0 / (x + 3) for x in t[\"x\"]]}",
+            1,
+            &["step `out`", "ZeroDivisionError", "t.py", "line 6"],
+        ),
+        ("    return {\"z\": [1.0 for x in t[\"x\"]]}", 1, &["step `out`", "`y`", "`z`"]),
+        ("    return {\"y\": [1.0]}", 1, &["step `out`", "`y`", "1", "3"]),
+        ("    raise RowError(2, \"negative\")", 12, &["step `out`", "row 3", "negative"]),
     ];
-    for (text, says) in cases {
+    for (text, code, says) in cases {
         workspace.write("t.py", body(text));
-        let ran = workspace.mlp(&["run", "t.mlp"]).exits(1);
+        let ran = workspace.mlp(&["run", "t.mlp"]).exits(code);
         assert!(!ran.stderr.contains("wasm backtrace"), "{ran}");
         ran.says(says);
     }

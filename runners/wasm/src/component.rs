@@ -200,6 +200,7 @@ mod tests {
         assert_eq!(error.class, ErrorClass::Environment);
         assert!(error.help.unwrap().contains("runners/setup.sh"));
         let error = find_tool(&["/bin/echo".into()]).unwrap_err();
-        assert!(error.message.contains("`/bin/echo` is --version"), "{error}");
+        assert!(error.message.starts_with("`/bin/echo` is "), "{error}");
+        assert!(error.message.contains(kit::COMPONENTIZE_PY), "{error}");
     }
 }

@@ -33,7 +33,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 1 << 30, fuel_per_batch: 400_000_000_000, result_bytes: 512 << 20, table_elements: 1 << 20 }
+        Self {
+            memory_bytes: 1 << 30,
+            fuel_per_batch: 400_000_000_000,
+            result_bytes: 512 << 20,
+            table_elements: 1 << 20,
+        }
     }
 }
 
@@ -50,6 +55,8 @@ pub fn engine(profile: Profile) -> wasmtime::Result<Engine> {
         .cranelift_nan_canonicalization(strict)
         .consume_fuel(strict)
         .max_wasm_stack(GUEST_STACK)
+        // Never used, for every call waits; but it must not be smaller.
+        .async_stack_size(2 * GUEST_STACK)
         .memory_reservation(MEMORY_RESERVATION)
         .memory_reservation_for_growth(0);
     Engine::new(&config)

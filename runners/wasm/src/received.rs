@@ -23,7 +23,8 @@ pub fn columns(
 ) -> Result<Vec<ArrayRef>, StepError> {
     let unknown = received.iter().find(|column| adds.iter().all(|add| add.name != column.name));
     if let Some(column) = unknown {
-        let name = if context.personal.is_some() { String::new() } else { format!(" `{}`", readable(&column.name, 80)) };
+        let name =
+            if context.personal.is_some() { String::new() } else { format!(" `{}`", readable(&column.name, 80)) };
         let declared = adds.iter().map(|add| format!("`{}`", add.name)).collect::<Vec<_>>().join(", ");
         return Err(wrong(format!("`{}` returned a column{name}, but declares {declared} alone", context.shown)));
     }
@@ -102,7 +103,8 @@ fn array(column: wit::ColumnResult, add: &Column, context: &Context<'_>) -> Resu
             let is_valid = |row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
             if let Some(row) = (0..).zip(&values).position(|(row, n)| n.unsigned_abs() >= limit && is_valid(row)) {
                 let row = context.first_row + row as u64 + 1;
-                let message = format!("a value of column `{}` has more than {precision} digits, in row {row}", add.name);
+                let message =
+                    format!("a value of column `{}` has more than {precision} digits, in row {row}", add.name);
                 return Err(wrong(message).with_row(row));
             }
             let array = Decimal128Array::new(values.into(), nulls).with_precision_and_scale(precision, scale);
@@ -118,7 +120,8 @@ fn nulls(validity: &[u8], add: &Column, context: &Context<'_>) -> Result<Option<
         return Ok(None);
     }
     if validity.len() != context.n_rows || validity.iter().any(|byte| *byte > 1) {
-        let message = format!("`{}` says for column `{}` in no readable way which rows are blank", context.shown, add.name);
+        let message =
+            format!("`{}` says for column `{}` in no readable way which rows are blank", context.shown, add.name);
         return Err(wrong(message).with_help("give one byte for each row, 0 or 1, or none at all"));
     }
     if !add.optional
@@ -177,14 +180,17 @@ mod tests {
         use wit::ValuesResult::{Floats, Ints};
         let x = |scalar| Column::plain("x", scalar);
         let float = || column("x", Floats(vec![0.5, 1.5]), &[]);
-        let decimal = |precision, unscaled| {
-            wit::ValuesResult::Decimals(wit::DecimalsResult { precision, scale: 2, unscaled })
-        };
+        let decimal =
+            |precision, unscaled| wit::ValuesResult::Decimals(wit::DecimalsResult { precision, scale: 2, unscaled });
         let money = Scalar::Decimal { precision: 5, scale: 2 };
         for (received, add, expected) in [
             (vec![], x(Scalar::Float), "did not return column `x`"),
             (vec![float(), float()], x(Scalar::Float), "returned column `x` twice"),
-            (vec![float(), column("y", Ints(vec![1, 2]), &[])], x(Scalar::Float), "a column `y`, but declares `x` alone"),
+            (
+                vec![float(), column("y", Ints(vec![1, 2]), &[])],
+                x(Scalar::Float),
+                "a column `y`, but declares `x` alone",
+            ),
             (vec![float()], x(Scalar::Int), "column `x` is declared `int`, but came back as float"),
             (vec![column("x", Ints(vec![1]), &[])], x(Scalar::Int), "1 values of column `x` for 2 rows"),
             (vec![column("x", Ints(vec![1, 2, 3]), &[])], x(Scalar::Int), "3 values of column `x` for 2 rows"),
@@ -192,8 +198,16 @@ mod tests {
             (vec![column("x", Ints(vec![1, 2]), &[1, 2])], x(Scalar::Int), "which rows are blank"),
             (vec![column("x", Ints(vec![1, 2]), &[1, 0])], x(Scalar::Int), "blank in row 102, but is declared `int`"),
             (vec![column("x", decimal(6, vec![(1, 0); 2]), &[])], x(money), "came back as decimal(6, 2)"),
-            (vec![column("x", decimal(5, vec![(1, 0), (100_000, 0)]), &[])], x(money), "more than 5 digits, in row 102"),
-            (vec![column("x", decimal(5, vec![(1, 0), (0, i64::MIN)]), &[])], x(money), "more than 5 digits, in row 102"),
+            (
+                vec![column("x", decimal(5, vec![(1, 0), (100_000, 0)]), &[])],
+                x(money),
+                "more than 5 digits, in row 102",
+            ),
+            (
+                vec![column("x", decimal(5, vec![(1, 0), (0, i64::MIN)]), &[])],
+                x(money),
+                "more than 5 digits, in row 102",
+            ),
         ] {
             let error = check(received, add).unwrap_err();
             assert!(error.message.contains(expected), "{} <> {expected}", error.message);

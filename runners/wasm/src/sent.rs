@@ -3,8 +3,8 @@
 //! Unaware of what the guest does with them.
 
 use arrow::array::{
-    Array, BooleanArray, Date32Array, Decimal128Array, DurationMillisecondArray, Float64Array, Int64Array,
-    StringArray, TimestampMicrosecondArray,
+    Array, BooleanArray, Date32Array, Decimal128Array, DurationMillisecondArray, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
 use mlp_model::{Column, Scalar, StepError, Value};

@@ -142,8 +142,7 @@ impl Run<'_> {
         let fields = result.iter().map(|(shape, _)| Field::new(&shape.name, arrow_type(shape.scalar), shape.optional));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let is_public = |add: &mlp_model::Column| !add.marks.personal && self.request.personal.is_none();
-        let mut checkers: Vec<_> =
-            self.request.adds.iter().map(|add| Checker::new(add, is_public(add))).collect();
+        let mut checkers: Vec<_> = self.request.adds.iter().map(|add| Checker::new(add, is_public(add))).collect();
         let mut n_done = 0;
         for batch in self.table.batches() {
             let batch = batch.map_err(|error| fail::input(&error))?;
@@ -158,7 +157,8 @@ impl Run<'_> {
                 Some(place) => added.get(*place).cloned(),
                 None => batch.columns().get(index).cloned(),
             });
-            let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(|| fail::bug("a column of the result is lost"))?;
+            let columns =
+                columns.collect::<Option<Vec<_>>>().ok_or_else(|| fail::bug("a column of the result is lost"))?;
             let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(fail::bug)?;
             writer.write(&batch).map_err(|error| fail::output(&error))?;
             n_done += batch.num_rows() as u64;

@@ -78,7 +78,10 @@ fn every_type_passes_through_python_unchanged_and_so_do_blanks() {
         (optional("date", Scalar::Date), Arc::new(Date32Array::from(vec![Some(-719_162), None, Some(20_000)]))),
         (optional("timestamp", Scalar::Timestamp), Arc::new(timestamps.with_timezone("UTC"))),
         (optional("decimal", money), Arc::new(decimals.with_precision_and_scale(38, 4).unwrap())),
-        (optional("duration", Scalar::Duration), Arc::new(DurationMillisecondArray::from(vec![Some(-1), None, Some(1)]))),
+        (
+            optional("duration", Scalar::Duration),
+            Arc::new(DurationMillisecondArray::from(vec![Some(-1), None, Some(1)])),
+        ),
     ];
     let names: Vec<&str> = table.iter().map(|(column, _)| column.name.as_str()).collect();
     let adds = table.iter().map(|(column, _)| Column { name: format!("{}_back", column.name), ..column.clone() });

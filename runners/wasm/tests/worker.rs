@@ -42,7 +42,10 @@ fn clean(charges: Vec<Option<f64>>) -> Bench {
     let n_rows = charges.len() as i64;
     let charge = |optional| Column { optional, ..Column::plain("TotalCharges", Scalar::Float) };
     let table: [(Column, ArrayRef); 3] = [
-        (Column::plain("SeniorCitizen", Scalar::Int), Arc::new(Int64Array::from_iter_values((0..n_rows).map(|i| i % 2)))),
+        (
+            Column::plain("SeniorCitizen", Scalar::Int),
+            Arc::new(Int64Array::from_iter_values((0..n_rows).map(|i| i % 2))),
+        ),
         (Column::plain("tenure", Scalar::Int), Arc::new(Int64Array::from_iter_values(0..n_rows))),
         (charge(true), Arc::new(Float64Array::from(charges))),
     ];

@@ -51,17 +51,18 @@ pub(crate) fn find_columns(schema: &Schema, names: &[&str], shown: &str) -> Resu
         Some((*name, found))
     });
     let help = match (instead, missing.first()) {
-        (Some((wanted, found)), _) => {
+        // A whole record in one column resembles each of its parts.
+        (Some((wanted, found)), _) if names.len() > 1 || missing.len() == 1 => {
             format!(
                 "the file has `{found}`: if that is `{wanted}`, give it the same name in the schema and in the file"
             )
         }
-        (None, Some(_)) if names.len() == 1 => format!(
+        (_, Some(_)) if names.len() == 1 => format!(
             "the first record of the file is read as the single column `{}`: is `delimiter` the right one?",
             shortened(names[0])
         ),
-        (None, Some(wanted)) => format!("correct the file, or leave `{wanted}` out of the schema"),
-        (None, None) => format!("declare {}, or write `schema {} open`", them(&unknown), schema.name),
+        (_, Some(wanted)) => format!("correct the file, or leave `{wanted}` out of the schema"),
+        (_, None) => format!("declare {}, or write `schema {} open`", them(&unknown), schema.name),
     };
     let mut error = data("D1102", message).with_argument("file").with_help(help);
     error.column = missing.first().or(unknown.first()).map(|name| (*name).to_owned());

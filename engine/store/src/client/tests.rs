@@ -186,10 +186,11 @@ fn a_same_size_edit_with_its_time_restored_is_noticed() {
 
 #[test]
 fn a_settled_file_is_known_to_the_next_process_and_a_young_one_is_not() {
-    struct Late;
-    impl Clock for Late {
+    /// Shows one instant for ever.
+    struct Stopped(Timestamp);
+    impl Clock for Stopped {
         fn now(&self) -> Timestamp {
-            Timestamp(crate::SystemClock.now().0 + 60_000)
+            self.0
         }
     }
     let workspace = Workspace::new();
@@ -198,9 +199,11 @@ fn a_settled_file_is_known_to_the_next_process_and_a_young_one_is_not() {
     let subject = crate::stat_cache::Subject::Path(path.to_str().unwrap().to_owned());
     let mut client = workspace.client();
     let stat = client.fs.stat(&path).unwrap();
+    let written_at = stat.stamp.mtime_ns / 1_000_000;
+    client.clock = Arc::new(Stopped(Timestamp(written_at)));
     client.digest_file(&path).unwrap();
     assert_eq!(client.ask_stat(&subject, &stat).unwrap(), None);
-    client.clock = Arc::new(Late);
+    client.clock = Arc::new(Stopped(Timestamp(written_at + 60_000)));
     client.digest_file(&path).unwrap();
     assert_eq!(client.ask_stat(&subject, &stat).unwrap(), Some(Digest::of(b"1,2")));
 }

@@ -102,13 +102,3 @@ fn plan_line(steps: &[PlannedStep]) -> String {
     let unknown = if unknown > 0 { format!(", {unknown} depend on them") } else { String::new() };
     format!("{}: {to_run} to run{unknown}, {reused} up to date", words::plural(total, "step"))
 }
-
-/// Writes a step's error in full: message, rows, help. Used where no source text is at hand.
-pub fn error_lines(step: &str, error: &StepError) -> Vec<String> {
-    let mut lines = vec![format!("error[{}]: step `{step}`: {error}", error.code)];
-    lines.extend(error.detail.iter().map(|line| format!("  {line}")));
-    if let Some(help) = &error.help {
-        lines.push(format!("  help: {help}"));
-    }
-    lines
-}

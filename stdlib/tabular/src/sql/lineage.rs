@@ -135,6 +135,20 @@ impl Tracer<'_> {
         all
     }
 
+    /// Reads what the plan's filters and joins look at.
+    fn conditions(&self, plan: &LogicalPlan, all: &mut Trace) {
+        if let LogicalPlan::Filter(node) = plan {
+            self.exprs(std::slice::from_ref(&node.predicate), &node.input).iter().for_each(|trace| all.read(trace));
+        }
+        if let LogicalPlan::Join(node) = plan {
+            let traces = [self.plan(&node.left), self.plan(&node.right)].concat();
+            let scope = Scope { tracer: self, schema: &node.schema, traces: &traces };
+            let pairs = node.on.iter().flat_map(|(left, right)| [left, right]);
+            pairs.chain(&node.filter).for_each(|expr| all.read(&scope.expr(expr)));
+        }
+        plan.inputs().into_iter().for_each(|input| self.conditions(input, all));
+    }
+
     fn exprs(&self, exprs: &[Expr], input: &LogicalPlan) -> Vec<Trace> {
         let traces = self.plan(input);
         let scope = Scope { tracer: self, schema: input.schema(), traces: &traces };
@@ -176,11 +190,12 @@ impl Scope<'_> {
         let mut all = Trace::default();
         let walked = expr.apply(|part| {
             match part {
-                Expr::Column(column) | Expr::OuterReferenceColumn(_, column) => all.read(&self.column(column)),
+                // One of an outer query is no column of this scope; whoever holds the subquery reads it.
+                Expr::Column(column) => all.read(&self.column(column)),
                 Expr::ScalarSubquery(subquery) => self.subquery(subquery, &mut all),
-                Expr::InSubquery(test) => self.subquery(&test.subquery, &mut all),
-                Expr::Exists(test) => self.subquery(&test.subquery, &mut all),
-                Expr::SetComparison(test) => self.subquery(&test.subquery, &mut all),
+                Expr::InSubquery(test) => self.rows_of(&test.subquery, &mut all),
+                Expr::Exists(test) => self.rows_of(&test.subquery, &mut all),
+                Expr::SetComparison(test) => self.rows_of(&test.subquery, &mut all),
                 _ => {}
             }
             Ok(TreeNodeRecursion::Continue)
@@ -192,10 +207,19 @@ impl Scope<'_> {
         all
     }
 
+    /// Reads a subquery of which it counts whether it has a row: what its rows are chosen by decides that too.
+    fn rows_of(&self, subquery: &Subquery, all: &mut Trace) {
+        self.subquery(subquery, all);
+        self.tracer.conditions(&subquery.subquery, all);
+    }
+
     fn subquery(&self, subquery: &Subquery, all: &mut Trace) {
         self.tracer.plan(&subquery.subquery).iter().for_each(|trace| all.read(trace));
         for outer in &subquery.outer_ref_columns {
-            all.read(&self.reads(outer));
+            match outer {
+                Expr::OuterReferenceColumn(_, column) => all.read(&self.column(column)),
+                other => all.read(&self.reads(other)),
+            }
         }
     }
 }

@@ -68,6 +68,11 @@ pub(super) fn plan_error(error: &DataFusionError, text: &str, tables: &Tables<'_
                         None => error.with_help("the functions are those of DataFusion's SQL"),
                     }
                 }
+                None if message.starts_with("Projections require unique expression names") => {
+                    // `.. but the expression "c.tenure" at position 0 and ..`
+                    let named = message.split('"').nth(1).unwrap_or_default();
+                    duplicate(named.rsplit('.').next().unwrap_or(named))
+                }
                 None => {
                     let first_line = message.lines().next().unwrap_or_default();
                     SqlError::new(

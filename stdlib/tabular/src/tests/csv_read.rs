@@ -53,7 +53,7 @@ fn the_bytes_are_a_promise() {
     // When this fails, stored results differ from new ones: raise the version of `csv.read`.
     let text = "id,x,day,note\n1,0.5,2026-11-23,\n2,,2026-11-24,\"a,b\"\n3,1e-9,2026-11-25,-\n";
     let columns = [column("id", Scalar::Int), optional("x", Scalar::Float)];
-    assert_eq!(read(text, true, &columns).digest().short(), "GOLDEN");
+    assert_eq!(read(text, true, &columns).digest().short(), "be09a4133428");
 }
 
 #[test]
@@ -175,14 +175,14 @@ fn all_faults_are_counted_and_the_first_twenty_shown() {
     assert_eq!(error.message, "27 values of `data/a.csv` break schema `Customer`");
     assert_eq!(error.row, Some(12));
     let detail = error.detail;
-    assert_eq!(detail[0], "line   column    value          rule");
-    assert_eq!(detail[1], "   12  tenure    \"x\"            int");
-    assert_eq!(detail[2], "   12  Contract  \"Monthly\"      in [\"One year\", \"Two year\"]");
-    assert_eq!(detail[5], "   32  tenure    \"-1\"           >= 0");
-    assert_eq!(detail[6], "   32  email     personal       int");
-    assert_eq!(detail[7], "70002  tenure    \"121\"          <= 120");
-    assert_eq!(detail[8], "99982  Contract  \"line\\nbreak\"  in [\"One year\", \"Two year\"]");
-    assert_eq!(detail[9], "99984  Contract  \"line\\nbreak\"  in [\"One year\", \"Two year\"]");
+    assert_eq!(detail[0], "  line  column    value          rule");
+    assert_eq!(detail[1], "    12  tenure    \"x\"            int");
+    assert_eq!(detail[2], "    12  Contract  \"Monthly\"      in [\"One year\", \"Two year\"]");
+    assert_eq!(detail[5], "    32  tenure    \"-1\"           >= 0");
+    assert_eq!(detail[6], "    32  email     personal       int");
+    assert_eq!(detail[7], " 70002  tenure    \"121\"          <= 120");
+    assert_eq!(detail[8], " 99982  Contract  \"line\\nbreak\"  in [\"One year\", \"Two year\"]");
+    assert_eq!(detail[9], " 99984  Contract  \"line\\nbreak\"  in [\"One year\", \"Two year\"]");
     assert_eq!(detail[21], ".. 7 more");
     assert_eq!(
         detail[22..],

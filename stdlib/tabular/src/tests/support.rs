@@ -45,6 +45,7 @@ impl Fixture {
     /// Adds a file as the store keeps it: with bytes of its own behind the payload.
     pub(crate) fn file(mut self, argument: &str, name: &str, bytes: &[u8]) -> Self {
         let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, [bytes, b"footer of the store"].concat()).unwrap();
         self.input(argument, name, path, Type::File, bytes.len() as u64);
         self
