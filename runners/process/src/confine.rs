@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::Means;
 use crate::filter::{Asks, Filter};
 use crate::landlock::{ALL, IOCTL_DEV, Landlock, READ, READ_DIR, READ_FILE, REMOVE_FILE, MAKE_REG, TRUNCATE, WRITE_FILE, Ruleset};
 use crate::places::{self, Place, Uses};
@@ -95,17 +96,10 @@ struct Opened {
 
 impl Confinement {
     /// Asks the kernel what it can do, and looks for programs. `variable` looks up the environment of `mlp`.
-    pub fn probe(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
-        let landlock = Landlock::probe().ok();
-        let (has_filters, asks) = Asks::probe();
-        let level = match (landlock, has_filters, asks) {
-            (Some(_), _, Some(_)) => Level::Full,
-            (Some(_), true, None) => Level::Nameless,
-            (Some(landlock), false, None) => Level::FilesOnly { tcp: landlock.knows_tcp() },
-            (None, _, Some(_)) => Level::Loose,
-            (None, _, None) => Level::None,
-        };
-        let filters = has_filters.then(|| [false, true].map(|network| Filter::new(network, asks)));
+    pub fn probe(means: Means, variable: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
+        let (landlock, has_filters, asks) = Self::offered(means);
+        let level = Self::level_of(means);
+        let filters = (has_filters && level != Level::None).then(|| [false, true].map(|network| Filter::new(network, asks)));
         let open = |place: Place| {
             let file = File::options().read(true).custom_flags(libc::O_PATH).open(&place.path).ok()?;
             let is_folder = file.metadata().ok()?.is_dir();
@@ -113,6 +107,22 @@ impl Confinement {
         };
         let places = if level == Level::None { Vec::new() } else { places::places(variable) };
         Self { landlock, filters, level, places: places.into_iter().filter_map(open).collect() }
+    }
+
+    fn offered(means: Means) -> (Option<Landlock>, bool, Option<Asks>) {
+        let (has_filters, asks) = if means.filters { Asks::probe() } else { (false, None) };
+        (Landlock::probe().ok().filter(|_| means.landlock), has_filters, asks.filter(|_| means.asks))
+    }
+
+    /// Asks the kernel how well it could confine a step.
+    pub fn level_of(means: Means) -> Level {
+        match Self::offered(means) {
+            (Some(_), _, Some(_)) => Level::Full,
+            (Some(_), true, None) => Level::Nameless,
+            (Some(landlock), false, None) => Level::FilesOnly { tcp: landlock.knows_tcp() },
+            (None, _, Some(_)) => Level::Loose,
+            (None, _, None) => Level::None,
+        }
     }
 
     pub fn level(&self) -> Level {

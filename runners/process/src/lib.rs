@@ -43,6 +43,7 @@ use std::time::Duration;
 pub use mlp_model::ProcessWatch;
 use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError};
 
+use crate::confine::Confinement;
 use crate::settings::Settings;
 use crate::step::{Job, Machine, Ticket};
 
@@ -52,12 +53,43 @@ pub struct ProcessRunner {
     cancel_limit: Duration,
 }
 
+/// What is used of a machine, if it has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Means {
+    /// Control groups, to end all that a step started.
+    pub cgroups: bool,
+    /// To refuse files.
+    pub landlock: bool,
+    /// To refuse the network.
+    pub filters: bool,
+    /// Filters that ask, to name what was refused.
+    pub asks: bool,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { cgroups: true, landlock: true, filters: true, asks: true }
+    }
+}
+
+/// Tells how well this machine confines steps: in a few words, and what is lacking, if something is.
+pub fn confinement() -> (&'static str, Option<&'static str>) {
+    let level = Confinement::level_of(Means::default());
+    (level.text(), level.lack())
+}
+
 impl ProcessRunner {
     /// Makes a runner. `variables` is the environment of this process: `PATH`, and what `pass_env` names, is taken
     /// from it.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
-        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch));
+        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch, Means::default()));
         Self { machine, cancel_limit: Duration::from_secs(10) }
+    }
+
+    /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
+    pub fn with_means(mut self, means: Means) -> Self {
+        self.machine = Arc::new(Machine::new(self.machine.variables.clone(), self.machine.watch.clone(), means));
+        self
     }
 
     /// Changes how long a step that is asked to end has until it is killed; 10 seconds otherwise.

@@ -26,7 +26,7 @@ use crate::spawn::{Spawn, Spawned, spawn};
 use crate::step::Ticket;
 use crate::tag::Tag;
 use crate::tree::Tree;
-use crate::witness::{Denials, Witness};
+use crate::witness::{self, Denials, Witness};
 
 /// How many lines are told when the command fails.
 const LAST_LINES: usize = 20;
@@ -245,8 +245,11 @@ impl<'a> Running<'a> {
     /// Returns the processes that are left all the same.
     fn kill(&mut self) -> Vec<u32> {
         // The usual case: the shell has ended, and left nothing behind. What can tell so at once is asked first.
-        let is_alone = self.witness.as_ref().is_some_and(Witness::is_alone);
-        if is_alone { Vec::new() } else { self.tree.kill() }
+        if self.witness.as_ref().is_some_and(Witness::is_alone) {
+            return Vec::new();
+        }
+        let witness = self.witness.as_ref().filter(|_| witness::knows_the_dead());
+        self.tree.kill(&|| witness.is_none_or(Witness::is_alone))
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
@@ -266,7 +269,7 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if self.status.is_none() {
-            self.tree.kill();
+            self.kill();
             let _ = self.reap();
         }
         if let Some((cgroups, cgroup)) = self.cgroups.zip(self.tree.take_cgroup()) {

@@ -12,6 +12,7 @@ use mlp_model::{Cancel, Outcome, ProcessWatch, RunnerEvent, StartStep, StepError
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::settings::Settings;
+use crate::Means;
 use crate::cgroup::Cgroups;
 use crate::confine::Confinement;
 use crate::shell::{self, How, Shell};
@@ -22,16 +23,18 @@ pub struct Machine {
     /// The environment of `mlp`.
     pub variables: BTreeMap<OsString, OsString>,
     pub watch: ProcessWatch,
+    means: Means,
     confinement: OnceLock<Confinement>,
     cgroups: OnceLock<Option<Cgroups>>,
     has_warned: AtomicBool,
 }
 
 impl Machine {
-    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch) -> Self {
+    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch, means: Means) -> Self {
         Self {
             variables,
             watch,
+            means,
             confinement: OnceLock::new(),
             cgroups: OnceLock::new(),
             has_warned: AtomicBool::new(false),
@@ -44,11 +47,11 @@ impl Machine {
 
     /// Looked up by the first step that needs it.
     pub fn confinement(&self) -> &Confinement {
-        self.confinement.get_or_init(|| Confinement::probe(&|name| self.variable(name).map(PathBuf::from)))
+        self.confinement.get_or_init(|| Confinement::probe(self.means, &|name| self.variable(name).map(PathBuf::from)))
     }
 
     pub fn cgroups(&self) -> Option<&Cgroups> {
-        self.cgroups.get_or_init(Cgroups::find).as_ref()
+        self.cgroups.get_or_init(|| Cgroups::find().filter(|_| self.means.cgroups)).as_ref()
     }
 }
 

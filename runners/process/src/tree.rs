@@ -76,7 +76,10 @@ impl Tree {
     }
 
     /// Ends everything by force. Returns the processes that are left all the same.
-    pub fn kill(&mut self) -> Vec<u32> {
+    ///
+    /// `is_over` tells whether nobody is left, where somebody else knows it; where nobody does, `true`. What always
+    /// forks and ends can slip through one look, and is found by a later one.
+    pub fn kill(&mut self, is_over: &dyn Fn() -> bool) -> Vec<u32> {
         let number = |pid: i32| u32::try_from(pid).ok();
         if let Some(cgroup) = &self.cgroup {
             if cgroup.kill(VANISH_LIMIT) {
@@ -96,7 +99,7 @@ impl Tree {
             new.iter().for_each(|process| signal(*process, Signal::STOP));
             stopped.extend(new);
         }
-        if stopped.is_empty() {
+        if stopped.is_empty() && is_over() {
             return Vec::new();
         }
         loop {
@@ -104,7 +107,7 @@ impl Tree {
             for process in &left {
                 signal(*process, Signal::KILL);
             }
-            if left.is_empty() || Instant::now() >= deadline {
+            if left.is_empty() && is_over() || Instant::now() >= deadline {
                 return left.iter().filter_map(|process| number(process.pid)).collect();
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -187,6 +188,17 @@ impl<'a> Witness<'a> {
             _ => Answer::GoOn,
         }
     }
+}
+
+/// Returns whether a process that has ended, but not been reaped, no longer counts for [`Witness::is_alone`]: since
+/// Linux 6.11.
+pub fn knows_the_dead() -> bool {
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+        (numbers.next(), numbers.next()) >= (Some(6), Some(11))
+    })
 }
 
 /// Returns the path of a file as it is without links, and whether it is a folder. With `makes`, the last part of the
