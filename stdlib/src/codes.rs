@@ -21,6 +21,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0352", "an evaluation does not fit what the model predicts"),
     ("E0353", "an evaluated table lacks the target"),
     ("E0354", "a text does not suit the argument"),
+    ("E0355", "an unconfined command is given the network"),
     ("E0402", "the target is among the features"),
     ("E0403", "a column is declared to be no feature"),
     ("E0404", "a column is declared to be no target"),

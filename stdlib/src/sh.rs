@@ -11,7 +11,8 @@ use crate::declare::{Operation, inputs, param, param_or};
 pub(crate) fn signature() -> Signature {
     Operation {
         name: "sh",
-        version: 1,
+        // 2: confined.
+        version: 2,
         runner: "process",
         doc: "
 Runs a command of the shell over files.
@@ -28,8 +29,12 @@ again when it changes.
 
 The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LANG`, `TZ` and
 `SOURCE_DATE_EPOCH`, which mlp sets. Values count: the step runs again when one changes; they are kept with the
-result, so this is no place for secrets. What else the command reads (other files, the network) mlp does not see,
-and does not notice when it changes.
+result, so this is no place for secrets.
+
+The command is confined: of the machine's files it sees its own folder, installed programs and libraries (`/usr`,
+`/opt`, what is on the `PATH`) and the settings that these need, and it has no network. Reading another file fails the
+step, with a message that says how to make the file an input. `network: true` gives it the network, whose answers mlp
+does not notice to change; `confine: off` gives it everything that `mlp` may use. `mlp plan` shows both.
 
     step words = sh(\"sort -u {raw} > {sorted}\", inputs: { raw: file(\"words.txt\") }, outputs: { sorted: file })
 
@@ -54,6 +59,18 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
                 ParamType::List(Box::new(ParamType::Str)),
                 Value::List(Vec::new()),
                 "names of variables to take from the environment of `mlp`",
+            ),
+            param_or(
+                "network",
+                ParamType::Bool,
+                Value::Bool(false),
+                "whether the command has the network",
+            ),
+            param_or(
+                "confine",
+                ParamType::Choice(&["on", "off"]),
+                Value::Str("on".to_owned()),
+                "`off`: the command may use every file and the network",
             ),
         ],
     }
@@ -81,6 +98,11 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         Err(error) => errors.push(error),
     }
     check_variables(call, &mut errors);
+    let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
+    if is_off && check::value(call, "network").is_some_and(|network| *network == Value::Bool(true)) {
+        let error = ArgError::new("E0355", "network", "an unconfined step has the network anyway");
+        errors.push(error.with_help("leave out `confine: off` to keep it from other files, or leave out `network`"));
+    }
     if !errors.is_empty() {
         return Err(errors);
     }

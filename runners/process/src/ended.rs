@@ -65,6 +65,13 @@ pub fn no_shell(error: &Error) -> StepError {
     StepError::new(ErrorClass::Environment, "P2005", message).with_help(help)
 }
 
+/// The kernel does not accept the rules of a confined step.
+pub fn no_rules(error: &Error) -> StepError {
+    let message = format!("cannot confine the step: {}", plain_words(error));
+    StepError::new(ErrorClass::Environment, "P2005", message)
+        .with_help("raise the limit of open files (`ulimit -n`), or let the step run unconfined: `confine: off`")
+}
+
 pub fn no_resources(error: &Error) -> StepError {
     let message = format!("cannot prepare the step: {}", plain_words(error));
     StepError::new(ErrorClass::Environment, "P2005", message)

@@ -15,15 +15,25 @@
 //!
 //! Unaware of the store, of the scheduler and of where inputs come from.
 
+mod cgroup;
 mod collect;
+mod confine;
 mod copy;
 mod ended;
+mod filter;
+mod landlock;
 mod lines;
+mod places;
+mod proc;
+mod refused;
 mod settings;
 mod shell;
+mod spawn;
 mod stage;
 mod step;
+mod tag;
 mod tree;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,21 +43,53 @@ use std::time::Duration;
 pub use mlp_model::ProcessWatch;
 use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError};
 
+use crate::confine::Confinement;
 use crate::settings::Settings;
-use crate::step::{Job, Ticket};
+use crate::step::{Job, Machine, Ticket};
 
 /// Runs `sh` steps.
 pub struct ProcessRunner {
-    variables: BTreeMap<OsString, OsString>,
-    watch: ProcessWatch,
+    machine: Arc<Machine>,
     cancel_limit: Duration,
+}
+
+/// What is used of a machine, if it has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Means {
+    /// Control groups, to end all that a step started.
+    pub cgroups: bool,
+    /// To refuse files.
+    pub landlock: bool,
+    /// To refuse the network.
+    pub filters: bool,
+    /// Filters that ask, to name what was refused.
+    pub asks: bool,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { cgroups: true, landlock: true, filters: true, asks: true }
+    }
+}
+
+/// Tells how well this machine confines steps: in a few words, and what is lacking, if something is.
+pub fn confinement() -> (&'static str, Option<&'static str>) {
+    let level = Confinement::level_of(Means::default());
+    (level.text(), level.lack())
 }
 
 impl ProcessRunner {
     /// Makes a runner. `variables` is the environment of this process: `PATH`, and what `pass_env` names, is taken
     /// from it.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
-        Self { variables: variables.into_iter().collect(), watch, cancel_limit: Duration::from_secs(10) }
+        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch, Means::default()));
+        Self { machine, cancel_limit: Duration::from_secs(10) }
+    }
+
+    /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
+    pub fn with_means(mut self, means: Means) -> Self {
+        self.machine = Arc::new(Machine::new(self.machine.variables.clone(), self.machine.watch.clone(), means));
+        self
     }
 
     /// Changes how long a step that is asked to end has until it is killed; 10 seconds otherwise.
@@ -64,13 +106,12 @@ impl Runner for ProcessRunner {
     /// The values stand in the cache key, where anybody can read them: `pass_env` is not for secrets.
     fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
         let settings = Settings::read(&call.params)?;
-        let mut environment = settings.passed(&self.variables)?;
+        let mut environment = settings.passed(&self.machine.variables)?;
         environment.extend(stage::file_names(&call.inputs));
         Ok(environment)
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
-        let path = self.variables.get(std::ffi::OsStr::new("PATH")).cloned();
         let ticket = match Ticket::new() {
             Ok(ticket) => Arc::new(ticket),
             Err(error) => {
@@ -81,8 +122,7 @@ impl Runner for ProcessRunner {
         let report: Arc<dyn Fn(RunnerEvent) + Send + Sync> = report.into();
         let job = Job {
             step,
-            path,
-            watch: self.watch.clone(),
+            machine: Arc::clone(&self.machine),
             cancel_limit: self.cancel_limit,
             report: Arc::clone(&report),
             ticket: Arc::clone(&ticket),

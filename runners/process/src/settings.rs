@@ -5,15 +5,16 @@ use std::ffi::{OsStr, OsString};
 
 use mlp_model::{ErrorClass, StartStep, StepError, Value};
 
-/// Names the step in the environment of all its processes, by which they are found again.
-pub const MARKER: &str = "MLP_STEP";
-
 const PASSED: &str = "env.";
 
 pub struct Settings<'a> {
     command: &'a str,
     env: BTreeMap<&'a str, &'a str>,
     pass_env: Vec<&'a str>,
+    /// Keep it from files and network that it does not declare.
+    pub confine: bool,
+    /// Let it use the network.
+    pub network: bool,
 }
 
 impl<'a> Settings<'a> {
@@ -43,7 +44,17 @@ impl<'a> Settings<'a> {
                 return Err(StepError::new(ErrorClass::User, "P2002", message));
             }
         }
-        Ok(Self { command, env, pass_env })
+        let confine = match params.get("confine").map(Value::as_str) {
+            None | Some(Some("on")) => true,
+            Some(Some("off")) => false,
+            Some(_) => return Err(bug("confine")),
+        };
+        let network = match params.get("network") {
+            None => false,
+            Some(Value::Bool(network)) => *network,
+            Some(_) => return Err(bug("network")),
+        };
+        Ok(Self { command, env, pass_env, confine, network })
     }
 
     /// Returns the values of the variables that `pass_env` names, as they go into the key.
@@ -130,8 +141,6 @@ fn split_at_brace(text: &str) -> Option<(&str, char, &str)> {
 fn check_name(argument: &str, name: &str) -> Result<(), StepError> {
     let mistake = if name.is_empty() || name.contains(['=', '\0']) {
         format!("`{name}` cannot be the name of a variable")
-    } else if name == MARKER {
-        format!("the variable `{MARKER}` is mlp's own")
     } else {
         return Ok(());
     };

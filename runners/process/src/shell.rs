@@ -3,28 +3,30 @@
 //! All that can happen meanwhile (a line, its exit, a wish to cancel, a deadline) is waited for in one `poll`. Unaware
 //! of inputs and outputs.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use mlp_model::{Cancel, ProcessWatch, StepError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, setrlimit,
-    setsid, umask, waitid,
-};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
+use crate::cgroup::{Cgroups, MAX_PROCESSES};
+use crate::confine::Rules;
 use crate::ended;
 use crate::lines::Lines;
-use crate::settings::MARKER;
+use crate::spawn::{Spawn, Spawned, spawn};
 use crate::step::Ticket;
+use crate::tag::Tag;
 use crate::tree::Tree;
+use crate::witness::{self, Denials, Witness};
 
 /// How many lines are told when the command fails.
 const LAST_LINES: usize = 20;
@@ -37,25 +39,38 @@ pub struct Shell<'a> {
     pub variables: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
     pub cancel_limit: Duration,
+    /// What it may use; `None`: everything.
+    pub rules: Option<&'a Rules<'a>>,
+    /// Where it can have a control group.
+    pub cgroups: Option<&'a Cgroups>,
 }
 
-pub enum End {
+/// How a shell ended.
+pub struct End {
+    pub how: How,
+    /// What it printed last.
+    pub last_lines: Vec<String>,
+    /// What it was refused.
+    pub denials: Denials,
+}
+
+pub enum How {
     Exited(ExitStatus),
     TimedOut,
     Cancelled,
 }
 
-/// Runs the shell to its end. When this returns, none of its processes is left. Also returns the last lines it printed.
+/// Runs the shell to its end. When this returns, none of its processes is left.
 pub fn run(
     shell: &Shell<'_>,
     watch: &ProcessWatch,
     ticket: &Ticket,
     print: &dyn Fn(String),
-) -> Result<(End, Vec<String>), StepError> {
+) -> Result<End, StepError> {
     if ticket.cancelled().is_some() {
-        return Ok((End::Cancelled, Vec::new()));
+        return Ok(End { how: How::Cancelled, last_lines: Vec::new(), denials: Denials::default() });
     }
-    let mut running = Running::spawn(shell, watch).map_err(|error| ended::no_shell(&error))?;
+    let mut running = Running::start(shell, watch).map_err(|error| ended::no_shell(&error))?;
     let mut last_lines = VecDeque::new();
     let mut sink = |line: String| {
         if last_lines.len() == LAST_LINES {
@@ -66,12 +81,13 @@ pub fn run(
     };
     let why = running.wait(shell, ticket, &mut sink);
     let status = running.end(&mut sink).map_err(|error| ended::no_shell(&error))?;
-    let end = match why {
-        Why::Exited => End::Exited(status),
-        Why::TimedOut => End::TimedOut,
-        Why::Cancelled => End::Cancelled,
+    let how = match why {
+        Why::Exited => How::Exited(status),
+        Why::TimedOut => How::TimedOut,
+        Why::Cancelled => How::Cancelled,
     };
-    Ok((end, last_lines.into()))
+    let denials = running.witness.take().map(Witness::into_denials).unwrap_or_default();
+    Ok(End { how, last_lines: last_lines.into(), denials })
 }
 
 enum Why {
@@ -80,61 +96,78 @@ enum Why {
     Cancelled,
 }
 
-struct Running {
-    child: Child,
-    group: Pid,
+struct Running<'a> {
+    shell: Pid,
     tree: Tree,
     /// Becomes readable when the shell exits. Absent where the kernel has none; then we look often.
     pidfd: Option<OwnedFd>,
+    witness: Option<Witness<'a>>,
     stdout: Lines,
     stderr: Lines,
     watch: ProcessWatch,
-    is_ended: bool,
+    cgroups: Option<&'a Cgroups>,
+    status: Option<ExitStatus>,
 }
 
-impl Running {
-    fn spawn(shell: &Shell<'_>, watch: &ProcessWatch) -> std::io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let marker = format!("{:x}-{count:x}-{:x}", std::process::id(), since.as_nanos());
-
-        let (stdout, shells_stdout) = std::io::pipe()?;
-        let (stderr, shells_stderr) = std::io::pipe()?;
+impl<'a> Running<'a> {
+    fn start(shell: &Shell<'a>, watch: &ProcessWatch) -> io::Result<Self> {
+        let (stdout, shells_stdout) = io::pipe()?;
+        let (stderr, shells_stderr) = io::pipe()?;
         let (stdout, stderr) = (Lines::new(stdout.into())?, Lines::new(stderr.into())?);
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-e", "-c", shell.command])
-            .current_dir(shell.folder)
-            .env_clear()
-            .env("HOME", shell.folder)
-            .env("TMPDIR", shell.folder.join("tmp"))
-            .envs(shell.variables.iter().map(|(name, value)| (name, value)))
-            .env(MARKER, &marker)
-            .stdin(Stdio::null())
-            .stdout(shells_stdout)
-            .stderr(shells_stderr);
-        // SAFETY: between fork and exec only system calls are made; no memory is allocated and no lock is taken.
-        unsafe {
-            command.pre_exec(|| {
-                setsid()?;
-                setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-                umask(Mode::from_raw_mode(0o022));
-                Ok(())
-            });
-        }
-        let child = command.spawn()?;
-        watch(child.id(), true);
-        let group = Pid::from_child(&child);
+        let stdin = File::open("/dev/null")?;
+        let args = [c"sh", c"-e", c"-c"].map(CString::from);
+        let args: Vec<CString> = args.into_iter().chain([CString::new(shell.command)?]).collect();
+        let mut variables: BTreeMap<&OsStr, &OsStr> = BTreeMap::new();
+        let tmp = shell.folder.join("tmp");
+        variables.insert(OsStr::new("HOME"), shell.folder.as_os_str());
+        variables.insert(OsStr::new("TMPDIR"), tmp.as_os_str());
+        variables.extend(shell.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
+        let variable = |(name, value): (&OsStr, &OsStr)| {
+            let mut text = name.to_owned();
+            text.push("=");
+            text.push(value);
+            CString::new(text.into_vec())
+        };
+        let variables = variables.into_iter().map(variable).collect::<Result<Vec<_>, _>>()?;
+        let tag = Tag::new();
+        let mut cgroup = shell.cgroups.and_then(Cgroups::take);
+        let order = Spawn {
+            program: c"/bin/sh",
+            args: &args,
+            variables: &variables,
+            folder: &CString::new(shell.folder.as_os_str().as_bytes())?,
+            stdin: stdin.as_fd(),
+            stdout: shells_stdout.as_fd(),
+            stderr: shells_stderr.as_fd(),
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.fd()),
+            tag: tag.map(Tag::value),
+            max_processes: max_processes(cgroup.is_some()),
+            ruleset: shell.rules.and_then(Rules::ruleset),
+            filter: shell.rules.and_then(|rules| rules.filter),
+        };
+        let spawned = match spawn(&order) {
+            // The kernel may let us make a group, and yet start nothing in it.
+            Err(_) if cgroup.is_some() => {
+                let spawned = spawn(&Spawn { cgroup: None, ..order })?;
+                shell.cgroups.inspect(|cgroups| cgroups.give_up());
+                cgroup = None;
+                spawned
+            }
+            spawned => spawned?,
+        };
+        let Spawned { pid, pidfd, listener } = spawned;
+        watch(pid.as_raw_pid().unsigned_abs(), true);
+        let witness = listener.zip(shell.rules).map(|(listener, rules)| Witness::new(listener, rules));
         Ok(Self {
-            child,
-            group,
-            tree: Tree::new(group, &marker),
-            pidfd: pidfd_open(group, PidfdFlags::empty()).ok(),
+            shell: pid,
+            tree: Tree::new(pid, tag, cgroup),
+            pidfd,
+            witness,
             stdout,
             stderr,
             watch: watch.clone(),
-            is_ended: false,
+            cgroups: shell.cgroups,
+            status: None,
         })
     }
 
@@ -153,10 +186,7 @@ impl Running {
                 Some(Cancel::Gently) => match force_at {
                     None => {
                         force_at = now.checked_add(shell.cancel_limit);
-                        // Whatever dies of the signal leaves its children without a link to the step.
-                        self.tree.remember();
-                        let _ = kill_process_group(self.group, Signal::TERM);
-                        let _ = kill_process_group(self.group, Signal::CONT);
+                        self.tree.ask_to_end();
                     }
                     Some(force_at) if now >= force_at => return Why::Cancelled,
                     // The shell may end before the programs that it waits for have put their things in order.
@@ -175,6 +205,9 @@ impl Running {
         for fd in [self.stdout.fd(), self.stderr.fd()].into_iter().flatten() {
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
+        // Once everybody is gone it hangs up for good, which would wake us over and over.
+        let witness = self.witness.as_ref().filter(|_| !exited || !self.tree.is_empty());
+        fds.extend(witness.map(|witness| PollFd::from_borrowed_fd(witness.fd(), PollFlags::IN)));
         // Rounded up, so that the deadline has passed when we wake.
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let mut wait = deadline.map(left);
@@ -186,6 +219,9 @@ impl Running {
         let _ = poll(&mut fds, wait.as_ref());
         drop(fds);
         ticket.hush();
+        if let Some(witness) = &mut self.witness {
+            witness.answer();
+        }
         self.stdout.drain(false, sink);
         self.stderr.drain(false, sink);
     }
@@ -193,36 +229,65 @@ impl Running {
     /// Returns whether the shell has ended. It is left to be reaped: until then nobody else can get its number.
     fn has_exited(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
+        !matches!(waitid(WaitId::Pid(self.shell), options), Ok(None))
     }
 
     /// Ends every process of the step, takes in what was still said, and reaps the shell.
-    fn end(mut self, sink: &mut dyn FnMut(String)) -> std::io::Result<ExitStatus> {
+    fn end(&mut self, sink: &mut dyn FnMut(String)) -> io::Result<ExitStatus> {
         for pid in self.kill() {
             sink(format!("mlp: process {pid} of this step cannot be ended"));
         }
         self.stdout.drain(true, sink);
         self.stderr.drain(true, sink);
-        self.child.wait()
+        self.reap()
     }
 
     /// Returns the processes that are left all the same.
     fn kill(&mut self) -> Vec<u32> {
-        if self.is_ended {
+        // The usual case: the shell has ended, and left nothing behind. What can tell so at once is asked first.
+        if self.witness.as_ref().is_some_and(Witness::is_alone) {
             return Vec::new();
         }
-        self.is_ended = true;
-        // First the tree, whose links are lost with the group.
-        let left = self.tree.kill();
-        let _ = kill_process_group(self.group, Signal::KILL);
-        left
+        let witness = self.witness.as_ref().filter(|_| witness::knows_the_dead());
+        self.tree.kill(&|| witness.is_none_or(Witness::is_alone))
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        loop {
+            match waitpid(Some(self.shell), WaitOptions::empty()) {
+                Ok(Some((_, status))) => return Ok(*self.status.insert(ExitStatus::from_raw(status.as_raw()))),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.kill();
-        let _ = self.child.wait();
-        (self.watch)(self.child.id(), false);
+        if self.status.is_none() {
+            self.kill();
+            let _ = self.reap();
+        }
+        if let Some((cgroups, cgroup)) = self.cgroups.zip(self.tree.take_cgroup()) {
+            cgroups.give_back(cgroup);
+        }
+        (self.watch)(self.shell.as_raw_pid().unsigned_abs(), false);
     }
+}
+
+/// Returns how many processes the user may have while the step runs, so that one that forks without end leaves room to
+/// end it. Root has no such limit, and a control group counts by itself.
+fn max_processes(is_counted: bool) -> Option<u64> {
+    if is_counted || rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let now = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let n_all = now.split_whitespace().nth(3)?.split('/').nth(1)?.parse::<u64>().ok()?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nproc);
+    let own = [limit.current, limit.maximum].into_iter().flatten().min().unwrap_or(u64::MAX);
+    Some(own.min(n_all + MAX_PROCESSES))
 }

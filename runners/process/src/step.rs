@@ -1,24 +1,63 @@
 //! One step from its start to its report, on a thread of its own. Unaware of other steps.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mlp_model::{Cancel, Outcome, ProcessWatch, RunnerEvent, StartStep, StepError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::settings::Settings;
-use crate::shell::{self, End, Shell};
-use crate::{collect, ended, stage};
+use crate::Means;
+use crate::cgroup::Cgroups;
+use crate::confine::Confinement;
+use crate::shell::{self, How, Shell};
+use crate::{collect, ended, refused, stage};
+
+/// What the steps of a runner share.
+pub struct Machine {
+    /// The environment of `mlp`.
+    pub variables: BTreeMap<OsString, OsString>,
+    pub watch: ProcessWatch,
+    means: Means,
+    confinement: OnceLock<Confinement>,
+    cgroups: OnceLock<Option<Cgroups>>,
+    has_warned: AtomicBool,
+}
+
+impl Machine {
+    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch, means: Means) -> Self {
+        Self {
+            variables,
+            watch,
+            means,
+            confinement: OnceLock::new(),
+            cgroups: OnceLock::new(),
+            has_warned: AtomicBool::new(false),
+        }
+    }
+
+    pub fn variable(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(OsStr::new(name))
+    }
+
+    /// Looked up by the first step that needs it.
+    pub fn confinement(&self) -> &Confinement {
+        self.confinement.get_or_init(|| Confinement::probe(self.means, &|name| self.variable(name).map(PathBuf::from)))
+    }
+
+    pub fn cgroups(&self) -> Option<&Cgroups> {
+        self.cgroups.get_or_init(|| Cgroups::find().filter(|_| self.means.cgroups)).as_ref()
+    }
+}
 
 pub struct Job {
     pub step: StartStep,
-    /// Where the shell looks for programs.
-    pub path: Option<OsString>,
-    pub watch: ProcessWatch,
+    pub machine: Arc<Machine>,
     pub cancel_limit: Duration,
     pub report: Arc<dyn Fn(RunnerEvent) + Send + Sync>,
     pub ticket: Arc<Ticket>,
@@ -35,20 +74,33 @@ impl Job {
         let settings = Settings::read(&self.step.params)?;
         let sandbox = stage::prepare(&self.step, &self.ticket)?;
         let command = settings.expand(&sandbox.paths)?;
+        let print = |line| (self.report)(RunnerEvent::Printed(line));
+        let confinement = settings.confine.then(|| self.machine.confinement());
+        if let Some(lack) = confinement.and_then(|confinement| confinement.level().lack())
+            && !self.machine.has_warned.swap(true, Ordering::Relaxed)
+        {
+            print(format!("mlp: {lack}"));
+        }
+        let rules = confinement.map(|confinement| confinement.rules(&sandbox.folder, settings.network)).transpose();
+        let rules = rules.map_err(|error| ended::no_rules(&error))?;
         let shell = Shell {
             command: &command,
             folder: &sandbox.folder,
-            variables: settings.variables(&self.step, self.path.as_deref())?,
+            variables: settings.variables(&self.step, self.machine.variable("PATH").map(OsString::as_os_str))?,
             timeout: self.step.timeout,
             cancel_limit: self.cancel_limit,
+            rules: rules.as_ref(),
+            cgroups: self.machine.cgroups(),
         };
-        let print = |line| (self.report)(RunnerEvent::Printed(line));
-        let (end, last_lines) = shell::run(&shell, &self.watch, &self.ticket, &print)?;
-        match end {
-            End::Exited(status) if status.success() => {}
-            End::Exited(status) => return Err(ended::failed(status, last_lines)),
-            End::TimedOut => return Err(ended::timed_out(self.step.timeout.unwrap_or_default(), last_lines)),
-            End::Cancelled => return Err(ended::cancelled()),
+        let end = shell::run(&shell, &self.machine.watch, &self.ticket, &print)?;
+        match end.how {
+            How::Exited(status) => match refused::judge(&self.step, &end.denials, status, &end.last_lines) {
+                Some(error) => return Err(error),
+                None if status.success() => {}
+                None => return Err(ended::failed(status, end.last_lines)),
+            },
+            How::TimedOut => return Err(ended::timed_out(self.step.timeout.unwrap_or_default(), end.last_lines)),
+            How::Cancelled => return Err(ended::cancelled()),
         }
         let outputs = collect::take(&self.step, &sandbox)?;
         Ok(Outcome { outputs, facts: BTreeMap::new(), environment: BTreeMap::new() })

@@ -1,25 +1,30 @@
 //! Finds and ends every process that a step started, also those that hide from their process group.
 //!
-//! A process belongs to the step if it is in the step's session, carries the step's marker in its environment (which
-//! children inherit however often they fork and start sessions), or descends from such a process. What clears its
-//! environment, starts a session and outlives its parents escapes; so does what forks away faster than we can look.
-//! To hold these takes a control group. Unaware of why the step has to end.
+//! Where the step has a [control group](crate::cgroup), the kernel knows them and ends them all at once, even a
+//! program that forks without end. Elsewhere we look: a process belongs to the step if it is in the step's session,
+//! carries the step's [mark](crate::tag), or descends from such a process. What starts a session, outlives its parents
+//! and lowers its own mark escapes; so may what forks away faster than we can look. Namespaces of process numbers would
+//! hold these, too, but the shell would be the first process of one, on which signals act differently.
+//!
+//! Unaware of why the step has to end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
 
-use crate::settings::MARKER;
+use crate::cgroup::Cgroup;
+use crate::proc::{self, Process, Stat};
+use crate::tag::Tag;
 
 /// How long killed processes may take to vanish. Longer only when the kernel itself holds one up.
 const VANISH_LIMIT: Duration = Duration::from_secs(5);
 
 pub struct Tree {
-    session: i32,
-    /// `NAME=VALUE`, as it stands in an environment.
-    marker: Vec<u8>,
+    /// The number of the shell, of its group and of its session.
+    shell: Pid,
+    tag: Option<Tag>,
+    cgroup: Option<Cgroup>,
     /// When the shell started, by the kernel's clock and by ours.
     started: u64,
     born: Instant,
@@ -27,46 +32,61 @@ pub struct Tree {
     known: BTreeSet<Process>,
 }
 
-/// A process at one moment. The start time tells it from a later one with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Process {
-    pid: i32,
-    started: u64,
-}
-
-struct Stat {
-    state: u8,
-    parent: i32,
-    session: i32,
-    started: u64,
-}
-
 impl Tree {
     /// The tree of a shell that leads a session of its own and has just been started.
-    pub fn new(shell: Pid, marker: &str) -> Self {
-        let session = shell.as_raw_pid();
-        Self {
-            session,
-            marker: format!("{MARKER}={marker}").into_bytes(),
-            started: read_stat(session).map_or(0, |stat| stat.started),
-            born: Instant::now(),
-            known: BTreeSet::new(),
-        }
-    }
-
-    /// Keeps in mind who belongs to the step now.
-    pub fn remember(&mut self) {
-        self.known = self.find();
+    pub fn new(shell: Pid, tag: Option<Tag>, cgroup: Option<Cgroup>) -> Self {
+        // With a group nobody has to be looked for.
+        let stat = if cgroup.is_some() { None } else { Stat::read(shell.as_raw_pid()) };
+        let started = stat.map_or(0, |stat| stat.started);
+        Self { shell, tag, cgroup, started, born: Instant::now(), known: BTreeSet::new() }
     }
 
     /// Returns whether nothing of the step runs any more.
     pub fn is_empty(&mut self) -> bool {
+        if let Some(cgroup) = &self.cgroup {
+            return cgroup.is_empty();
+        }
         self.remember();
         self.known.is_empty()
     }
 
+    /// Asks every process of the step to end.
+    pub fn ask_to_end(&mut self) {
+        let others: Vec<Process> = match &self.cgroup {
+            Some(cgroup) => {
+                let started = |pid| Some(Process { pid, started: Stat::read(pid)?.started });
+                cgroup.pids().into_iter().filter_map(started).collect()
+            }
+            None => {
+                // Whatever dies of the signal leaves its children without a link to the step.
+                self.remember();
+                self.known.iter().copied().collect()
+            }
+        };
+        let is_outside = |process: &Process| {
+            Stat::read(process.pid).is_some_and(|stat| stat.group != self.shell.as_raw_pid() && stat.is_alive())
+        };
+        let others: Vec<Process> = others.into_iter().filter(is_outside).collect();
+        let _ = kill_process_group(self.shell, Signal::TERM);
+        // `timeout` and job control put programs into groups of their own.
+        others.iter().for_each(|process| signal(*process, Signal::TERM));
+        // A stopped process gets the signal only once it goes on.
+        let _ = kill_process_group(self.shell, Signal::CONT);
+        others.iter().for_each(|process| signal(*process, Signal::CONT));
+    }
+
     /// Ends everything by force. Returns the processes that are left all the same.
-    pub fn kill(&mut self) -> Vec<u32> {
+    ///
+    /// `is_over` tells whether nobody is left, where somebody else knows it; where nobody does, `true`. What always
+    /// forks and ends can slip through one look, and is found by a later one.
+    pub fn kill(&mut self, is_over: &dyn Fn() -> bool) -> Vec<u32> {
+        let number = |pid: i32| u32::try_from(pid).ok();
+        if let Some(cgroup) = &self.cgroup {
+            if cgroup.kill(VANISH_LIMIT) {
+                return Vec::new();
+            }
+            return cgroup.pids().into_iter().filter_map(number).collect();
+        }
         // What is stopped cannot fork: nothing is missed once a look finds nobody new.
         let mut stopped = BTreeSet::new();
         let deadline = Instant::now() + VANISH_LIMIT;
@@ -79,7 +99,7 @@ impl Tree {
             new.iter().for_each(|process| signal(*process, Signal::STOP));
             stopped.extend(new);
         }
-        if stopped.is_empty() {
+        if stopped.is_empty() && is_over() {
             return Vec::new();
         }
         loop {
@@ -87,11 +107,21 @@ impl Tree {
             for process in &left {
                 signal(*process, Signal::KILL);
             }
-            if left.is_empty() || Instant::now() >= deadline {
-                return left.iter().filter_map(|process| u32::try_from(process.pid).ok()).collect();
+            if left.is_empty() && is_over() || Instant::now() >= deadline {
+                return left.iter().filter_map(|process| number(process.pid)).collect();
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Gives back the step's group, once nothing runs in it.
+    pub fn take_cgroup(&mut self) -> Option<Cgroup> {
+        self.cgroup.take()
+    }
+
+    /// Keeps in mind who belongs to the step now.
+    fn remember(&mut self) {
+        self.known = self.find();
     }
 
     /// Returns the step's processes that are alive.
@@ -102,11 +132,12 @@ impl Tree {
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
             let Some(pid) = pid.filter(|pid| *pid >= lowest) else { continue };
-            // What has ended meanwhile, or waits to be reaped, is nobody; what is older than the shell is not ours.
-            let is_candidate = |stat: &Stat| !matches!(stat.state, b'Z' | b'X') && stat.started >= self.started;
-            let Some(stat) = read_stat(pid).filter(is_candidate) else { continue };
+            // What is older than the shell is not ours.
+            let is_candidate = |stat: &Stat| stat.is_alive() && stat.started >= self.started;
+            let Some(stat) = Stat::read(pid).filter(is_candidate) else { continue };
             let process = Process { pid, started: stat.started };
-            if self.known.contains(&process) || stat.session == self.session || self.is_marked(pid) {
+            let is_ours = || stat.session == self.shell.as_raw_pid() || self.is_marked(pid);
+            if self.known.contains(&process) || is_ours() {
                 found.insert(process);
             } else {
                 others.insert(process, stat.parent);
@@ -128,59 +159,25 @@ impl Tree {
     fn lowest_pid(&self) -> i32 {
         let newest = || std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse::<i32>().ok();
         let is_young = self.born.elapsed() < Duration::from_secs(1);
-        if is_young && newest().is_some_and(|newest| newest >= self.session) { self.session } else { 1 }
+        let shell = self.shell.as_raw_pid();
+        if is_young && newest().is_some_and(|newest| newest >= shell) { shell } else { 1 }
     }
 
-    /// Processes of other users and of the kernel cannot be read, and are not ours.
     fn is_marked(&self, pid: i32) -> bool {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == self.marker)
+        self.tag.is_some_and(|tag| proc::real_time_limit(pid).is_some_and(|limit| tag.is_on(limit)))
     }
 }
 
 fn signal(process: Process, signal: Signal) {
     let Some(pid) = Pid::from_raw(process.pid) else { return };
+    let is_same = || Stat::read(process.pid).is_some_and(|stat| stat.started == process.started);
     // The number may have passed on to another process meanwhile; what the descriptor holds cannot.
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-        if read_stat(process.pid).is_some_and(|stat| stat.started == process.started) {
-            let _ = kill_process(pid, signal);
-        }
+    let pidfd = pidfd_open(pid, PidfdFlags::empty());
+    if !is_same() {
         return;
+    }
+    let _ = match pidfd {
+        Ok(pidfd) => pidfd_send_signal(&pidfd, signal),
+        Err(_) => kill_process(pid, signal),
     };
-    if read_stat(process.pid).is_some_and(|stat| stat.started == process.started) {
-        let _ = pidfd_send_signal(&pidfd, signal);
-    }
-}
-
-fn read_stat(pid: i32) -> Option<Stat> {
-    // Read in one go: the name is short, and so are the numbers.
-    let mut bytes = [0; 1024];
-    let n_bytes = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
-    parse_stat(bytes.get(..n_bytes)?)
-}
-
-/// Reads `PID (NAME) STATE PPID PGRP SESSION ..`; the name may hold anything, brackets and blanks included.
-fn parse_stat(stat: &[u8]) -> Option<Stat> {
-    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let text = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    Some(Stat {
-        state: *fields.first()?.as_bytes().first()?,
-        parent: fields.get(1)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
-        started: fields.get(19)?.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_programs_cannot_confuse_the_reading() {
-        let line = b"42 (a) R 1 ) \xff() S 7 8 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 123456 0 0\n";
-        let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.session, stat.started), (b'S', 7, 9, 123456));
-        assert!(parse_stat(b"42 (cut").is_none());
-    }
 }

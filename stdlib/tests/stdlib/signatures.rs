@@ -346,6 +346,20 @@ fn a_variable_is_set_or_passed_but_not_both() {
 }
 
 #[test]
+fn an_unconfined_command_is_not_given_the_network_once_more() {
+    let command = [("command", text("x > {out}")), ("outputs", record(&[("out", text("file"))]))];
+    let with = |confine: &str, network: bool| {
+        let rest = [("confine", text(confine)), ("network", Value::Bool(network))];
+        let params: Vec<_> = command.iter().cloned().chain(rest).collect();
+        infer("sh", &[], &params).map(|_| ()).map_err(|errors| mistakes(Err(errors)))
+    };
+    assert_eq!([with("on", false), with("on", true), with("off", false)], [Ok(()), Ok(()), Ok(())]);
+    let expected = "E0355 network: an unconfined step has the network anyway \
+                    | leave out `confine: off` to keep it from other files, or leave out `network`";
+    assert_eq!(with("off", true), Err(vec![expected.to_owned()]));
+}
+
+#[test]
 fn the_query_planner_types_sql() {
     assert_eq!(out("sql", &[], &[("query", text("select 1"))]), TableType::default());
 }

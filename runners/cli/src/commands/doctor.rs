@@ -30,7 +30,7 @@ enum State {
 
 pub fn doctor(output: &Output) -> Result<Exit, Failure> {
     let located = locate();
-    let findings = vec![store(), libtorch(&located), devices(&located), transforms()];
+    let findings = vec![store(), libtorch(&located), devices(&located), transforms(), steps()];
     let n_missing = findings.iter().filter(|finding| finding.state == State::Missing).count();
     if output.json {
         output.print_json(&serde_json::json!({ "mlp": env!("CARGO_PKG_VERSION"), "findings": findings }));
@@ -53,6 +53,15 @@ pub fn doctor(output: &Output) -> Result<Exit, Failure> {
         });
     }
     Ok(if n_missing == 0 { Exit::Done } else { Exit::Environment })
+}
+
+/// How well the kernel keeps `sh` steps from what they do not declare.
+fn steps() -> Finding {
+    let name = "confinement";
+    match mlp_process::confinement() {
+        (text, None) => Finding { name, state: State::Ok, text: text.to_owned(), help: None },
+        (text, Some(lack)) => Finding { name, state: State::None, text: text.to_owned(), help: Some(lack.to_owned()) },
+    }
 }
 
 fn store() -> Finding {

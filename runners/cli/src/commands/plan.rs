@@ -1,6 +1,6 @@
 //! `mlp plan FILE`.
 
-use mlp_model::{Decision, Plan};
+use mlp_model::{Decision, NodeKind, Pipeline, Plan, Value};
 
 use crate::args::PipelineArgs;
 use crate::compile::compile;
@@ -15,14 +15,36 @@ pub fn plan(args: &PipelineArgs, targets: &[String], force: &[String], output: &
     let engine = wiring::engine(store)?;
     let plan = engine.plan(&compiled.pipeline, targets, force).map_err(super::run::run_failure)?;
     if output.json {
-        output.print_json(&plan);
+        output.print_json(&json(&plan, &compiled.pipeline));
     } else {
-        output.print(text(&plan));
+        output.print(text(&plan, &compiled.pipeline));
     }
     Ok(Exit::Done)
 }
 
-fn text(plan: &Plan) -> String {
+/// The plan, with `reaches` for steps that can reach more than their inputs.
+fn json(plan: &Plan, pipeline: &Pipeline) -> serde_json::Value {
+    let mut document = serde_json::json!(plan);
+    for (step, shown) in plan.steps.iter().zip(document["steps"].as_array_mut().into_iter().flatten()) {
+        if let Some(reaches) = reaches(pipeline, &step.step) {
+            shown["reaches"] = reaches.into();
+        }
+    }
+    document
+}
+
+/// Returns what a step can reach besides its inputs.
+fn reaches(pipeline: &Pipeline, step: &str) -> Option<&'static str> {
+    let node = pipeline.nodes.iter().find(|node| node.name == step)?;
+    let NodeKind::Call(call) = &node.kind else { return None };
+    match (call.params.get("confine").and_then(Value::as_str), call.params.get("network")) {
+        (Some("off"), _) => Some("everything"),
+        (_, Some(Value::Bool(true))) => Some("network"),
+        _ => None,
+    }
+}
+
+fn text(plan: &Plan, pipeline: &Pipeline) -> String {
     let mut lines = vec![format!("plan of {}", plan.pipeline)];
     let width = plan.steps.iter().map(|step| step.step.chars().count()).max().unwrap_or(0);
     for step in &plan.steps {
@@ -33,7 +55,12 @@ fn text(plan: &Plan) -> String {
             Decision::Skip => "skip",
             Decision::Decide => "decide",
         };
-        lines.push(format!("  {:<width$}  {decision:<7} {}", step.step, step.reason));
+        let note = match reaches(pipeline, &step.step) {
+            Some("everything") => " (not confined)",
+            Some(_) => " (with network)",
+            None => "",
+        };
+        lines.push(format!("  {:<width$}  {decision:<7} {}{note}", step.step, step.reason));
     }
     let count = |wanted: fn(&Decision) -> bool| plan.steps.iter().filter(|s| wanted(&s.decision)).count();
     lines.push(format!(

@@ -31,8 +31,9 @@ impl Step {
     /// A step whose outputs are files, or folders where the name ends in `/`.
     pub fn new(command: &str, outputs: &[&str]) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let work_dir = place.path().join("work");
-        std::fs::create_dir(&work_dir).unwrap();
+        // As in a workspace, whose store holds the folders of steps.
+        let work_dir = place.path().join(".mlp/work");
+        std::fs::create_dir_all(&work_dir).unwrap();
         let output = |name: &&str| match name.strip_suffix('/') {
             Some(name) => (name.to_owned(), Type::Folder),
             None => ((*name).to_owned(), Type::File),

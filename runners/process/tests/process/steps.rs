@@ -1,7 +1,7 @@
 //! Facts about what a `sh` step sees and what becomes of its outputs, with real processes.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use crate::common::{Running, Step, names, runner};
@@ -68,14 +68,16 @@ fn outputs_that_are_no_files_and_folders_of_the_step_are_refused() {
         ("mkdir {o}; touch {o}/$(printf '\\377')", "o/", "the name of `out/o/\u{fffd}` is not UTF-8"),
     ];
     for (command, output, message) in cases {
-        let error = Step::new(command, &[output]).error();
+        // A confined step cannot even try some of it.
+        let error = Step::new(command, &[output]).with_param("confine", Value::Str("off".to_owned())).error();
         assert_eq!((error.class, error.message.as_str()), (ErrorClass::Step, message), "{command}");
     }
 }
 
 #[test]
 fn an_output_never_shares_its_bytes_with_another_name() {
-    let step = Step::new("echo made > kept; ln kept {o}; mkdir {f}; ln kept {f}/x; ln kept ../outside", &["o", "f/"]);
+    let step = Step::new("echo made > kept; ln kept {o}; mkdir {f}; ln kept {f}/x; ln kept ../outside", &["o", "f/"])
+        .with_param("confine", Value::Str("off".to_owned()));
     let outcome = step.run().unwrap();
     std::fs::write(step.start.work_dir.join("outside"), "changed later").unwrap();
     for path in [&outcome.outputs["o"].path, &outcome.outputs["f"].path.join("x")] {
@@ -90,6 +92,60 @@ fn a_step_cannot_change_what_it_reads() {
     let before = std::fs::read(object).unwrap();
     assert_eq!(step.output("o"), "a,b\nmore\n", "the payload alone is seen");
     assert_eq!(std::fs::read(object).unwrap(), before);
+}
+
+#[test]
+fn no_object_of_the_store_is_a_hard_link_of_what_a_step_can_write() {
+    for confine in ["on", "off"] {
+        let mut step = Step::new("stat -c %i {raw} {code}/fit.py; cp {raw} {o}", &["o"])
+            .with_file("raw", "a,b\n")
+            .with_param("confine", Value::Str(confine.to_owned()));
+        let code = step.place.path().join("code");
+        std::fs::create_dir(&code).unwrap();
+        std::fs::write(code.join("fit.py"), "print(1)").unwrap();
+        let object = step.start.inputs["inputs.raw"].path.clone();
+        let input = InputFile {
+            digest: Digest::of(b""),
+            ty: Type::Folder,
+            path: code.clone(),
+            size_bytes: 0,
+            shown: "code".to_owned(),
+        };
+        step.start.inputs.insert("inputs.code".to_owned(), input);
+        let (result, lines) = step.run_with(&runner());
+        let made = result.unwrap().outputs["o"].path.clone();
+        for path in [&object, &code.join("fit.py")] {
+            let found = path.metadata().unwrap();
+            assert_eq!(found.nlink(), 1, "{}", path.display());
+            assert!(!lines.contains(&found.ino().to_string()));
+        }
+        assert_eq!(made.metadata().unwrap().nlink(), 1);
+    }
+}
+
+#[test]
+fn bits_that_lend_rights_are_dropped() {
+    let step = Step::new(
+        "cp /bin/true {o}; chmod 6755 {o}; mkdir {f}; cp /bin/true {f}/x; chmod 6711 {f}/x; chmod 3777 {f}",
+        &["o", "f/"],
+    );
+    let outcome = step.run().unwrap();
+    let folder = outcome.outputs["f"].path.clone();
+    for (path, mode) in [(outcome.outputs["o"].path.clone(), 0o755), (folder.join("x"), 0o755), (folder, 0o755)] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode, "{}", path.display());
+    }
+}
+
+#[test]
+fn sockets_and_devices_are_refused_as_outputs() {
+    let socket = r#"perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("out/o")) or die $!'"#;
+    let error = Step::new(socket, &["o"]).error();
+    assert_eq!(error.message, "output `o` is a socket; an output consists of files and folders");
+    if rustix::process::geteuid().is_root() {
+        let step = Step::new("mknod {o} c 1 3", &["o"]).with_param("confine", Value::Str("off".to_owned()));
+        assert_eq!(step.error().message, "output `o` is a device; an output consists of files and folders");
+        assert!(Step::new("mknod {o} c 1 3", &["o"]).error().message.contains("exit code"), "confined, none is made");
+    }
 }
 
 #[test]
@@ -119,7 +175,7 @@ fn the_environment_holds_what_is_declared_and_no_more() {
     let step = Step::new("env | cut -d= -f1 | sort > {o}", &["o"])
         .with_param("env", record(&[("GREETING", "hello"), ("HOME", "elsewhere")]));
     let seen = step.output("o");
-    let expected = "GREETING\nHOME\nLANG\nMLP_STEP\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
+    let expected = "GREETING\nHOME\nLANG\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
     assert_eq!(seen, expected);
 
     let step =
