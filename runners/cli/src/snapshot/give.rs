@@ -53,10 +53,8 @@ pub fn answer(args: impl IntoIterator<Item = OsString>) -> Option<Exit> {
 /// Writes the events with an id of their own. `recorded` tells that `mlp runs` does not know it.
 fn tell_json(head: &Head, run: &RunId, events: &[u8], started: Instant) -> std::io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, stdout().lock());
-    let mut first = serde_json::to_value(run_started(head, run))?;
-    first["recorded"] = false.into();
-    serde_json::to_writer(&mut out, &first)?;
-    out.write_all(b"\n")?;
+    let first = serde_json::to_string(&run_started(head, run))?;
+    writeln!(out, r#"{},"recorded":false}}"#, first.trim_end_matches('}'))?;
     let id = serde_json::to_string(run)?;
     for line in std::str::from_utf8(events).map_err(std::io::Error::other)?.lines() {
         let (before, after) = line.split_once(WITHOUT_ID).unwrap_or((line, ""));
