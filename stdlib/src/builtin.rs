@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use mlp_artifact::table::{Reader, TableError};
 use mlp_model::{
-    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Value,
+    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Watched, Value,
 };
 
 use crate::{copy, eval_binary, eval_regression, table_split, table_split_rows, table_split_time};
@@ -34,6 +34,10 @@ impl Runner for BuiltinRunner {
     /// Nothing outside the parameters and inputs matters to these steps.
     fn environment(&self, _: &Call) -> Result<BTreeMap<String, String>, StepError> {
         Ok(BTreeMap::new())
+    }
+
+    fn watched(&self, _: &Call) -> Option<Watched> {
+        Some(Watched::default())
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

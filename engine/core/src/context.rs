@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mlp_model::{Call, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError};
+use mlp_model::{Call, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
 
-use crate::RunError;
+use crate::{Engine, RunError};
 use crate::bundle::{Bundle, BundleError};
 use crate::graph::Graph;
 use crate::names::find_node;
@@ -47,6 +47,17 @@ impl Champion {
             Self::Nothing => None,
             Self::Live { version, .. } => Some(*version),
         }
+    }
+}
+
+impl Engine {
+    /// Returns what the runners' part of the keys depends on, for the whole pipeline; `None`: a runner cannot tell.
+    pub fn watched(&self, pipeline: &Pipeline) -> Option<Watched> {
+        let mut all = Watched::default();
+        for call in pipeline.nodes.iter().filter_map(call_of) {
+            all.add(self.runners.get(&call.runner)?.watched(call)?);
+        }
+        Some(all)
     }
 }
 

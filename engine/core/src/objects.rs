@@ -6,12 +6,12 @@ use mlp_model::{ArtifactKind, Digest, Store, StoreError};
 /// Returns the digests of the artifact's objects that are missing or damaged.
 pub(crate) fn missing(store: &dyn Store, kind: ArtifactKind, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
     if kind != ArtifactKind::Folder {
-        return Ok(if store.object(digest)?.is_some() { Vec::new() } else { vec![*digest] });
+        return Ok(if store.has_object(digest)? { Vec::new() } else { vec![*digest] });
     }
     let Some(manifest) = read_manifest(store, digest)? else { return Ok(vec![*digest]) };
     let mut missing = Vec::new();
     for entry in &manifest.entries {
-        if store.object(&entry.digest)?.is_none() {
+        if !store.has_object(&entry.digest)? {
             missing.push(entry.digest);
         }
     }

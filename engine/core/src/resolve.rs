@@ -88,24 +88,30 @@ pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Re
 }
 
 /// Looks for a stored result under the key whose outputs are all there and whole.
-pub(crate) fn look_up(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Lookup, StoreError> {
-    if ctx.request.is_forced[idx] {
-        return Ok(Lookup::Miss("forced".to_owned()));
+fn look_up(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Lookup, StoreError> {
+    match look_again(ctx, idx, resolved)? {
+        Some(found) => Ok(found),
+        None => Ok(Lookup::Miss(reason_to_run(ctx, idx, resolved)?)),
     }
-    let Some((run, result)) = ctx.store.result(&resolved.id)? else {
-        return Ok(Lookup::Miss(reason_to_run(ctx, idx, resolved)?));
-    };
+}
+
+/// As [`look_up`]; `None`, if there is no result under the key. Why that is so is not looked for.
+pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Option<Lookup>, StoreError> {
+    if ctx.request.is_forced[idx] {
+        return Ok(Some(Lookup::Miss("forced".to_owned())));
+    }
+    let Some((run, result)) = ctx.store.result(&resolved.id)? else { return Ok(None) };
     for output in &ctx.call(idx).outputs {
         let name = &output.name;
         let stored = result.outputs.iter().find(|stored| stored.name == *name);
         let Some(stored) = stored.filter(|stored| Some(stored.kind) == output.ty.artifact_kind()) else {
-            return Ok(Lookup::Miss(format!("the stored result has no output `{name}`")));
+            return Ok(Some(Lookup::Miss(format!("the stored result has no output `{name}`"))));
         };
         if !objects::missing(&*ctx.store, stored.kind, &stored.digest)?.is_empty() {
-            return Ok(Lookup::Miss(format!("stored output `{name}` is missing or damaged")));
+            return Ok(Some(Lookup::Miss(format!("stored output `{name}` is missing or damaged"))));
         }
     }
-    Ok(Lookup::Hit(Arc::new(Hit { run, result })))
+    Ok(Some(Lookup::Hit(Arc::new(Hit { run, result }))))
 }
 
 fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<String, StoreError> {

@@ -37,17 +37,20 @@ impl Sources {
                 paths.entry((path, *folder)).or_insert(shown);
             }
         }
-        let paths: Vec<_> = paths.into_iter().collect();
+        // Neighbours stand together, so that the kernel finds them quickly.
+        let mut paths: Vec<_> = paths.into_iter().collect();
+        paths.sort_unstable();
+        let shares: Vec<_> = paths.chunks(SHARE).collect();
         let found = Mutex::new(HashMap::with_capacity(paths.len()));
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(((path, folder), shown)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let content = read(store, path, shown, *folder);
+            while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let contents = read_all(store, share);
                 let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                found.insert(((*path).to_owned(), *folder), content);
+                found.extend(contents);
             }
         };
-        let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(paths.len());
+        let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(shares.len());
         if n_threads <= 1 {
             work();
         } else {
@@ -60,6 +63,27 @@ impl Sources {
     pub(crate) fn get(&self, path: &Path, folder: bool) -> Option<&Found> {
         self.0.get(&(path.to_owned(), folder))
     }
+}
+
+/// How many paths a thread takes at a time.
+const SHARE: usize = 128;
+
+/// A path, whether it is a folder, and how it is written.
+type Wanted<'a> = ((&'a Path, bool), &'a str);
+
+fn read_all(store: &dyn Store, share: &[Wanted<'_>]) -> Vec<((PathBuf, bool), Found)> {
+    let files: Vec<&Path> = share.iter().filter(|((_, folder), _)| !folder).map(|((path, _), _)| *path).collect();
+    let mut digests = store.digest_files(&files).into_iter();
+    let content = |((path, folder), shown): &Wanted<'_>| {
+        let digested = if *folder { None } else { digests.next() };
+        let content = match digested {
+            Some(Ok((digest, size_bytes))) => Ok(Content { digest, size_bytes }),
+            // Looked at again, for a folder or to tell what is wrong with a file.
+            _ => read(store, path, shown, *folder),
+        };
+        (((*path).to_owned(), *folder), content)
+    };
+    share.iter().map(content).collect()
 }
 
 /// Digests a file, or a folder as a tree. Errors name the path as `shown`, and neither step nor argument.

@@ -31,6 +31,7 @@ pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
 pub use runner::{
     Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep,
+    Watched,
 };
 pub use signature::{
     ArgError, ArgType, Argument, Catalogue, CheckedCall, Constructor, Infer, Inferred, InputType, ParamType, RoleRule,

@@ -1,6 +1,6 @@
 //! The contract between the engine and what executes steps. No async: a runner calls back from its own threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,31 @@ pub trait Runner: Send + Sync {
     /// variables. Cheap: reads at most small files, starts no process.
     fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError>;
 
+    /// What [`Runner::environment`] looks at besides its call and this program: as long as none of it changes, its
+    /// answer stays the same. `None`: that cannot be told.
+    fn watched(&self, _call: &Call) -> Option<Watched> {
+        None
+    }
+
     /// Starts the step and returns at once. `report` is called from any thread, last with
     /// [`RunnerEvent::Finished`], exactly once, also after a cancel. Dropping the handle does not stop the step.
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle>;
+}
+
+/// Parts of the outside world, to be compared with what they were.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Watched {
+    /// Variables of this process's environment.
+    pub variables: BTreeSet<String>,
+    /// Files, by their bytes, and folders, by their entries. They need not exist.
+    pub paths: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    pub fn add(&mut self, more: Self) {
+        self.variables.extend(more.variables);
+        self.paths.extend(more.paths);
+    }
 }
 
 /// A running step.

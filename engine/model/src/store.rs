@@ -32,11 +32,21 @@ pub trait Store: Send + Sync {
     /// aside. Bytes verified before are not read again while the file's stamps are unchanged.
     fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError>;
 
+    /// Whether [`Store::object`] would return a file; nothing is made for that.
+    fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.object(digest)?.is_some())
+    }
+
     /// Returns the object's bytes, verified.
     fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Returns the digest of a file outside the store; known ones are not read again (stat cache).
     fn digest_file(&self, path: &Path) -> Result<(Digest, u64), StoreError>;
+
+    /// As [`Store::digest_file`] for each path, with fewer questions to the owner.
+    fn digest_files(&self, paths: &[&Path]) -> Vec<Result<(Digest, u64), StoreError>> {
+        paths.iter().map(|path| self.digest_file(path)).collect()
+    }
 
     // Facts.
 

@@ -47,6 +47,11 @@ impl Layout {
         self.root.join("journal")
     }
 
+    /// Returns the file of segment `number` of the journal.
+    pub fn segment(&self, number: u32) -> PathBuf {
+        self.journal().join(format!("{number:08}.log"))
+    }
+
     pub fn objects(&self) -> PathBuf {
         self.root.join("objects")
     }
@@ -61,6 +66,11 @@ impl Layout {
 
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// Answers that are given again while nothing changes.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshot")
     }
 
     pub fn sessions(&self) -> PathBuf {

@@ -25,6 +25,7 @@ mod protocol;
 mod questions;
 mod rows;
 mod scratch;
+pub mod snapshot;
 mod spawn;
 mod stat_cache;
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use client::{Client, SpawnOwner, StoreStats};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
 pub use owner::{serve_owner, serve_owner_on};
+pub use snapshot::{Basis, Position, Snapshot};
 pub use spawn::spawn_detached;

@@ -124,6 +124,11 @@ impl Objects {
         lock(&self.verified).insert(*digest, stamp);
     }
 
+    /// Returns the objects whose files this process has made or verified, and the stamps that they had.
+    pub fn all_verified(&self) -> Vec<(Digest, Stamp)> {
+        lock(&self.verified).iter().map(|(digest, stamp)| (*digest, *stamp)).collect()
+    }
+
     /// Reads the object and compares. A damaged file is moved aside and counts as absent. Returns the stamp under
     /// which it was verified.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Stamp>, StoreError> {

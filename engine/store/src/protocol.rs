@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::group::ClientId;
+use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -77,16 +78,18 @@ pub(crate) enum Request {
     Untrack {
         group: u32,
     },
+    /// With `is_wanted` the bytes are attached to the answer.
     Blob {
         digest: Digest,
+        is_wanted: bool,
     },
-    Stat {
-        subject: Subject,
+    /// Answered with what is known of each, in their order.
+    Stats {
+        subjects: Vec<Subject>,
     },
     /// Not answered.
-    SetStat {
-        subject: Subject,
-        known: Known,
+    SetStats {
+        known: Vec<(Subject, Known)>,
     },
     Result {
         key: KeyId,
@@ -124,6 +127,8 @@ pub(crate) enum Request {
     },
     Releases,
     CountRecords,
+    /// How far the journal goes.
+    Position,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,15 +137,16 @@ pub(crate) enum Answer {
     Done,
     Granted,
     Finished,
-    /// Attached, if true.
+    /// Attached, if true and wanted.
     Blob(bool),
-    Stat(Option<Known>),
+    Stats(Vec<Option<Known>>),
     Result(Option<(u64, RunId, StepResult)>),
     Runs(Vec<RunSummary>),
     Stored(Vec<Stored>),
     Digests(Vec<Digest>),
     Names(Vec<String>),
     Count(u64),
+    Position(Position),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

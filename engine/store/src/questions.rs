@@ -6,8 +6,9 @@ use std::sync::Arc;
 use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
 
 use crate::index::{Index, IndexError, Order, Row};
-use crate::journal::Segments;
+use crate::journal::{Link, Segments};
 use crate::rows::{self, CONSUMED, Mark, PRODUCED, SLOT_LEN, Slot};
+use crate::snapshot::Position;
 
 /// Reads index and journal; shared by all who ask.
 #[derive(Clone)]
@@ -123,6 +124,14 @@ impl Questions {
 
     pub fn count_records(&self) -> Answer<u64> {
         Ok(self.index.meta().n_records)
+    }
+
+    /// Returns how far the journal goes, as far as answers know it.
+    pub fn position(&self) -> Position {
+        let meta = self.index.meta();
+        let (segment, end) = meta.tail.map_or((0, 0), |tail| (tail.place.segment, tail.end()));
+        let link = meta.tail.map_or(Link { seq: 0, hash: [0; 32] }, |tail| tail.link);
+        Position { n_records: meta.n_records, segment, end, seq: link.seq, hash: Digest(link.hash) }
     }
 
     /// Returns the bytes of an inline object, verified.

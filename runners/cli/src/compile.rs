@@ -1,5 +1,6 @@
 //! From a file and `--param`s to a checked pipeline, with every diagnostic printed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::time::Instant;
 
 use mlp_dsl::{CheckInput, Checked, Diagnostic, Label, PathKind, Severity, World, WorldError};
 use mlp_model::{NodeKind, Pipeline, Span, StepError};
+use mlp_store::SystemClock;
+use mlp_store::snapshot::{Kind, Seen, look};
 
 use crate::args::PipelineArgs;
 use crate::output::{Failure, Output};
@@ -21,6 +24,10 @@ pub struct Compiled {
     /// The file, as a person knows it.
     pub shown: String,
     pub params: BTreeMap<String, String>,
+    /// What was printed about it.
+    pub warnings: String,
+    /// Every path that was looked at; `None`, if one cannot be described.
+    pub looked_at: Option<Vec<(PathBuf, Seen)>>,
 }
 
 /// Checks a pipeline file. Mistakes are printed; the failure then only counts them.
@@ -29,16 +36,30 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     let workspace = open_workspace(&args.file)?;
     let params = parse_params(&args.params)?;
     let catalogue = wiring::catalogue();
+    let disk = Disk::default();
     let checked =
-        mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: &Disk });
+        mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: &disk });
     let shown = args.file.display().to_string();
-    if !output.json {
-        for diagnostic in &checked.diagnostics {
-            output.note(mlp_dsl::render(diagnostic, &checked.sources, output.colour, output.width()));
+    let mut warnings = String::new();
+    for diagnostic in &checked.diagnostics {
+        let text = mlp_dsl::render(diagnostic, &checked.sources, output.colour, output.width());
+        warnings.push_str(&text);
+        if !text.ends_with('\n') {
+            warnings.push('\n');
         }
     }
+    if !output.json {
+        output.note(&warnings);
+    }
     match checked.pipeline {
-        Some(pipeline) => Ok(Compiled { workspace, pipeline, shown: workspace_name(args), params }),
+        Some(pipeline) => Ok(Compiled {
+            workspace,
+            pipeline,
+            shown: workspace_name(args),
+            params,
+            warnings,
+            looked_at: disk.0.into_inner(),
+        }),
         None => {
             let n_errors = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
             if output.json {
@@ -104,11 +125,28 @@ fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> 
     Ok(parsed)
 }
 
-/// The compiler's view of the real file system.
-struct Disk;
+/// The compiler's view of the real file system. Remembers what it was asked for, as it was right before.
+struct Disk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self(RefCell::new(Some(Vec::new())))
+    }
+}
+
+impl Disk {
+    fn remember(&self, path: &Path, seen: Option<Seen>) {
+        let mut all = self.0.borrow_mut();
+        match (std::path::absolute(path), seen, &mut *all) {
+            (Ok(path), Some(seen), Some(all)) => all.push((path, seen)),
+            _ => *all = None,
+        }
+    }
+}
 
 impl World for Disk {
     fn read(&self, path: &Path) -> Result<String, WorldError> {
+        self.remember(path, look(path, &SystemClock));
         let bytes = std::fs::read(path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => WorldError::NotFound,
             _ => WorldError::Other(e.to_string()),
@@ -117,11 +155,13 @@ impl World for Disk {
     }
 
     fn kind(&self, path: &Path) -> PathKind {
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => PathKind::Folder,
-            Ok(_) => PathKind::File,
-            Err(_) => PathKind::Missing,
-        }
+        let (kind, seen) = match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => (PathKind::Folder, Seen::Kind(Kind::Folder)),
+            Ok(_) => (PathKind::File, Seen::Kind(Kind::File)),
+            Err(_) => (PathKind::Missing, Seen::Missing),
+        };
+        self.remember(path, Some(seen));
+        kind
     }
 }
 

@@ -9,6 +9,7 @@ mod compile;
 mod exit;
 mod output;
 mod report;
+mod snapshot;
 mod wiring;
 mod workspace;
 
@@ -21,6 +22,9 @@ use crate::exit::Exit;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    if let Some(exit) = snapshot::answer(std::env::args_os().skip(1)) {
+        return exit.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_engine::Engine;
-use mlp_model::{Call, Catalogue, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Store, StoreError};
+use mlp_model::{
+    Call, Catalogue, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Store, StoreError, Watched,
+};
 use mlp_process::ProcessRunner;
 use mlp_stdlib::BuiltinRunner;
 use mlp_store::{Client, Clock, SystemClock};
@@ -117,6 +119,10 @@ impl Builtin {
 impl Runner for Builtin {
     fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
         self.of(&call.op).environment(call)
+    }
+
+    fn watched(&self, call: &Call) -> Option<Watched> {
+        self.of(&call.op).watched(call)
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

@@ -38,14 +38,19 @@ impl Workspace {
     /// Returns the workspace of a file or folder: the nearest folder above it with `mlp.yaml`, else the git root, else
     /// `near` itself or, for a file, its folder.
     pub fn of(near: &Path) -> Result<Self, WorkspaceError> {
+        let root = Self::root_of(near)?;
+        let settings = Settings::read(&root.join(SETTINGS_FILE))?;
+        Ok(Self { root, settings })
+    }
+
+    /// Returns the folder of [`Workspace::of`], and reads no settings.
+    pub fn root_of(near: &Path) -> Result<PathBuf, WorkspaceError> {
         let absolute = std::path::absolute(near)
             .and_then(|path| path.canonicalize().or(Ok(path)))
             .map_err(|e| WorkspaceError::Unreadable { path: near.to_owned(), message: e.to_string() })?;
         let start = if absolute.is_dir() { absolute.as_path() } else { absolute.parent().unwrap_or(&absolute) };
         let above = |marker: &str| start.ancestors().find(|folder| folder.join(marker).exists());
-        let root = above(SETTINGS_FILE).or_else(|| above(".git")).unwrap_or(start).to_owned();
-        let settings = Settings::read(&root.join(SETTINGS_FILE))?;
-        Ok(Self { root, settings })
+        Ok(above(SETTINGS_FILE).or_else(|| above(".git")).unwrap_or(start).to_owned())
     }
 
     /// Returns how to name a file of the workspace to a person: relative to the root where it can be.

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use mlp_model::ProcessWatch;
-use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError};
+use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError, Watched};
 
 use crate::confine::Confinement;
 use crate::settings::Settings;
@@ -109,6 +109,12 @@ impl Runner for ProcessRunner {
         let mut environment = settings.passed(&self.machine.variables)?;
         environment.extend(stage::file_names(&call.inputs));
         Ok(environment)
+    }
+
+    /// The variables of `pass_env`.
+    fn watched(&self, call: &Call) -> Option<Watched> {
+        let settings = Settings::read(&call.params).ok()?;
+        Some(Watched { variables: settings.names_passed(), ..Watched::default() })
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

@@ -1,6 +1,6 @@
 //! The parameters of a `sh` step: its command with placeholders, and its variables. Unaware of files and processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
 use mlp_model::{ErrorClass, StartStep, StepError, Value};
@@ -55,6 +55,11 @@ impl<'a> Settings<'a> {
             Some(_) => return Err(bug("network")),
         };
         Ok(Self { command, env, pass_env, confine, network })
+    }
+
+    /// Returns the variables that `pass_env` names.
+    pub fn names_passed(&self) -> BTreeSet<String> {
+        self.pass_env.iter().map(|name| (*name).to_owned()).collect()
     }
 
     /// Returns the values of the variables that `pass_env` names, as they go into the key.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use mlp_model::{Call, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError};
+use mlp_model::{Call, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Watched};
 use mlp_worker::{Pool, PoolConfig};
 
 use crate::{kit, worker};
@@ -59,6 +59,10 @@ impl Runner for WasmRunner {
             ("componentize-py".to_owned(), kit::COMPONENTIZE_PY.to_owned()),
             ("sdk".to_owned(), kit::digest().short()),
         ]))
+    }
+
+    fn watched(&self, _: &Call) -> Option<Watched> {
+        Some(Watched::default())
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

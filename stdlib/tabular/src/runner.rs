@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mlp_model::{
     ArtifactKind, Call, Cancel, ErrorClass, Facts, Handle, Outcome, Produced, Runner, RunnerEvent, StartStep, StepError,
+    Watched,
 };
 
 use crate::context::{Context, Report};
@@ -43,6 +44,10 @@ impl Runner for TabularRunner {
             "parquet.write" => BTreeMap::from([("arrow".into(), arrow::ARROW_VERSION.into())]),
             _ => BTreeMap::new(),
         })
+    }
+
+    fn watched(&self, _: &Call) -> Option<Watched> {
+        Some(Watched::default())
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

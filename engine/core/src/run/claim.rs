@@ -10,7 +10,7 @@ use super::drive::Message;
 use crate::answer::answer;
 use crate::context::Context;
 use crate::fault::{panicked, store_trouble};
-use crate::resolve::{Hit, Lookup, Resolved, look_up};
+use crate::resolve::{self, Hit, Lookup, Resolved};
 
 /// What came of a claim.
 pub(crate) enum Grant {
@@ -69,9 +69,9 @@ async fn ask(
 async fn look_again(ctx: &Arc<Context>, step: usize, resolved: &Arc<Resolved>) -> Result<Option<Arc<Hit>>, StepError> {
     let (ctx, resolved) = (Arc::clone(ctx), Arc::clone(resolved));
     let name = ctx.node(step).name.clone();
-    let found = tokio::task::spawn_blocking(move || look_up(&ctx, step, &resolved)).await;
+    let found = tokio::task::spawn_blocking(move || resolve::look_again(&ctx, step, &resolved)).await;
     match found.map_err(|_| panicked(&name))?.map_err(|error| store_trouble(&error))? {
-        Lookup::Hit(hit) => Ok(Some(hit)),
-        Lookup::Miss(_) => Ok(None),
+        Some(Lookup::Hit(hit)) => Ok(Some(hit)),
+        Some(Lookup::Miss(_)) | None => Ok(None),
     }
 }

@@ -6,6 +6,7 @@
 mod dial;
 mod link;
 mod outgoing;
+mod seen;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mlp_model::{
@@ -33,6 +35,7 @@ pub use dial::SpawnOwner;
 use dial::{Dialer, owner};
 use link::Link;
 use outgoing::Outgoing;
+use seen::Learnt;
 pub use stats::StoreStats;
 
 /// Plain objects up to this size live in the journal.
@@ -52,6 +55,10 @@ pub struct Client {
     seen: Mutex<HashMap<KeyId, u64>>,
     /// Outside files whose digests this process has learnt.
     files: Mutex<HashMap<PathBuf, Known>>,
+    /// Everything that this process has learnt of outside files, for an answer that is kept.
+    learnt: Mutex<Learnt>,
+    /// How many records of this client are known to be in the journal.
+    n_committed: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -78,8 +85,18 @@ impl Client {
         let link = Link::open(Dialer { layout: layout.clone(), socket, spawn })?;
         let objects = Arc::new(Objects::new(fs.clone(), layout.clone()));
         let outgoing = Outgoing::open(link.clone(), objects.clone());
-        let (seen, files) = (Mutex::default(), Mutex::default());
-        Ok(Self { fs, layout, clock, link, objects, outgoing, seen, files })
+        Ok(Self {
+            fs,
+            layout,
+            clock,
+            link,
+            objects,
+            outgoing,
+            seen: Mutex::default(),
+            files: Mutex::default(),
+            learnt: Mutex::default(),
+            n_committed: Arc::default(),
+        })
     }
 
     fn ask(&self, request: Request) -> Result<Answer, StoreError> {
@@ -100,10 +117,11 @@ impl Client {
         }
     }
 
-    /// Returns what the stat cache knows, if the file has not changed since.
-    fn ask_stat(&self, subject: &Subject, stat: &FileStat) -> Result<Option<Digest>, StoreError> {
-        match self.ask(Request::Stat { subject: subject.clone() })? {
-            Answer::Stat(known) => Ok(known.filter(|known| known.stamp == stat.stamp).map(|known| known.digest)),
+    /// Returns what the stat cache knows of each subject.
+    fn ask_stats(&self, subjects: Vec<Subject>) -> Result<Vec<Option<Known>>, StoreError> {
+        let n_subjects = subjects.len();
+        match self.ask(Request::Stats { subjects })? {
+            Answer::Stats(known) if known.len() == n_subjects => Ok(known),
             other => Err(misfit(&other)),
         }
     }
@@ -113,7 +131,7 @@ impl Client {
         if let Some(bytes) = self.outgoing.bytes(digest) {
             return Ok(Some(bytes));
         }
-        match self.link.ask_and_wait(Request::Blob { digest: *digest })? {
+        match self.link.ask_and_wait(Request::Blob { digest: *digest, is_wanted: true })? {
             (Answer::Blob(is_there), bytes) => Ok(is_there.then(|| bytes.into())),
             (other, _) => Err(misfit(&other)),
         }
@@ -127,14 +145,14 @@ impl Client {
             Found::Unverified(stamp) => stamp,
         };
         let subject = Subject::Object(*digest);
-        let known = self.ask_stat(&subject, &FileStat { stamp, is_file: true, n_links: 1 })?;
-        if known == Some(*digest) {
+        let known = self.ask_stats(vec![subject.clone()])?;
+        if known == [Some(Known { stamp, digest: *digest })] {
             self.objects.trust(digest, stamp);
         } else {
             let hashed_at = self.clock.now();
             let Some(stamp) = self.objects.verify(digest)? else { return Ok(None) };
             if is_settled(&stamp, hashed_at) {
-                self.link.tell(Request::SetStat { subject, known: Known { stamp, digest: *digest } });
+                self.link.tell(Request::SetStats { known: vec![(subject, Known { stamp, digest: *digest })] });
             }
         }
         match self.objects.find(digest)? {
@@ -156,6 +174,43 @@ impl Client {
         }
         Err(io_failure("read", path, &io::Error::other("it keeps changing while it is read")))
     }
+}
+
+/// An outside file on its way to its digest.
+enum Outside {
+    Known(Known),
+    Unknown { path: PathBuf, stat: FileStat },
+}
+
+impl Client {
+    fn look_at(&self, path: &Path) -> Result<Outside, StoreError> {
+        let path = std::path::absolute(path).or_fail("read", path)?;
+        let found = std::fs::metadata(&path).or_fail("read", &path)?;
+        if !found.is_file() {
+            return Err(io_failure("read", &path, &io::Error::other("it is not a file")));
+        }
+        let stat = FileStat::from(&found);
+        let known = lock(&self.files).get(&path).copied().filter(|known| known.stamp == stat.stamp);
+        Ok(known.map_or(Outside::Unknown { path, stat }, Outside::Known))
+    }
+
+    /// Hashes a file, and tells whether its stamp can be trusted from now on.
+    fn hash_and_judge(&self, path: &Path) -> Result<(Known, bool), StoreError> {
+        let hashed_at = self.clock.now();
+        let (digest, stat) = self.hash_outside(path)?;
+        Ok((Known { stamp: stat.stamp, digest }, is_settled(&stat.stamp, hashed_at)))
+    }
+
+    fn learn(&self, path: &Path, known: Known, is_settled: bool) {
+        lock(&self.learnt).learn(path, known, is_settled);
+        if is_settled {
+            lock(&self.files).insert(path.to_owned(), known);
+        }
+    }
+}
+
+fn subject_of(path: &Path) -> Subject {
+    Subject::Path(path.to_str().map_or_else(|| to_hex(path), str::to_owned))
 }
 
 impl Store for Client {
@@ -210,6 +265,16 @@ impl Store for Client {
         Ok(digest)
     }
 
+    fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
+        if self.object_file(digest)?.is_some() || self.outgoing.bytes(digest).is_some() {
+            return Ok(true);
+        }
+        match self.ask(Request::Blob { digest: *digest, is_wanted: false })? {
+            Answer::Blob(is_there) => Ok(is_there),
+            other => Err(misfit(&other)),
+        }
+    }
+
     fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
         if let Some(file) = self.object_file(digest)? {
             return Ok(Some(file));
@@ -231,33 +296,44 @@ impl Store for Client {
     }
 
     fn digest_file(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
-        let path = std::path::absolute(path).or_fail("read", path)?;
-        let found = std::fs::metadata(&path).or_fail("read", &path)?;
-        if !found.is_file() {
-            return Err(io_failure("read", &path, &io::Error::other("it is not a file")));
+        self.digest_files(&[path]).pop().unwrap_or_else(|| Err(owner("no file was asked for".to_owned())))
+    }
+
+    fn digest_files(&self, paths: &[&Path]) -> Vec<Result<(Digest, u64), StoreError>> {
+        let mut digests: Vec<_> = paths.iter().map(|path| self.look_at(path)).collect();
+        let asked: Vec<usize> = (0..digests.len()).filter(|n| matches!(digests[*n], Ok(Outside::Unknown { .. }))).collect();
+        let subjects = asked.iter().filter_map(|n| match &digests[*n] {
+            Ok(Outside::Unknown { path, .. }) => Some(subject_of(path)),
+            _ => None,
+        });
+        let known = if asked.is_empty() { Ok(Vec::new()) } else { self.ask_stats(subjects.collect()) };
+        let mut learnt = Vec::new();
+        for (nth, n) in asked.into_iter().enumerate() {
+            let Ok(Outside::Unknown { path, stat }) = &digests[n] else { continue };
+            let known = known.as_ref().map(|known| known[nth].filter(|known| known.stamp == stat.stamp));
+            let found = match known {
+                Err(error) => Err(error.clone()),
+                Ok(Some(known)) => Ok((known, true)),
+                Ok(None) => self.hash_and_judge(path).inspect(|(known, is_settled)| {
+                    if *is_settled {
+                        learnt.push((subject_of(path), *known));
+                    }
+                }),
+            };
+            digests[n] = found.map(|(known, is_settled)| {
+                self.learn(path, known, is_settled);
+                Outside::Known(known)
+            });
         }
-        let stat = FileStat::from(&found);
-        if let Some(known) = lock(&self.files).get(&path).filter(|known| known.stamp == stat.stamp) {
-            return Ok((known.digest, stat.stamp.size_bytes));
+        if !learnt.is_empty() {
+            self.link.tell(Request::SetStats { known: learnt });
         }
-        let subject = Subject::Path(path.to_str().map_or_else(|| to_hex(&path), str::to_owned));
-        let (digest, stat, is_settled) = match self.ask_stat(&subject, &stat)? {
-            Some(digest) => (digest, stat, true),
-            None => {
-                let hashed_at = self.clock.now();
-                let (digest, stat) = self.hash_outside(&path)?;
-                let known = Known { stamp: stat.stamp, digest };
-                let is_settled = is_settled(&stat.stamp, hashed_at);
-                if is_settled {
-                    self.link.tell(Request::SetStat { subject, known });
-                }
-                (digest, stat, is_settled)
-            }
+        let finish = |found| match found {
+            Ok(Outside::Known(Known { stamp, digest })) => Ok((digest, stamp.size_bytes)),
+            Ok(Outside::Unknown { path, .. }) => Err(owner(format!("`{}` was not digested", path.display()))),
+            Err(error) => Err(error),
         };
-        if is_settled {
-            lock(&self.files).insert(path, Known { stamp: stat.stamp, digest });
-        }
-        Ok((digest, stat.stamp.size_bytes))
+        digests.into_iter().map(finish).collect()
     }
 
     fn commit(&self, mut records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>) {
@@ -278,8 +354,10 @@ impl Store for Client {
             }
         }
         let link = self.link.clone();
+        let (n_records, n_committed) = (records.len() as u64, self.n_committed.clone());
         let done: Done<()> = Box::new(move |result| {
             if result.is_ok() {
+                n_committed.fetch_add(n_records, Ordering::Relaxed);
                 started.into_iter().for_each(|run| link.on_run_started(run));
                 finished.iter().for_each(|run| link.on_run_finished(run));
             }

@@ -5,7 +5,7 @@
 
 mod frame;
 pub(crate) mod group;
-mod segment;
+pub(crate) mod segment;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -39,7 +39,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.place.offset + u64::from(self.place.len)
     }
 }

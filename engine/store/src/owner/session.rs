@@ -3,9 +3,9 @@
 use std::io::{BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -31,12 +31,16 @@ pub(super) fn serve(owner: &Arc<Owner>, stream: UnixStream) {
     let Some((mut reader, hello, process)) = greet(owner, &stream) else { return };
     let (outbox, to_write) = channel();
     let Ok(copy) = stream.try_clone() else { return };
-    let writer = thread::spawn(move || write_all(copy, &to_write));
+    let copy = Arc::new(Mutex::new(copy));
+    let writer = {
+        let copy = copy.clone();
+        thread::spawn(move || write_all(&copy, &to_write))
+    };
     let client = hello.client.clone();
     // The welcome goes first, whatever the desk has to tell.
     _ = outbox.send(protocol::encode(&Welcome::Ready, &[]));
     let serial = lock(&owner.desk).on_hello(hello, process, outbox.clone());
-    let session = Session { owner, client, outbox };
+    let session = Session { owner, client, outbox, stream: copy };
     while let Ok(Some((request, attached))) = protocol::read::<Numbered<Request>>(&mut reader) {
         if !session.take(request, &attached) {
             break;
@@ -81,7 +85,7 @@ fn greet(owner: &Owner, stream: &UnixStream) -> Option<(BufReader<UnixStream>, H
     Some((reader, serde_json::from_value(hello).ok()?, process))
 }
 
-fn write_all(mut stream: UnixStream, frames: &Receiver<Vec<u8>>) {
+fn write_all(stream: &Mutex<UnixStream>, frames: &Receiver<Vec<u8>>) {
     let mut is_over = false;
     while !is_over && let Ok(mut frame) = frames.recv() {
         is_over = frame.is_empty();
@@ -93,7 +97,8 @@ fn write_all(mut stream: UnixStream, frames: &Receiver<Vec<u8>>) {
             is_over = next.is_empty();
             frame.extend_from_slice(&next);
         }
-        if protocol::write(&mut stream, &frame).is_err() {
+        let mut stream = lock(stream);
+        if protocol::write(&mut *stream, &frame).is_err() {
             // The reading side notices, too.
             _ = stream.shutdown(std::net::Shutdown::Both);
             return;
@@ -105,6 +110,8 @@ struct Session<'o> {
     owner: &'o Arc<Owner>,
     client: ClientId,
     outbox: Outbox,
+    /// The same connection as the outbox is written to, a frame at a time.
+    stream: Arc<Mutex<UnixStream>>,
 }
 
 impl Session<'_> {
@@ -155,13 +162,17 @@ impl Session<'_> {
                 lock(&self.owner.desk).give_back(&Ticket { client: self.client.clone(), no: claim });
                 return Ok(());
             }
-            Request::SetStat { subject, known } => {
-                let key = subject.key();
-                return Ok(questions.index.set_stat(&key, &known.encode(&key))?);
+            Request::SetStats { known } => {
+                for (subject, known) in known {
+                    let key = subject.key();
+                    questions.index.set_stat(&key, &known.encode(&key))?;
+                }
+                return Ok(());
             }
-            Request::Blob { digest } => {
+            Request::Blob { digest, is_wanted } => {
                 let bytes = questions.blob(&digest)?;
-                self.reply(no, Ok(Answer::Blob(bytes.is_some())), &bytes.unwrap_or_default());
+                let attached = bytes.as_deref().filter(|_| is_wanted).unwrap_or_default();
+                self.reply(no, Ok(Answer::Blob(bytes.is_some())), attached);
                 return Ok(());
             }
             Request::Track { group } => {
@@ -172,10 +183,13 @@ impl Session<'_> {
                 lock(&self.owner.desk).untrack(&self.client, group);
                 return Ok(());
             }
-            Request::Stat { subject } => {
-                let key = subject.key();
-                let found = questions.index.stat(&key)?;
-                Answer::Stat(found.and_then(|bytes| Known::decode(&key, &bytes)))
+            Request::Stats { subjects } => {
+                let known = subjects.iter().map(|subject| {
+                    let key = subject.key();
+                    let found = questions.index.stat(&key)?;
+                    Ok(found.and_then(|bytes| Known::decode(&key, &bytes)))
+                });
+                Answer::Stats(known.collect::<Result<_, Unanswered>>()?)
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
             Request::Runs { limit, before } => {
@@ -197,13 +211,16 @@ impl Session<'_> {
             Request::ReleaseRecords { release } => Answer::Stored(questions.release_records(&release)?),
             Request::Releases => Answer::Names(questions.releases()?),
             Request::CountRecords => Answer::Count(questions.count_records()?),
+            Request::Position => Answer::Position(questions.position()),
         };
         self.reply(no, Ok(answer), &[]);
         Ok(())
     }
 
     fn reply(&self, no: u64, answer: Result<Answer, StoreError>, attached: &[u8]) {
-        // The writer is gone only when the connection is.
-        _ = self.outbox.send(protocol::encode(&Reply { no, answer }, &[attached]));
+        // A question is answered by the thread that took it: waking another one takes longer than most answers do.
+        // Only this client has to wait if it does not read, and whether the connection is over is noticed by reading.
+        let frame = protocol::encode(&Reply { no, answer }, &[attached]);
+        _ = protocol::write(&mut *lock(&self.stream), &frame);
     }
 }

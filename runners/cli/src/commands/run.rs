@@ -13,14 +13,17 @@ use crate::compile::{Compiled, compile, render_step_error};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::{JsonReporter, PlainReporter, Recorder, Reporter, TerminalReporter, words};
+use crate::snapshot::{Beginning, Draft};
 use crate::wiring;
 
 pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     let started = Instant::now();
+    let beginning = Beginning::look();
     let compiled = compile(&args.pipeline, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
     let engine = wiring::engine(Arc::clone(&store))?;
     let run = new_run_id();
+    let mut draft = Draft::begin(beginning, &compiled, &engine, &store);
 
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter(output)];
     let run_dir = store.run_dir(&run).map_err(wiring::store_failure)?;
@@ -30,6 +33,9 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     let mut tale = Tale::default();
     let on_event = |event: &Event| {
         tale.event(event);
+        if let Some(draft) = &mut draft {
+            draft.event(event);
+        }
         reporters.iter_mut().for_each(|reporter| reporter.event(event));
     };
 
@@ -66,6 +72,9 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
         let text = tale.summary(&compiled, &run, &outcome, started.elapsed().as_secs_f64());
         output.print(text);
     }
+    if let Some(draft) = draft {
+        draft.keep(&compiled, &store, output);
+    }
     Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class)))
 }
 
@@ -98,7 +107,7 @@ async fn interrupts(cancel: watch::Sender<Option<Cancel>>) {
     }
 }
 
-fn new_run_id() -> RunId {
+pub fn new_run_id() -> RunId {
     let mut bytes = [0; 6];
     // Random ids need no coordination between concurrent runs; 48 bits make a clash in one workspace unthinkable.
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
@@ -117,6 +126,23 @@ pub fn run_failure(error: RunError) -> Failure {
     };
     failure.help = help.or(failure.help);
     failure
+}
+
+/// Says that nothing had to be done.
+pub fn up_to_date(
+    pipeline: &str,
+    n_reused: usize,
+    kept: &[(String, u64)],
+    last_change: Option<&RunId>,
+    seconds: f64,
+) -> String {
+    let since = last_change.map(|run| format!("; last change in run {run}")).unwrap_or_default();
+    let (stays, took) = (stays(kept), words::seconds(seconds));
+    format!("{pipeline} is up to date: 0 steps run, {n_reused} reused{stays} ({took}{since}).")
+}
+
+fn stays(kept: &[(String, u64)]) -> String {
+    kept.iter().map(|(name, version)| format!(", {name} v{version} stays released")).collect()
 }
 
 /// What the closing sentences need to know of the run.
@@ -142,14 +168,11 @@ impl Tale {
         let (name, steps) = (&compiled.pipeline.name, &outcome.steps);
         let took = words::seconds(seconds);
         let file = &compiled.shown;
-        let stays: String =
-            self.kept.iter().map(|(name, version)| format!(", {name} v{version} stays released")).collect();
+        let stays = stays(&self.kept);
         let tally = format!("{}, {} reused", words::plural(steps.executed, "step") + " run", steps.reused);
         match outcome.status {
             RunStatus::Succeeded if steps.executed == 0 && self.released.is_empty() => {
-                let since =
-                    self.last_change.as_ref().map(|run| format!("; last change in run {run}")).unwrap_or_default();
-                format!("{name} is up to date: 0 steps run, {} reused{stays} ({took}{since}).", steps.reused)
+                up_to_date(name, steps.reused, &self.kept, self.last_change.as_ref(), seconds)
             }
             RunStatus::Succeeded => {
                 let mut text = String::new();

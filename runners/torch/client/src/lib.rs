@@ -12,7 +12,9 @@ use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mlp_model::{Call, Cancel, ErrorClass, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Value};
+use mlp_model::{
+    Call, Cancel, ErrorClass, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Value, Watched,
+};
 use mlp_worker::{Pool, PoolConfig};
 
 pub use locate::{LIBTORCH, Located, Surroundings, locate, locate_in};
@@ -24,6 +26,7 @@ pub struct TorchRunner {
     max_idle: usize,
     /// Looked up until it is found.
     located: OnceLock<Located>,
+    watched: OnceLock<Watched>,
     /// By device class and number of threads.
     pools: Mutex<BTreeMap<(String, u32), Arc<Pool>>>,
 }
@@ -31,7 +34,7 @@ pub struct TorchRunner {
 impl TorchRunner {
     /// Looks for nothing and starts nothing yet. `watch` hears of each process that begins and ends.
     pub fn new(watch: ProcessWatch, max_idle: usize) -> Self {
-        Self { watch, max_idle, located: OnceLock::new(), pools: Mutex::new(BTreeMap::new()) }
+        Self { watch, max_idle, located: OnceLock::new(), watched: OnceLock::new(), pools: Mutex::new(BTreeMap::new()) }
     }
 
     fn located(&self) -> Result<&Located, StepError> {
@@ -88,6 +91,11 @@ impl Runner for TorchRunner {
             ("device".into(), device.to_owned()),
             ("threads".into(), threads.to_string()),
         ]))
+    }
+
+    /// Where the worker and libtorch are looked for.
+    fn watched(&self, _: &Call) -> Option<Watched> {
+        Some(self.watched.get_or_init(|| locate::watched(&Surroundings::of_this_process())).clone())
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

@@ -1,11 +1,12 @@
 //! Finds the worker program and a libtorch for it, by looking at folders only: no process is started.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mlp_model::{ErrorClass, StepError};
+use mlp_model::{ErrorClass, StepError, Watched};
 
 /// The version of libtorch that the worker is built for; another one has another binary interface.
 pub const LIBTORCH: &str = "2.11.0";
@@ -88,6 +89,38 @@ impl Surroundings {
     }
 }
 
+/// Returns everything that decides what [`locate_in`] finds: the variables, and each path it may look at.
+pub fn watched(here: &Surroundings) -> Watched {
+    let mut paths: BTreeSet<PathBuf> = ["/dev/nvidiactl", "/dev/dxg"].map(PathBuf::from).into();
+    paths.extend(here.worker.clone());
+    paths.extend(program_places(here));
+    // A Python that comes to stand before the one that was found would be taken instead.
+    let pythons = here.path.iter().map(|folder| folder.join("python3"));
+    let n_looked_at = pythons.clone().position(|python| python.is_file()).map_or(usize::MAX, |found| found + 1);
+    paths.extend(pythons.clone().take(n_looked_at));
+    let prefix = pythons.take(n_looked_at).last().and_then(|python| Some(python.parent()?.parent()?.to_owned()));
+    paths.extend(here.python_prefixes.iter().chain(&prefix).map(|prefix| prefix.join("lib")));
+    for folder in here.libtorch.iter().cloned().chain(candidates(here)) {
+        for name in ["lib/libtorch_cpu.so", "lib/libtorch_cuda.so", "build-version", "version.py"] {
+            paths.insert(folder.join(name));
+        }
+    }
+    Watched { variables: VARIABLES.map(str::to_owned).into(), paths }
+}
+
+/// The variables that [`Surroundings::of_this_process`] reads.
+const VARIABLES: [&str; 9] = [
+    "MLP_TORCH_WORKER",
+    "MLP_LIBTORCH",
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "XDG_DATA_HOME",
+    "HOME",
+    "CUDA_VISIBLE_DEVICES",
+];
+
 /// As [`locate`], in given surroundings.
 pub fn locate_in(here: &Surroundings) -> Result<Located, StepError> {
     let program = find_program(here)?;
@@ -112,15 +145,19 @@ fn find_program(here: &Surroundings) -> Result<PathBuf, StepError> {
         let message = format!("MLP_TORCH_WORKER names `{}`, which is not there", worker.display());
         return Err(environment("T4012", message).with_help("name the program `mlp-torch`, or unset the variable"));
     }
+    program_places(here).into_iter().find(|program| program.is_file()).ok_or_else(|| {
+        environment("T4012", format!("the program `{PROGRAM}`, which trains and predicts, is not installed"))
+            .with_help("run `runners/setup.sh` in mlp's source folder: it builds and installs it beside `mlp`")
+    })
+}
+
+/// Returns where the worker may be, the best place first.
+fn program_places(here: &Surroundings) -> Vec<PathBuf> {
     let beside = here.executable.as_deref().and_then(Path::parent);
     // Tests run from `target/debug/deps`, one folder below the programs.
     let above = beside.filter(|folder| folder.ends_with("deps")).and_then(Path::parent);
     let folders = beside.into_iter().chain(above).chain(here.path.iter().map(PathBuf::as_path));
-    let mut programs = folders.map(|folder| folder.join(PROGRAM));
-    programs.find(|program| program.is_file()).ok_or_else(|| {
-        environment("T4012", format!("the program `{PROGRAM}`, which trains and predicts, is not installed"))
-            .with_help("run `runners/setup.sh` in mlp's source folder: it builds and installs it beside `mlp`")
-    })
+    folders.map(|folder| folder.join(PROGRAM)).collect()
 }
 
 fn find_libtorch(here: &Surroundings) -> Result<(PathBuf, String), StepError> {
