@@ -17,6 +17,7 @@ mod ast;
 mod check;
 pub mod codes;
 mod diagnostic;
+mod format;
 mod literal;
 mod outline;
 mod parse;
@@ -26,6 +27,7 @@ mod world;
 
 pub use check::{CheckInput, Checked, check};
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use format::{FormatError, format};
 pub use mlp_model::{SourceText, Span};
 pub use render::{render, to_json};
 pub use suggest::did_you_mean;
