@@ -6,7 +6,7 @@
 
 mod align;
 mod layout;
-mod lex;
+pub(crate) mod lex;
 mod rows;
 mod tree;
 
