@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mlp_model::Span;
+use mlp_model::{SourceText, Span};
 
 /// What is wrong, where, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,23 @@ impl Diagnostic {
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
+    }
+
+    /// Returns what to write instead of what, when the help is a single replacement: `` did you mean `x`? `` about a
+    /// place that holds one name or string.
+    pub fn fix(&self, sources: &[SourceText]) -> Option<(Span, String)> {
+        let (wanted, _) = self.help.as_ref()?.strip_prefix("did you mean `")?.split_once("`?")?;
+        let span = self.primary()?.span;
+        let written = sources.get(span.source)?.text.get(span.start..span.end)?;
+        let is_path =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        if is_path(written) {
+            // A column may have a name that is none of the language.
+            let text = if is_path(wanted) { wanted.to_owned() } else { format!("\"{wanted}\"") };
+            return Some((span, text));
+        }
+        let inside = written.strip_prefix('"')?.strip_suffix('"')?;
+        (!inside.contains(['"', '\\']) && !wanted.contains(['"', '\\'])).then(|| (span, format!("\"{wanted}\"")))
     }
 
     /// Returns the place it is about.

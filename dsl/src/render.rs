@@ -106,7 +106,7 @@ pub fn to_json(diagnostic: &Diagnostic, sources: &[SourceText]) -> Value {
 }
 
 /// Returns line and column of a byte, both from 1, the column in characters.
-fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
     let line = before.as_bytes().iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -114,7 +114,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Moves a span onto the lines of the text and onto character borders, whatever it says.
-fn fitted(span: Span, text: &str) -> Span {
+pub(crate) fn fitted(span: Span, text: &str) -> Span {
     let last = text.trim_end().len();
     let on_border = |mut at: usize| {
         at = at.min(last);

@@ -30,7 +30,57 @@ pub enum Colour {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a pipeline and report every mistake; nothing runs
-    Check(PipelineArgs),
+    Check {
+        #[command(flatten)]
+        pipeline: PipelineArgs,
+        /// How to print what is found; `sarif` is what code hosts and editors read
+        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+        format: CheckFormat,
+    },
+    /// Look for what checks, but is hardly meant
+    ///
+    /// Unused declarations, gates that decide nothing, seeds and thresholds that are not written, personal data on its
+    /// way to a program. `// lint: allow CODE REASON` behind a line or above it silences one. Exit code: 0 nothing found,
+    /// 1 doubts, 2 a file does not check.
+    Lint {
+        /// Files, or folders with `.mlp` files below; all of the workspace if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Set a parameter of the pipeline, of one file
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
+        /// How to print what is found; `sarif` is what code hosts and editors read
+        #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+        format: CheckFormat,
+    },
+    /// Explain a code such as E0407, with a wrong example and a right one; without a code, list all
+    Explain { code: Option<String> },
+    /// Tell what changed in meaning between two versions of a pipeline: nothing, decisions, reports, or what is retrained
+    ///
+    /// Compares what the files mean, never their text. Changes of data are not looked at: `mlp plan` does.
+    Diff {
+        /// The version before: a file, or REVISION:FILE of git
+        #[arg(value_name = "FILE|REVISION:FILE")]
+        before: String,
+        /// The version after
+        #[arg(value_name = "FILE|REVISION:FILE")]
+        after: String,
+        /// Set a parameter, in each version that has it
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
+    },
+    /// Write pipeline files in the one style
+    ///
+    /// Comments are kept, and nothing but blanks, line breaks and commas without a meaning changes. A file with a syntax
+    /// error is left alone. Exit code: 0 done, 1 with --check when a file is not formatted, 2 when one cannot be read.
+    Fmt {
+        /// Files, or folders with `.mlp` files below; all of the workspace if left out; `-` for standard input
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write nothing: show what would change
+        #[arg(long)]
+        check: bool,
+    },
     /// Show what a run would do with each step, and why
     Plan {
         #[command(flatten)]
@@ -109,6 +159,14 @@ pub enum Command {
     },
     /// Tell what is found on this machine and what is missing
     Doctor,
+    /// Print a shell's completions for `mlp`: `mlp completions bash > ~/.local/share/bash-completion/completions/mlp`
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write those of all commands
+    Man {
+        /// Write a page for `mlp` and each command into this folder
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     #[command(name = "__owner", hide = true)]
     Owner {
         workspace: PathBuf,
@@ -144,6 +202,15 @@ pub struct RunArgs {
     /// After a failure, go on with the steps that do not depend on it
     #[arg(short, long)]
     pub keep_going: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    /// As with `--json`
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mlp_dsl::{CheckInput, Checked, Diagnostic, Label, PathKind, Severity, World, WorldError};
+use mlp_dsl::lint::Linted;
+use mlp_dsl::{CheckInput, Checked, Diagnostic, Found, Label, PathKind, Severity, SourceText, World, WorldError};
 use mlp_model::{NodeKind, Pipeline, Span, StepError};
 use mlp_store::SystemClock;
 use mlp_store::snapshot::{Kind, Seen, look};
@@ -35,10 +36,8 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     let started = Instant::now();
     let workspace = open_workspace(&args.file)?;
     let params = parse_params(&args.params)?;
-    let catalogue = wiring::catalogue();
     let disk = Disk::default();
-    let checked =
-        mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: &disk });
+    let checked = check_on(&disk, args)?;
     let shown = args.file.display().to_string();
     let mut warnings = String::new();
     for diagnostic in &checked.diagnostics {
@@ -66,12 +65,46 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
                 output.print_json(&diagnostics_json(&checked));
             }
             let took = words::seconds(started.elapsed().as_secs_f64());
-            Err(Failure::usage(format!(
-                "{shown} has {}; nothing was run (checked in {took})",
-                words::plural(n_errors, "error")
-            )))
+            let told = format!("{shown} has {}; nothing was run (checked in {took})", words::plural(n_errors, "error"));
+            let mut errors = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+            // One line for the whole report: with one behind each mistake nobody would see the mistakes.
+            Err(match errors.find(|error| mlp_dsl::explain::page(&error.code).is_some()) {
+                Some(error) => {
+                    Failure::usage(told).with_help(format!("`mlp explain {}` tells more, with an example", error.code))
+                }
+                None => Failure::usage(told),
+            })
         }
     }
+}
+
+/// Checks a pipeline file and prints nothing.
+pub fn check(args: &PipelineArgs) -> Result<Checked, Failure> {
+    check_on(&Disk::default(), args)
+}
+
+fn check_on(disk: &Disk, args: &PipelineArgs) -> Result<Checked, Failure> {
+    let params = parse_params(&args.params)?;
+    let catalogue = wiring::catalogue();
+    Ok(mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: disk }))
+}
+
+/// Returns what was found as a SARIF log, with paths relative to the workspace: so code hosts look for files.
+pub fn sarif(found: &[(&[SourceText], &Linted)]) -> Result<serde_json::Value, Failure> {
+    let mut shown = Vec::new();
+    for (sources, _) in found {
+        let relative = |source: &SourceText| -> Result<SourceText, Failure> {
+            let path = PathBuf::from(open_workspace(&source.path)?.shown(&source.path));
+            Ok(SourceText { path, text: source.text.clone() })
+        };
+        shown.push(sources.iter().map(relative).collect::<Result<Vec<_>, _>>()?);
+    }
+    let found: Vec<_> = shown
+        .iter()
+        .zip(found)
+        .map(|(sources, (_, linted))| Found { sources, diagnostics: &linted.diagnostics, allowed: &linted.allowed })
+        .collect();
+    Ok(mlp_dsl::sarif(&found, env!("CARGO_PKG_VERSION")))
 }
 
 fn workspace_name(args: &PipelineArgs) -> String {
@@ -112,7 +145,7 @@ pub fn render_step_error(pipeline: &Pipeline, step: &str, error: &StepError, out
     mlp_dsl::render(&diagnostic, &pipeline.sources, output.colour, output.width())
 }
 
-fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+pub fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut parsed = BTreeMap::new();
     for param in params {
         let Some((name, value)) = param.split_once('=') else {
@@ -126,7 +159,7 @@ fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// The compiler's view of the real file system. Remembers what it was asked for, as it was right before.
-struct Disk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
+pub struct Disk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
 
 impl Default for Disk {
     fn default() -> Self {

@@ -34,7 +34,13 @@ fn main() -> ExitCode {
     };
     let output = Output::new(cli.json, cli.color);
     let result = match cli.command {
-        Command::Check(args) => commands::check::check(&args, &output),
+        Command::Check { pipeline, format } => commands::check::check(&pipeline, format, &output),
+        Command::Lint { files, params, format } => commands::lint::lint(&files, &params, format, &output),
+        Command::Explain { code } => commands::explain::explain(code.as_deref(), &output),
+        Command::Diff { before, after, params } => commands::diff::diff(&before, &after, &params, &output),
+        Command::Completions { shell } => commands::completions::completions(shell, &output),
+        Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
+        Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, targets, force } => commands::plan::plan(&pipeline, &targets, &force, &output),
         Command::Run(args) => commands::run::run(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),

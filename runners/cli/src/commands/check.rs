@@ -2,15 +2,23 @@
 
 use std::time::Instant;
 
+use mlp_dsl::lint::Linted;
 use mlp_model::NodeKind;
 
-use crate::args::PipelineArgs;
-use crate::compile::compile;
+use crate::args::{CheckFormat, PipelineArgs};
+use crate::compile::{self, compile, sarif};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::words;
 
-pub fn check(args: &PipelineArgs, output: &Output) -> Result<Exit, Failure> {
+pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Result<Exit, Failure> {
+    if format == CheckFormat::Sarif {
+        let checked = compile::check(args)?;
+        let found = Linted { diagnostics: checked.diagnostics, allowed: Vec::new() };
+        output.print_json(&sarif(&[(&checked.sources, &found)])?);
+        return Ok(if checked.pipeline.is_some() { Exit::Done } else { Exit::Usage });
+    }
+    let output = &Output { json: output.json || format == CheckFormat::Json, ..*output };
     let started = Instant::now();
     let compiled = compile(args, output)?;
     let count = |wanted: fn(&NodeKind) -> bool| compiled.pipeline.nodes.iter().filter(|n| wanted(&n.kind)).count();

@@ -1,9 +1,15 @@
 //! One file a command. Each asks the compiler, the engine or the store, and turns the answer into text or JSON.
 
 pub mod check;
+pub mod completions;
+pub mod diff;
 pub mod doctor;
+pub mod explain;
+mod files;
+pub mod fmt;
 pub mod graph;
 pub mod lineage;
+pub mod lint;
 pub mod log;
 pub mod models;
 pub mod plan;

@@ -1,0 +1,154 @@
+//! Doubts about files that check: what is not wrong, but is hardly meant.
+//!
+//! Only lints that a demanding team would leave on. Each can be silenced where it is told, with a reason:
+//! `// lint: allow L0606 the solver does not draw`. Unlike the checker, lints know some operations and metrics of the
+//! standard catalogue by name; all such names stand in `known`.
+
+mod allow;
+mod checks;
+mod known;
+mod learning;
+mod unused;
+
+use mlp_model::{Call, Catalogue, Input, Node, NodeKind, NumExpr, Part, Pipeline, Span};
+
+pub use allow::Allowed;
+
+use crate::diagnostic::Diagnostic;
+use crate::format::lex::{self, Token};
+use crate::outline::{self, Outline};
+
+/// Code and meaning, in order.
+pub const ALL: &[(&str, &str)] = &[
+    ("L0601", "a parameter that nothing uses"),
+    ("L0602", "a schema that nothing uses"),
+    ("L0603", "a source or step whose result nothing uses"),
+    ("L0604", "rows that are set aside and never read"),
+    ("L0605", "a gate that trusts few rows"),
+    ("L0606", "a random choice without a written seed"),
+    ("L0607", "a gate on figures of a threshold that is not written"),
+    ("L0608", "a check that can never fail"),
+    ("L0609", "a check that can never pass"),
+    ("L0610", "personal data handed to a program"),
+    ("L0611", "a category without the list of its values"),
+    ("L0612", "a name that says the wrong role"),
+    ("L0613", "a release without the transform that its rows went through"),
+    ("L0621", "an `allow` that silences nothing"),
+    ("L0622", "an `allow` that is not well formed"),
+];
+
+/// What linting found.
+#[derive(Debug, Default)]
+pub struct Linted {
+    /// Ordered by position.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the file silences, with its reasons.
+    pub allowed: Vec<Allowed>,
+}
+
+/// Looks for doubts in a checked pipeline. `warnings` are those of its check, which `allow` silences too.
+///
+/// Only what stands in the pipeline's own file is told.
+pub fn lint(pipeline: &Pipeline, warnings: &[Diagnostic], catalogue: &Catalogue) -> Linted {
+    let Some(source) = pipeline.sources.first() else { return Linted::default() };
+    // The text checks, so the outline has nothing to say that is not among the warnings.
+    let outline = outline::cut(0, &source.text, &mut Vec::new());
+    let subject =
+        Subject { pipeline, catalogue, text: &source.text, tokens: lex::tokens(&source.text), outline: &outline };
+    let mut found = warnings.to_vec();
+    unused::lint(&subject, &mut found);
+    learning::lint(&subject, &mut found);
+    checks::lint(&subject, &mut found);
+    found.retain(|diagnostic| diagnostic.primary().is_none_or(|label| label.span.source == 0));
+    let mut linted = allow::apply(&subject, found);
+    linted.diagnostics.sort_by_key(|diagnostic| {
+        let place = diagnostic.primary().map(|label| label.span.start);
+        (place, diagnostic.code.clone())
+    });
+    linted
+}
+
+/// What the lints look at.
+struct Subject<'a> {
+    pipeline: &'a Pipeline,
+    catalogue: &'a Catalogue,
+    text: &'a str,
+    tokens: Vec<Token<'a>>,
+    outline: &'a Outline<'a>,
+}
+
+impl<'a> Subject<'a> {
+    /// Returns the calls that somebody wrote, with their nodes.
+    fn calls(&self) -> impl Iterator<Item = (usize, &'a Node, &'a Call)> {
+        self.pipeline.nodes.iter().enumerate().filter_map(|(i, node)| match &node.kind {
+            NodeKind::Call(call) if !node.name.contains('.') => Some((i, node, call)),
+            _ => None,
+        })
+    }
+
+    fn call(&self, node: usize) -> Option<&'a Call> {
+        match &self.pipeline.nodes.get(node)?.kind {
+            NodeKind::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Returns the calls whose results a call reads, and theirs, nearest first; the call itself is not among them.
+    fn before(&self, node: usize) -> Vec<usize> {
+        let mut found: Vec<usize> = Vec::new();
+        let mut next = vec![node];
+        while let Some(node) = next.pop() {
+            for input in self.call(node).into_iter().flat_map(|call| call.inputs.values()) {
+                if let Input::Output { node, .. } = input
+                    && !found.contains(node)
+                {
+                    found.push(*node);
+                    next.push(*node);
+                }
+            }
+        }
+        found
+    }
+
+    /// Returns what is read of each node: an output, or `None` for the node as a whole.
+    fn reads(&self) -> Vec<(usize, Option<&'a str>)> {
+        let mut reads = Vec::new();
+        for node in &self.pipeline.nodes {
+            match &node.kind {
+                NodeKind::Call(call) => reads.extend(call.inputs.values().filter_map(|input| match input {
+                    Input::Output { node, output } => Some((*node, Some(output.as_str()))),
+                    _ => None,
+                })),
+                NodeKind::Gate(gate) => {
+                    for check in &gate.checks {
+                        metrics(&check.left, &mut |node, _| reads.push((node, None)));
+                        metrics(&check.right, &mut |node, _| reads.push((node, None)));
+                    }
+                }
+                NodeKind::Release(release) => reads.extend(release.parts.values().filter_map(|part| match part {
+                    Part::Output { node, output } => Some((*node, Some(output.as_str()))),
+                    Part::Transform { node } => Some((*node, None)),
+                    Part::Value(_) => None,
+                })),
+            }
+        }
+        reads
+    }
+}
+
+/// Calls `found` for each metric in the expression, with its node.
+fn metrics<'a>(expr: &'a NumExpr, found: &mut dyn FnMut(usize, &'a str)) {
+    match expr {
+        NumExpr::Number(_) => {}
+        NumExpr::Metric { node, metric } => found(*node, metric),
+        NumExpr::Negate(inner) => metrics(inner, found),
+        NumExpr::Add(a, b) | NumExpr::Subtract(a, b) | NumExpr::Multiply(a, b) | NumExpr::Divide(a, b) => {
+            metrics(a, found);
+            metrics(b, found);
+        }
+    }
+}
+
+fn span_of(token: &Token<'_>) -> Span {
+    Span { source: 0, start: token.start, end: token.start + token.text.len() }
+}

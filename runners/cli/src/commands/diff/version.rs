@@ -1,0 +1,110 @@
+//! One of the two versions: a file on the disk, or as git has it at a revision.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output as Ran};
+
+use mlp_dsl::{CheckInput, Checked, PathKind, Severity, World, WorldError};
+use mlp_model::Pipeline;
+
+use crate::compile::{Disk, parse_params};
+use crate::exit::Exit;
+use crate::output::{Failure, Output};
+use crate::report::words;
+use crate::wiring;
+
+/// Loads and checks `FILE` or `REVISION:FILE`. Mistakes are printed.
+pub fn load(shown: &str, params: &[String], output: &Output) -> Result<Pipeline, Failure> {
+    let params = parse_params(params)?;
+    let checked = match shown.split_once(':') {
+        Some((revision, file)) if !Path::new(shown).exists() => {
+            let git = Git { revision: revision.to_owned() };
+            git.must_know_revision()?;
+            check(&git, Path::new(file), &params)
+        }
+        _ => check(&Disk, Path::new(shown), &params),
+    };
+    checked.pipeline.ok_or_else(|| {
+        let errors: Vec<_> = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
+        if output.json {
+            return Failure::usage(format!("`{shown}` has {}", words::plural(errors.len(), "error")));
+        }
+        for diagnostic in &errors {
+            output.note(mlp_dsl::render(diagnostic, &checked.sources, output.colour, output.width()));
+        }
+        Failure::usage(format!("`{shown}` has {}, so its meaning is not known", words::plural(errors.len(), "error")))
+    })
+}
+
+/// A version may lack a parameter that the other one has, so those that are not known are left out.
+fn check(world: &dyn World, file: &Path, params: &BTreeMap<String, String>) -> Checked {
+    let catalogue = wiring::catalogue();
+    let mut params = params.clone();
+    loop {
+        let checked = mlp_dsl::check(&CheckInput { file, params: &params, catalogue: &catalogue, world });
+        let unknown: Vec<String> = params
+            .keys()
+            .filter(|name| {
+                let told = format!("`{name}`");
+                checked.diagnostics.iter().any(|d| d.code == "E0213" && d.message.contains(&told))
+            })
+            .cloned()
+            .collect();
+        if unknown.is_empty() {
+            return checked;
+        }
+        params.retain(|name, _| !unknown.contains(name));
+    }
+}
+
+/// The files of a revision. What git does not track, data mostly, is looked for on the disk.
+struct Git {
+    revision: String,
+}
+
+impl Git {
+    fn must_know_revision(&self) -> Result<(), Failure> {
+        let revision = &self.revision;
+        let ran = git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
+            .map_err(|e| Failure::new(Exit::Environment, format!("git cannot be run: {e}")).with_help("install git"))?;
+        if ran.status.success() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("git knows no revision `{revision}` here"))
+            .with_help("a version is a file, or REVISION:FILE, such as main:pipelines/churn/churn.mlp"))
+    }
+
+    /// Names a path for git: relative to the current folder, which git spells with a `./`.
+    fn object(&self, path: &Path) -> String {
+        if path.is_absolute() {
+            let here = std::env::current_dir().unwrap_or_default();
+            if let Ok(inside) = path.strip_prefix(here) {
+                return format!("{}:./{}", self.revision, inside.display());
+            }
+        }
+        format!("{}:./{}", self.revision, path.display())
+    }
+}
+
+impl World for Git {
+    fn read(&self, path: &Path) -> Result<String, WorldError> {
+        let ran =
+            git(&["show", &self.object(path)]).map_err(|e| WorldError::Other(format!("git cannot be run: {e}")))?;
+        if !ran.status.success() {
+            return Err(WorldError::NotFound);
+        }
+        String::from_utf8(ran.stdout).map_err(|e| WorldError::NotUtf8 { offset: e.utf8_error().valid_up_to() })
+    }
+
+    fn kind(&self, path: &Path) -> PathKind {
+        match git(&["cat-file", "-t", &self.object(path)]) {
+            Ok(ran) if ran.stdout.starts_with(b"blob") => PathKind::File,
+            Ok(ran) if ran.stdout.starts_with(b"tree") => PathKind::Folder,
+            _ => Disk.kind(path),
+        }
+    }
+}
+
+fn git(args: &[&str]) -> std::io::Result<Ran> {
+    Command::new("git").args(args).output()
+}
