@@ -105,7 +105,7 @@ fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> 
 }
 
 /// The compiler's view of the real file system.
-struct Disk;
+pub struct Disk;
 
 impl World for Disk {
     fn read(&self, path: &Path) -> Result<String, WorldError> {

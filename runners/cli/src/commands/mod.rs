@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod graph;
 pub mod lineage;
 pub mod log;
+pub mod lsp;
 pub mod models;
 pub mod plan;
 pub mod run;
