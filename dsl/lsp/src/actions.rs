@@ -23,7 +23,7 @@ pub fn actions(client: &Client, file: &File, range: Range) -> Vec<CodeActionOrCo
     if fixed.is_empty() {
         return Vec::new();
     }
-    let places = Places::new(client, &file.uri, &findings.sources);
+    let places = Places::new(client, (&file.uri, &file.document), &findings.sources);
     let actions = fixed.into_iter().filter_map(|(diagnostic, fix)| {
         let (uri, range) = places.place(fix.span)?;
         let edit = TextEdit { range, new_text: fix.new };

@@ -3,12 +3,12 @@
 //! All messages that have arrived are taken at once, so that what has become pointless is not answered: a request that is
 //! cancelled by a later message, and a drawing (colours, hints, outline) of a text that a later message changes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossbeam_channel::select;
+use crossbeam_channel::{Receiver, select, unbounded};
 use ls_types::notification::{self as notify, Notification as _};
 use ls_types::request::{self, Request as _};
 use ls_types::*;
@@ -22,6 +22,7 @@ use crate::file::{File, Findings};
 use crate::{ServeError, Setup, actions, answers, colours, completion, published};
 
 pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result<(), ServeError> {
+    let messages = pump(connection.receiver.clone())?;
     let checker = Checker::start(Arc::clone(&setup))?;
     let mut server = Server {
         setup,
@@ -32,6 +33,7 @@ pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result
         shown: HashMap::new(),
         n_sent: 0,
         n_colours: 0,
+        changed: BTreeSet::new(),
     };
     if server.client.watches_files {
         server.ask::<request::RegisterCapability>(&capabilities::watch_files());
@@ -39,12 +41,12 @@ pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result
     let outcomes = server.checker.outcomes.clone();
     loop {
         select! {
-            recv(connection.receiver) -> message => {
+            recv(messages) -> message => {
                 let Ok(message) = message else { return Err(ServeError::NoShutdown) };
                 let mut queue = VecDeque::from([message]);
-                queue.extend(connection.receiver.try_iter());
+                queue.extend(messages.try_iter());
                 if server.take(queue)? {
-                    return Ok(());
+                    return await_exit(connection, &messages);
                 }
             }
             recv(outcomes) -> outcome => {
@@ -54,6 +56,31 @@ pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result
             }
         }
     }
+}
+
+/// Takes messages off the connection, which holds none itself, so that those that wait can be looked through.
+fn pump(from: Receiver<Message>) -> std::io::Result<Receiver<Message>> {
+    let (sender, messages) = unbounded();
+    let forward = move || from.into_iter().try_for_each(|message| sender.send(message));
+    std::thread::Builder::new().name("messages".to_owned()).spawn(forward)?;
+    Ok(messages)
+}
+
+/// After `shutdown`, waits for `exit` and refuses everything else.
+fn await_exit(connection: &Connection, messages: &Receiver<Message>) -> Result<(), ServeError> {
+    for message in messages {
+        match message {
+            Message::Notification(notification) if notification.method == notify::Exit::METHOD => return Ok(()),
+            Message::Request(request) => {
+                let message = "the server has been asked to shut down".to_owned();
+                let refusal = Response::new_err(request.id, ErrorCode::InvalidRequest as i32, message);
+                // An editor that has gone needs no answer.
+                let _ = connection.sender.send(Message::Response(refusal));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 // The keys' hashes do not change: nothing in an address is changed after it is read.
@@ -69,17 +96,20 @@ struct Server<'c> {
     /// Requests to the editor.
     n_sent: i32,
     n_colours: u64,
+    /// Files whose text has changed since they were last given to the checker.
+    changed: BTreeSet<String>,
 }
 
 #[expect(clippy::mutable_key_type)]
 impl Server<'_> {
-    /// Works off messages; returns whether the editor has left.
+    /// Works off messages; returns whether the editor has asked to shut down.
     fn take(&mut self, mut queue: VecDeque<Message>) -> Result<bool, ServeError> {
         while let Some(message) = queue.pop_front() {
             match message {
                 Message::Request(request) => {
                     if request.method == request::Shutdown::METHOD {
-                        return self.shut_down(request.id, queue);
+                        self.send(Message::Response(Response::new_ok(request.id, ())));
+                        return Ok(true);
                     }
                     let response = self.respond_or_refuse(request, &queue);
                     self.send(Message::Response(response));
@@ -94,33 +124,11 @@ impl Server<'_> {
                 Message::Response(_) => {}
             }
         }
-        Ok(false)
-    }
-
-    /// Answers `shutdown` and waits for `exit`.
-    fn shut_down(&mut self, id: RequestId, mut queue: VecDeque<Message>) -> Result<bool, ServeError> {
-        self.send(Message::Response(Response::new_ok(id, ())));
-        loop {
-            let message = match queue.pop_front() {
-                Some(message) => message,
-                None => match self.connection.receiver.recv() {
-                    Ok(message) => message,
-                    Err(_) => return Ok(true),
-                },
-            };
-            match message {
-                Message::Notification(notification) if notification.method == notify::Exit::METHOD => return Ok(true),
-                Message::Request(request) => {
-                    let message = "the server has been asked to shut down".to_owned();
-                    self.send(Message::Response(Response::new_err(
-                        request.id,
-                        ErrorCode::InvalidRequest as i32,
-                        message,
-                    )));
-                }
-                _ => {}
-            }
+        // Only what the text has become is worth a check.
+        for key in std::mem::take(&mut self.changed) {
+            self.check_with_users(&key);
         }
+        Ok(false)
     }
 
     fn respond_or_refuse(&mut self, request: Request, queue: &VecDeque<Message>) -> Response {
@@ -160,7 +168,8 @@ impl Server<'_> {
     fn respond(&mut self, request: Request) -> Response {
         let id = request.id.clone();
         match self.answer(request) {
-            Ok(result) => Response::new_ok(id, result),
+            // Not by `new_ok`, which would copy the whole answer.
+            Ok(answer) => Response { id, response_result: Ok(answer) },
             Err(Refusal { code, message }) => Response::new_err(id, code as i32, message),
         }
     }
@@ -310,24 +319,26 @@ impl Server<'_> {
                 let Ok(DidOpenTextDocumentParams { text_document: opened }) = read(params) else { return };
                 let key = opened.uri.as_str().to_owned();
                 self.files.insert(key.clone(), File::new(opened.uri, opened.version, opened.text));
-                self.check_with_users(&key);
+                self.changed.insert(key);
             }
             notify::DidChangeTextDocument::METHOD => {
                 let Ok(params) = read::<DidChangeTextDocumentParams>(params) else { return };
                 let key = params.text_document.uri.as_str().to_owned();
                 let Some(file) = self.files.get_mut(&key) else { return };
                 file.change(self.client.encoding, params.text_document.version, params.content_changes);
-                self.check_with_users(&key);
+                self.changed.insert(key);
             }
             notify::DidCloseTextDocument::METHOD => {
                 let Ok(params) = read::<DidCloseTextDocumentParams>(params) else { return };
                 let key = params.text_document.uri.as_str();
                 self.files.remove(key);
                 self.show(key, HashMap::new());
-                self.check_all();
+                self.changed.extend(self.files.keys().cloned());
             }
             // Files that are not open have changed, or may have.
-            notify::DidSaveTextDocument::METHOD | notify::DidChangeWatchedFiles::METHOD => self.check_all(),
+            notify::DidSaveTextDocument::METHOD | notify::DidChangeWatchedFiles::METHOD => {
+                self.changed.extend(self.files.keys().cloned());
+            }
             _ => {}
         }
     }
@@ -341,10 +352,6 @@ impl Server<'_> {
                 self.check(file);
             }
         }
-    }
-
-    fn check_all(&self) {
-        self.files.values().for_each(|file| self.check(file));
     }
 
     fn check(&self, file: &File) {
@@ -367,7 +374,8 @@ impl Server<'_> {
         file.modules = outcome.modules;
         let is_current = outcome.version == file.version;
         if is_current {
-            let shown = published::published(&self.client, &outcome.uri, &outcome.diagnostics, &outcome.sources);
+            let shown =
+                published::published(&self.client, (&file.uri, &file.document), &outcome.diagnostics, &outcome.sources);
             file.checked =
                 Some(Findings { version: outcome.version, diagnostics: outcome.diagnostics, sources: outcome.sources });
             self.show(&key, shown);
@@ -444,4 +452,81 @@ fn read<T: DeserializeOwned>(params: serde_json::Value) -> Result<T, Refusal> {
 
 fn write<T: Serialize>(answer: T) -> Result<serde_json::Value, Refusal> {
     serde_json::to_value(answer).map_err(|e| Refusal { code: ErrorCode::InternalError, message: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use mlp_dsl::{PathKind, World, WorldError};
+    use mlp_model::Catalogue;
+    use serde_json::json;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl World for Nothing {
+        fn read(&self, _: &std::path::Path) -> Result<String, WorldError> {
+            Err(WorldError::NotFound)
+        }
+
+        fn kind(&self, _: &std::path::Path) -> PathKind {
+            PathKind::Missing
+        }
+    }
+
+    /// Gives all messages to a server at once, and returns the code of each answer that is an error, by its id.
+    fn refused(messages: Vec<Message>) -> HashMap<String, i64> {
+        let (client, connection) = Connection::memory();
+        let world = Box::new(Nothing);
+        let setup = Arc::new(Setup { catalogue: Catalogue::default(), world, format: None, version: "0" });
+        let heard = std::thread::spawn(move || client.receiver.into_iter().collect::<Vec<_>>());
+        {
+            let connection = connection;
+            let mut server = Server {
+                checker: Checker::start(Arc::clone(&setup)).expect("a thread"),
+                setup,
+                client: Client::default(),
+                connection: &connection,
+                files: HashMap::new(),
+                shown: HashMap::new(),
+                n_sent: 0,
+                n_colours: 0,
+                changed: BTreeSet::new(),
+            };
+            assert!(!server.take(VecDeque::from(messages)).expect("good messages"));
+        }
+        let answers = heard.join().expect("heard all").into_iter().filter_map(|message| match message {
+            Message::Response(response) => serde_json::to_value(response).ok(),
+            _ => None,
+        });
+        let errors = answers.filter_map(|answer| Some((answer["id"].to_string(), answer["error"]["code"].as_i64()?)));
+        errors.collect()
+    }
+
+    fn request(id: i32, method: &str, uri: &str) -> Message {
+        let params = json!({ "textDocument": { "uri": uri }, "position": { "line": 0, "character": 0 } });
+        Message::Request(Request::new(RequestId::from(id), method.to_owned(), params))
+    }
+
+    fn notification(method: &str, params: serde_json::Value) -> Message {
+        Message::Notification(Notification::new(method.to_owned(), params))
+    }
+
+    #[test]
+    fn what_is_cancelled_or_overtaken_is_not_worked_on() {
+        let change = json!({
+            "textDocument": { "uri": "file:///a.mlp", "version": 2 },
+            "contentChanges": [{ "text": "x" }],
+        });
+        let errors = refused(vec![
+            request(1, "textDocument/hover", "file:///a.mlp"),
+            request(2, "textDocument/hover", "file:///a.mlp"),
+            request(3, "textDocument/semanticTokens/full", "file:///a.mlp"),
+            request(4, "textDocument/semanticTokens/full", "file:///b.mlp"),
+            notification("$/cancelRequest", json!({ "id": 1 })),
+            notification("textDocument/didChange", change),
+            request(5, "textDocument/semanticTokens/full", "file:///a.mlp"),
+        ]);
+        assert_eq!(errors, HashMap::from([("1".to_owned(), -32800), ("3".to_owned(), -32801)]));
+    }
 }

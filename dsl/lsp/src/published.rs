@@ -14,7 +14,7 @@ use crate::file::uri_of;
 /// Returns what to show in each file, for the findings of one check of `own`.
 pub fn published(
     client: &Client,
-    own: &Uri,
+    own: (&Uri, &Document),
     diagnostics: &[Diagnostic],
     sources: &[SourceText],
 ) -> HashMap<Uri, Vec<ls_types::Diagnostic>> {
@@ -30,30 +30,36 @@ pub fn published(
 /// Finds places in the sources of a check.
 pub struct Places<'a> {
     client: &'a Client,
-    own: &'a Uri,
-    sources: Vec<(Option<Uri>, Document)>,
+    /// The checked file, whose text is source 0.
+    own: (&'a Uri, &'a Document),
+    /// The sources behind it.
+    others: Vec<(Option<Uri>, Document)>,
 }
 
 impl<'a> Places<'a> {
-    pub fn new(client: &'a Client, own: &'a Uri, sources: &[SourceText]) -> Self {
-        let with_uri = sources.iter().enumerate().map(|(at, source)| {
-            let uri = if at == 0 { Some(own.clone()) } else { uri_of(Path::new(&source.path)) };
-            (uri, Document::new(source.text.as_str()))
-        });
-        Self { client, own, sources: with_uri.collect() }
+    pub fn new(client: &'a Client, own: (&'a Uri, &'a Document), sources: &[SourceText]) -> Self {
+        let others =
+            sources.iter().skip(1).map(|source| (uri_of(Path::new(&source.path)), Document::new(source.text.as_str())));
+        Self { client, own, others: others.collect() }
     }
 
     /// Returns the file and the range of a span.
     pub fn place(&self, span: Span) -> Option<(Uri, Range)> {
-        let (uri, document) = self.sources.get(span.source)?;
-        let range = self.client.encoding.range(document, span.start..span.end);
-        Some((uri.clone()?, range))
+        let (uri, document) = match span.source.checked_sub(1) {
+            None => (self.own.0.clone(), self.own.1),
+            Some(other) => {
+                let (uri, document) = self.others.get(other)?;
+                (uri.clone()?, document)
+            }
+        };
+        Some((uri, self.client.encoding.range(document, span.start..span.end)))
     }
 
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> (Uri, ls_types::Diagnostic) {
         let primary = diagnostic.primary();
         let start = Range { start: Position::default(), end: Position::default() };
-        let (uri, range) = primary.and_then(|label| self.place(label.span)).unwrap_or((self.own.clone(), start));
+        let (uri, range) =
+            primary.and_then(|label| self.place(label.span)).unwrap_or_else(|| (self.own.0.clone(), start));
         let mut message = diagnostic.message.clone();
         let related = diagnostic.labels.iter().filter_map(|label| {
             let is_primary = primary.is_some_and(|primary| std::ptr::eq(primary, label));

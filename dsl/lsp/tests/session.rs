@@ -2,7 +2,6 @@
 
 mod support;
 
-use ls_types::notification::*;
 use ls_types::request::*;
 use ls_types::*;
 use support::{CHURN, Editor, place};
@@ -126,7 +125,8 @@ fn every_request_of_an_editing_session_is_answered() {
         work_done_progress_params: WorkDoneProgressParams::default(),
     });
     let hints = hints.expect("some");
-    let is_shown = |wanted: &str| hints.iter().any(|hint| matches!(&hint.label, InlayHintLabel::String(text) if text == wanted));
+    let is_shown =
+        |wanted: &str| hints.iter().any(|hint| matches!(&hint.label, InlayHintLabel::String(text) if text == wanted));
     assert!(is_shown(": 3 columns each, train and test rows"), "{hints:?}");
 
     let renamed = editor.ask::<Rename>(RenameParams {
@@ -164,31 +164,6 @@ fn colours_come_whole_or_as_a_difference() {
     let (start, end) = (edit.start as usize, (edit.start + edit.delete_count) as usize);
     flat.splice(start..end, support::flat(edit.data.as_deref().unwrap_or_default()));
     assert_eq!(flat, support::flat(&editor.colours().data));
-}
-
-#[test]
-fn what_is_cancelled_or_overtaken_is_not_worked_on() {
-    let mut editor = Editor::start();
-    editor.open(CHURN);
-    editor.diagnostics();
-    let at = Range { start: Position::default(), end: Position::default() };
-    // Sent at once, so that the server finds all of it waiting.
-    let (cancelled, stale) = editor.burst(|editor| {
-        let cancelled = editor.send::<HoverRequest>(HoverParams {
-            text_document_position_params: editor.at(place(CHURN, "parts", 0)),
-            work_done_progress_params: WorkDoneProgressParams::default(),
-        });
-        let stale = editor.send::<SemanticTokensFullRequest>(SemanticTokensParams {
-            text_document: editor.document(),
-            work_done_progress_params: WorkDoneProgressParams::default(),
-            partial_result_params: PartialResultParams::default(),
-        });
-        editor.notify::<Cancel>(CancelParams { id: NumberOrString::Number(cancelled) });
-        editor.change(at, "\n");
-        (cancelled, stale)
-    });
-    assert_eq!(editor.answer(cancelled).expect_err("cancelled").code, -32800);
-    assert_eq!(editor.answer(stale).expect_err("overtaken").code, -32801);
 }
 
 #[test]

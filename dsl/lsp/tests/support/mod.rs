@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ls_types::notification::{self, Notification as _};
 use ls_types::request;
 use ls_types::*;
-use lsp_server::{Connection, Message, Notification, Request, RequestId, Response, ResponseError};
+use lsp_server::{Connection, Message, Notification, Request, RequestId, ResponseError};
 use mlp_dsl::analysis::Document;
 use mlp_dsl::{PathKind, World, WorldError};
 use mlp_lsp::{Encoding, Setup};
@@ -55,8 +55,6 @@ pub struct Editor {
     pub text: String,
     document: Document,
     waiting: Vec<Message>,
-    /// Messages that are held back, to be sent at once.
-    held: Option<Vec<Message>>,
 }
 
 impl Editor {
@@ -73,7 +71,6 @@ impl Editor {
             text: String::new(),
             document: Document::default(),
             waiting: Vec::new(),
-            held: None,
         };
         let capabilities = serde_json::json!({
             "textDocument": {
@@ -134,30 +131,7 @@ impl Editor {
     }
 
     fn post(&mut self, message: Message) {
-        match &mut self.held {
-            Some(held) => held.push(message),
-            None => self.connection.as_ref().expect("open").sender.send(message).expect("a server"),
-        }
-    }
-
-    /// Holds messages back and then sends them, while the server is busy with another one.
-    pub fn burst<T>(&mut self, send: impl FnOnce(&mut Self) -> T) -> T {
-        self.held = Some(Vec::new());
-        let result = send(self);
-        let held = self.held.take().expect("held");
-        // The connection in memory holds no message: each waits until the server takes it. A thread of its own hands them
-        // over, so that the server finds the next one waiting while it is at one.
-        let senders: Vec<_> = held
-            .into_iter()
-            .map(|message| {
-                let sender = self.connection.as_ref().expect("open").sender.clone();
-                let thread = std::thread::spawn(move || sender.send(message).expect("a server"));
-                std::thread::sleep(Duration::from_millis(20));
-                thread
-            })
-            .collect();
-        senders.into_iter().for_each(|sender| sender.join().expect("sent"));
-        result
+        self.connection.as_ref().expect("open").sender.send(message).expect("a server");
     }
 
     pub fn ask<R: request::Request>(&mut self, params: R::Params) -> R::Result {
@@ -173,7 +147,7 @@ impl Editor {
     pub fn answer(&mut self, id: i32) -> Result<serde_json::Value, ResponseError> {
         let message = self.wait(|message| matches!(message, Message::Response(r) if r.id == RequestId::from(id)));
         let Message::Response(response) = message else { unreachable!("waited for a response") };
-        result(response)
+        response.response_result
     }
 
     /// Returns the next diagnostics of the text as it is.
@@ -229,14 +203,6 @@ impl Drop for Editor {
         if let Some(server) = self.server.take() {
             server.join().expect("the server ends well");
         }
-    }
-}
-
-fn result(response: Response) -> Result<serde_json::Value, ResponseError> {
-    let value = serde_json::to_value(&response).expect("a response is JSON");
-    match value.get("error") {
-        Some(error) if !error.is_null() => Err(serde_json::from_value(error.clone()).expect("an error")),
-        _ => Ok(value.get("result").cloned().unwrap_or_default()),
     }
 }
 
