@@ -40,8 +40,6 @@ pub fn actions(client: &Client, file: &File, range: Range) -> Vec<CodeActionOrCo
 }
 
 /// Returns a change of one file.
-// The key's hash does not change: nothing in it is changed after it is made.
-#[expect(clippy::mutable_key_type)]
 pub fn changes(uri: ls_types::Uri, edits: Vec<TextEdit>) -> WorkspaceEdit {
     WorkspaceEdit { changes: Some(HashMap::from([(uri, edits)])), ..WorkspaceEdit::default() }
 }

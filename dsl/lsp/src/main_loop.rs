@@ -83,7 +83,6 @@ fn await_exit(connection: &Connection, messages: &Receiver<Message>) -> Result<(
     Ok(())
 }
 
-// The keys' hashes do not change: nothing in an address is changed after it is read.
 struct Server<'c> {
     setup: Arc<Setup>,
     client: Client,
@@ -100,7 +99,6 @@ struct Server<'c> {
     changed: BTreeSet<String>,
 }
 
-#[expect(clippy::mutable_key_type)]
 impl Server<'_> {
     /// Works off messages; returns whether the editor has asked to shut down.
     fn take(&mut self, mut queue: VecDeque<Message>) -> Result<bool, ServeError> {
@@ -317,6 +315,10 @@ impl Server<'_> {
         match notification.method.as_str() {
             notify::DidOpenTextDocument::METHOD => {
                 let Ok(DidOpenTextDocumentParams { text_document: opened }) = read(params) else { return };
+                // Some editors show us all plain text.
+                if opened.language_id != "mlp" && !opened.uri.as_str().ends_with(".mlp") {
+                    return;
+                }
                 let key = opened.uri.as_str().to_owned();
                 self.files.insert(key.clone(), File::new(opened.uri, opened.version, opened.text));
                 self.changed.insert(key);

@@ -58,26 +58,20 @@ pub fn fix(diagnostic: &Diagnostic, sources: &[SourceText]) -> Option<Fix> {
             let new = written.replace("///", "//").replace("//!", "//");
             (new != written).then(|| Fix { title: "make it a comment".to_owned(), span, new, is_certain: false })
         }
-        _ => {
+        "E0211" => {
+            // One of several outputs as an example, or the node alone.
             let new = quoted(help, "write `")?;
-            // An example, a shape, or something to be written elsewhere.
-            let is_exact = !new.contains("..") && !new.contains("name: value") && !help.contains(", for example");
-            let is_choice = help.contains(", for example") && matches!(diagnostic.code.as_ref(), "E0211");
-            if !is_exact && !is_choice {
-                return None;
-            }
-            match diagnostic.code.as_ref() {
-                "E0211" if span.start < span.end => match help.ends_with(" alone") {
-                    true => whole_path(text, span).and_then(|span| {
-                        Some(Fix { title: format!("write `{new}`"), span, new: new.to_owned(), is_certain: true })
-                    }),
-                    false => replace(new).map(|fix| Fix { is_certain: !is_choice, ..fix }),
-                },
-                "E0217" | "E0301" | "E0304" | "E0322" => replace(new),
-                "E0109" if new.len() > 2 => replace(new),
-                _ => None,
-            }
+            let (span, is_certain) =
+                if help.ends_with(" alone") { (whole_path(text, span)?, true) } else { (span, false) };
+            Some(Fix { title: format!("write `{new}`"), span, new: new.to_owned(), is_certain })
         }
+        "E0217" | "E0301" | "E0304" | "E0322" => {
+            // Not an example or a shape.
+            let new = quoted(help, "write `").filter(|new| !new.contains("..") && !new.contains("name: value"))?;
+            let is_exact = !help.contains(", for example");
+            is_exact.then(|| Fix { title: format!("write `{new}`"), span, new: new.to_owned(), is_certain: true })
+        }
+        _ => None,
     }
 }
 

@@ -263,11 +263,10 @@ fn refuse_shadowed(
         let end = range.start + moved + edit.len();
         moved = (moved + edit.len()).saturating_sub(range.len());
         let found = changed.mentions_in(end..end).into_iter().find(|m| m.word.end == end && m.word.text == new);
-        let is_same = match (found.map(|m| m.meaning), mention.meaning) {
-            (Some(Meaning::Declared(_)), Meaning::Declared(_)) => true,
-            (Some(Meaning::Symbol(_)), Meaning::Symbol(_)) => true,
-            _ => false,
-        };
+        let is_same = matches!(
+            (found.map(|found| found.meaning), mention.meaning),
+            (Some(Meaning::Declared(_)), Meaning::Declared(_)) | (Some(Meaning::Symbol(_)), Meaning::Symbol(_))
+        );
         if !is_same {
             let line = view.document.line_of(range.start) + 1;
             return Err(RenameError::Shadowed { old: old.to_owned(), new: new.to_owned(), line });
