@@ -24,20 +24,13 @@ pub fn fix(diagnostic: &Diagnostic, sources: &[SourceText]) -> Option<Fix> {
     if let Some(word) = quoted(help, "did you mean `") {
         return Some(Fix { title: format!("replace by `{word}`"), span, new: like(written, word), is_certain: true });
     }
-    let replace =
-        |new: &str| Some(Fix { title: format!("write `{new}`"), span, new: new.to_owned(), is_certain: true });
     match diagnostic.code.as_ref() {
         "E0215" => {
             // ``write `source raw = ..` ``: only the declaring word is wrong.
             let word = quoted(help, "write `")?.split(' ').next()?;
-            let line_start = declaring_word(text, span.start)?;
-            Some(Fix {
-                title: format!("declare it as a {word}"),
-                span: line_start,
-                new: word.to_owned(),
-                is_certain: true,
-            })
-            .map(|fix| Fix { span: Span { source: span.source, ..fix.span }, ..fix })
+            let (start, end) = declaring_word(text, span.start)?;
+            let title = format!("declare it as a {word}");
+            Some(Fix { title, span: Span { start, end, ..span }, new: word.to_owned(), is_certain: true })
         }
         "E0521" => {
             // ``add `first floor only` ``: goes before the brace that closes the gate.
@@ -91,7 +84,7 @@ fn like(written: &str, word: &str) -> String {
 }
 
 /// Returns the `source` or `step` that begins the declaration at a byte.
-fn declaring_word(text: &str, at: usize) -> Option<Span> {
+fn declaring_word(text: &str, at: usize) -> Option<(usize, usize)> {
     let before = text.get(..at)?;
     let mut from = before.len();
     loop {
@@ -100,7 +93,7 @@ fn declaring_word(text: &str, at: usize) -> Option<Span> {
         let start = line + blank;
         for word in ["source", "step"] {
             if text[start..].starts_with(word) && text[start + word.len()..].starts_with([' ', '\t']) {
-                return Some(Span { source: 0, start, end: start + word.len() });
+                return Some((start, start + word.len()));
             }
         }
         from = line.checked_sub(1)?;
