@@ -361,6 +361,8 @@ fn what_a_file_uses_is_found_in_the_other_file() {
     let inside = Known::new(other);
     let place = definition(&inside.view(), place_of(other, "data)\n", 0)).expect("a parameter");
     assert_eq!(place.range.start, place_of(other, "data: table", 0));
+    let place = definition(&inside.view(), place_of(other, "done\n", 0)).expect("a step");
+    assert_eq!(place.range.start, place_of(other, "done = lib", 0));
 }
 
 /// Applies the change that the first diagnostic with this code offers.

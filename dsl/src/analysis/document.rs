@@ -193,9 +193,9 @@ fn doc_line<'t>(line: &'t str, mark: &str) -> &'t str {
     line.strip_prefix(' ').unwrap_or(line).trim_end()
 }
 
-/// Returns whether the word begins declarations, now or in a later version.
+/// Returns whether the word begins declarations, now or in a later version, in a file or within another declaration.
 pub fn begins_declarations(word: &str) -> bool {
-    DECLARING.contains(&word) || LATER.contains(&word)
+    DECLARING.contains(&word) || LATER.contains(&word) || matches!(word, "let" | "result")
 }
 
 #[cfg(test)]

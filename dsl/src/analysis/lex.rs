@@ -283,9 +283,19 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
             Some(b':') if is_date => 1,
             Some(b'.') if is_digit(at + 1) => 1,
             Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => 1,
-            _ => return at,
+            _ => break,
         };
     }
+    // A size: `8 GiB`.
+    let rest = &bytes[at..];
+    let unit = rest.iter().position(|byte| *byte != b' ').filter(|n_blanks| *n_blanks > 0);
+    let unit = unit.and_then(|start| {
+        let word = &rest[start..];
+        let end = word.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(word.len());
+        matches!(&word[..end], b"B" | [b'K' | b'M' | b'G' | b'T', b'B'] | [b'K' | b'M' | b'G' | b'T', b'i', b'B'])
+            .then_some(start + end)
+    });
+    at + unit.unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -302,6 +312,7 @@ mod tests {
             tokens("param a: int? = 1e-3 in 0..=1.5 >= 2026-09-01T10:00:00Z"),
             ["param", "a", ":", "int", "?", "=", "1e-3", "in", "0", "..=", "1.5", ">=", "2026-09-01T10:00:00Z"]
         );
+        assert_eq!(tokens("a = 8 GiB + 2 MB - 1 GiBx"), ["a", "=", "8 GiB", "+", "2 MB", "-", "1", "GiBx"]);
         assert_eq!(tokens("a.b 2026 - 9 x==y 1..3"), ["a", ".", "b", "2026", "-", "9", "x", "==", "y", "1", "..", "3"]);
     }
 

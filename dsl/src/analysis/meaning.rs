@@ -284,7 +284,8 @@ impl<'a> Walk<'_, 'a> {
         {
             self.add(alias.name, Meaning::Declared(symbol));
         }
-        let outer = std::mem::replace(&mut self.within, symbol);
+        let outer = self.within;
+        self.within = symbol.or(outer);
         match (decl.keyword.text, terms) {
             ("def", [Term::Group(params), rest @ ..]) => {
                 for item in &params.items {

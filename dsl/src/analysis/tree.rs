@@ -396,9 +396,14 @@ impl<'t> Reader<'t, '_> {
         let Some(token) = self.tokens.get(at) else { return false };
         let before = at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(0, |token| token.end as usize);
         let is_fresh = self.text.get(before..token.start as usize).is_some_and(|blank| blank.contains('\n'));
-        is_fresh && begins_declarations(token.text(self.text)) && {
-            self.tokens.get(at + 1).is_some_and(|next| matches!(next.kind, TokenKind::Word | TokenKind::String))
-        }
+        let word = token.text(self.text);
+        let next = self.tokens.get(at + 1).map(|next| next.kind);
+        let goes_on = match next {
+            Some(TokenKind::Word | TokenKind::String) => true,
+            Some(TokenKind::Sign(b'=') | TokenKind::Open(b'{')) => word == "result",
+            _ => false,
+        };
+        is_fresh && goes_on && begins_declarations(word)
     }
 
     fn terms(&mut self, stop: &Stop<'_>) -> Vec<Term<'t>> {
