@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mlp-store", &["mlp-model"]),
     ("mlp-engine", &["mlp-model", "mlp-artifact"]),
     ("mlp-dsl", &["mlp-model"]),
+    ("mlp-lsp", &["mlp-model", "mlp-dsl"]),
     ("mlp-stdlib", &["mlp-model", "mlp-artifact"]),
     ("mlp-tabular", &["mlp-model", "mlp-artifact"]),
     ("mlp-process", &["mlp-model"]),
@@ -24,6 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// The only crate that may name each heavy dependency.
 const HOMES: &[(&str, &str)] = &[
     ("pest", "mlp-dsl"),
+    ("ls-types", "mlp-lsp"),
+    ("lsp-server", "mlp-lsp"),
     ("sled", "mlp-store"),
     ("petgraph", "mlp-engine"),
     ("datafusion", "mlp-tabular"),

@@ -13,6 +13,7 @@
 // What pest derives without its `std` feature names this crate.
 extern crate alloc;
 
+pub mod analysis;
 mod ast;
 mod check;
 pub mod codes;
@@ -28,7 +29,7 @@ mod sarif;
 mod suggest;
 mod world;
 
-pub use check::{CheckInput, Checked, check};
+pub use check::{CheckInput, Checked, Facts, NodeFacts, check, inspect};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
 pub use mlp_model::{SourceText, Span};

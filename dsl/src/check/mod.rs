@@ -9,6 +9,7 @@ mod bind;
 mod call;
 mod calls;
 mod champion;
+mod facts;
 mod gates;
 mod infer;
 mod inputs;
@@ -27,7 +28,11 @@ use std::path::Path;
 
 use mlp_model::{Catalogue, Node, NodeKind, Pipeline, Schema, SourceText, Span, Value};
 
-pub use types::TYPE_NAMES;
+pub use facts::{Facts, NodeFacts};
+pub use names::RESERVED;
+pub use schemas::MARKS;
+pub use types::{TYPE_NAMES, written};
+pub use value::show;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::outline;
@@ -60,6 +65,15 @@ pub struct Checked {
 
 /// Checks a pipeline file as a whole and reports every mistake in it.
 pub fn check(input: &CheckInput<'_>) -> Checked {
+    check_file(input, None)
+}
+
+/// Checks a file for an editor: what is known of its right parts goes into `facts`, and no pipeline is made.
+pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
+    check_file(input, Some(facts))
+}
+
+fn check_file(input: &CheckInput<'_>, facts: Option<&mut Facts>) -> Checked {
     let text = match input.world.read(input.file) {
         Ok(text) => text,
         Err(error) => {
@@ -67,7 +81,7 @@ pub fn check(input: &CheckInput<'_>) -> Checked {
         }
     };
     let sources = vec![SourceText { path: input.file.to_owned(), text }];
-    let (pipeline, mut diagnostics) = check_text(input, &sources[0].text);
+    let (pipeline, mut diagnostics) = check_text(input, &sources[0].text, facts);
     diagnostics.sort_by_key(|diagnostic| {
         let place = diagnostic.primary().map(|label| (label.span.source, label.span.start));
         (place.is_some(), place, diagnostic.severity)
@@ -92,7 +106,7 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
     }
 }
 
-fn check_text(input: &CheckInput<'_>, text: &str) -> (Option<Pipeline>, Vec<Diagnostic>) {
+fn check_text(input: &CheckInput<'_>, text: &str, facts: Option<&mut Facts>) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let outline = outline::cut(0, text, &mut diagnostics);
     let file = parse::parse_file(0, &outline, &mut diagnostics);
@@ -118,7 +132,11 @@ fn check_text(input: &CheckInput<'_>, text: &str) -> (Option<Pipeline>, Vec<Diag
         file: input.file,
         source,
     };
-    let nodes = check_nodes(&scope);
+    let is_editor = facts.is_some();
+    let nodes = check_nodes(&scope, facts);
+    if is_editor {
+        return (None, report.into_diagnostics());
+    }
     let pipeline = names.pipeline.zip(nodes).map(|((name, doc), nodes)| {
         let docs: Vec<_> = [file.doc, doc].into_iter().filter(|doc| !doc.is_empty()).collect();
         let params = names.params.iter().zip(params);
@@ -128,8 +146,8 @@ fn check_text(input: &CheckInput<'_>, text: &str) -> (Option<Pipeline>, Vec<Diag
     (pipeline, report.into_diagnostics())
 }
 
-/// Checks sources, steps, gates and releases. `None` when any of them is wrong.
-fn check_nodes(scope: &Scope<'_>) -> Option<Vec<Node>> {
+/// Checks sources, steps, gates and releases. `None` when any of them is wrong, or when facts are asked for instead.
+fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>> {
     let infos = calls::bind_all(scope);
     let champion = champion::Champion::find(scope);
     let order = order::sort(scope, &infos, &champion);
@@ -153,6 +171,10 @@ fn check_nodes(scope: &Scope<'_>) -> Option<Vec<Node>> {
     let gates: Vec<_> = scope.names.gates.iter().map(|gate| gates::check(scope, gate, &results, &places)).collect();
     let releases = scope.names.releases.iter().map(|release| releases::check(scope, release, &results, &places));
     let releases: Vec<_> = releases.collect();
+    if let Some(facts) = facts {
+        facts.collect(scope, results);
+        return None;
+    }
 
     let mut nodes = Vec::with_capacity(n_nodes);
     let (mut gates, mut releases) = (gates.into_iter(), releases.into_iter());

@@ -11,7 +11,8 @@ use crate::ast::{ColumnDecl, SchemaDecl};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
-const MARKS: [&str; 5] = ["key", "personal", "protected", "label", "unusable"];
+/// The words that mark a column.
+pub const MARKS: [&str; 5] = ["key", "personal", "protected", "label", "unusable"];
 
 /// Returns the schema, or `None` when something is wrong with it.
 pub fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {

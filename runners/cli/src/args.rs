@@ -157,6 +157,15 @@ pub enum Command {
         #[command(subcommand)]
         action: Option<ModelsAction>,
     },
+    /// Serve an editor: diagnostics, completion, hovers and more, over the Language Server Protocol
+    ///
+    /// Speaks on standard input and output until the editor leaves. Editors start it by themselves; `docs/editors.md`
+    /// says how to set up VS Code, Neovim, Helix and Zed.
+    Lsp {
+        /// Accepted for editors that always pass it; standard input and output are used anyway
+        #[arg(long, hide = true)]
+        stdio: bool,
+    },
     /// Tell what is found on this machine and what is missing
     Doctor,
     /// Print a shell's completions for `mlp`: `mlp completions bash > ~/.local/share/bash-completion/completions/mlp`

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
         Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
         Command::Models { action } => commands::models::models(action, &output),
+        Command::Lsp { stdio: _ } => commands::lsp::lsp(),
         Command::Doctor => commands::doctor::doctor(&output),
         Command::WasmWorker => return mlp_wasm::worker_main(),
         Command::Owner { workspace, idle } => wiring::serve_owner(&workspace, idle),

@@ -11,6 +11,7 @@ pub mod graph;
 pub mod lineage;
 pub mod lint;
 pub mod log;
+pub mod lsp;
 pub mod models;
 pub mod plan;
 pub mod run;

@@ -1,0 +1,175 @@
+//! What is called and what stands where in its brackets: arguments by position, by name, and by a bare name behind the
+//! first named one. The rules are those of the checker; here wrong arguments are simply bound to nothing.
+
+use mlp_model::{ArgType, Argument, Catalogue, Constructor, InputType, ParamType, Signature, Value};
+
+use super::tree::Group;
+
+/// An operation, a constructor or the options of a step.
+#[derive(Clone, Copy)]
+pub enum Callee<'c> {
+    Operation(&'c Signature),
+    Constructor(&'c Constructor),
+    /// `with { .. }`.
+    Options,
+}
+
+/// One argument, as a user writes it.
+#[derive(Debug, Clone)]
+pub struct Formal<'c> {
+    pub name: &'c str,
+    pub doc: &'c str,
+    pub takes: Takes<'c>,
+    /// `None`: must be written.
+    pub default: Option<Value>,
+}
+
+/// What can stand somewhere.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes<'c> {
+    Input(&'c InputType),
+    Param(&'c ParamType),
+    /// Any value.
+    Value,
+    /// An artifact of any kind.
+    Artifact,
+    /// A column of the table bound to the argument so called.
+    Column(&'c str),
+}
+
+/// How an item of the brackets is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// To this formal, by place or by its name.
+    Formal(usize),
+    /// By a bare name that is the formal's.
+    Short(usize),
+    Nothing,
+}
+
+static MODEL: InputType = InputType::Model;
+static TABLE: InputType = InputType::Table(mlp_model::RoleRule::Any);
+static DURATION: ParamType = ParamType::Duration;
+static RETRIES: ParamType = ParamType::Int { min: 0, max: 100 };
+
+impl<'c> Callee<'c> {
+    pub fn name(&self) -> &'c str {
+        match self {
+            Self::Operation(signature) => signature.name,
+            Self::Constructor(constructor) => constructor.name,
+            Self::Options => "with",
+        }
+    }
+
+    pub fn doc(&self) -> &'c str {
+        match self {
+            Self::Operation(signature) => signature.doc,
+            Self::Constructor(constructor) => constructor.doc,
+            Self::Options => "How to run, not what to compute; no part of the cache key.",
+        }
+    }
+
+    /// Returns the arguments in the order in which they bind.
+    pub fn formals(&self) -> Vec<Formal<'c>> {
+        let mut formals = Vec::new();
+        match self {
+            Self::Operation(signature) => signature.args.iter().for_each(|argument| formals.extend(of(argument))),
+            Self::Constructor(constructor) => constructor.args.iter().for_each(|argument| formals.extend(of(argument))),
+            Self::Options => {
+                let timeout = "the attempt is ended after this time";
+                let retries = "further attempts after a failed one";
+                formals.push(Formal {
+                    name: "timeout",
+                    doc: timeout,
+                    takes: Takes::Param(&DURATION),
+                    default: Some(Value::Null),
+                });
+                formals.push(Formal {
+                    name: "retries",
+                    doc: retries,
+                    takes: Takes::Param(&RETRIES),
+                    default: Some(Value::Int(0)),
+                });
+            }
+        }
+        formals
+    }
+
+    /// Says what each item of the brackets is bound to.
+    pub fn bind(&self, formals: &[Formal<'_>], group: &Group<'_>) -> Vec<Binding> {
+        let by_name = |name: &str| formals.iter().position(|formal| formal.name == name);
+        let mut has_named = matches!(self, Self::Options);
+        let bound = group.items.iter().enumerate().map(|(position, item)| {
+            if let Some(name) = item.name {
+                has_named = true;
+                return by_name(name.name()).map_or(Binding::Nothing, Binding::Formal);
+            }
+            if !has_named {
+                return if position < formals.len() { Binding::Formal(position) } else { Binding::Nothing };
+            }
+            item.bare().and_then(|word| by_name(word.text)).map_or(Binding::Nothing, Binding::Short)
+        });
+        bound.collect()
+    }
+}
+
+fn of<'c>(argument: &'c Argument) -> Vec<Formal<'c>> {
+    let formal = |name, doc, takes| Formal { name, doc, takes, default: argument.default.clone() };
+    match &argument.ty {
+        ArgType::Input(InputType::Predictions { model, data, .. }) => vec![
+            formal(model, "the model to judge", Takes::Input(&MODEL)),
+            formal(data, "the rows to judge it by; the model has not seen them", Takes::Input(&TABLE)),
+        ],
+        ArgType::Input(ty) => vec![formal(argument.name, argument.doc, Takes::Input(ty))],
+        ArgType::Param(ty) => vec![formal(argument.name, argument.doc, Takes::Param(ty))],
+    }
+}
+
+/// Returns the operations and constructors that are called so.
+pub fn find<'c>(catalogue: &'c Catalogue, name: &str, takes: Option<Takes<'c>>) -> Option<Callee<'c>> {
+    if let Some(Takes::Param(ty)) = takes
+        && let Some(constructor) = constructors(ty).iter().find(|constructor| constructor.name == name)
+    {
+        return Some(Callee::Constructor(constructor));
+    }
+    catalogue.get(name).map(Callee::Operation)
+}
+
+/// Returns the constructors that a parameter takes.
+pub fn constructors(ty: &ParamType) -> &[Constructor] {
+    match ty {
+        ParamType::Call(constructors) => constructors,
+        ParamType::List(item) | ParamType::Map(item) => constructors(item),
+        _ => &[],
+    }
+}
+
+impl<'c> Takes<'c> {
+    /// Returns what a part of it takes: an item of a list, a member of a record.
+    pub fn inside(self, bracket: u8) -> Self {
+        match (self, bracket) {
+            (Self::Param(ParamType::Columns { of }), b'[') => Self::Column(of),
+            (Self::Param(ParamType::List(item)), b'[') => Self::Param(item),
+            (Self::Param(ParamType::Map(member)), b'{') => Self::Param(member),
+            (Self::Input(InputType::Record), b'{') => Self::Artifact,
+            (same, _) => same,
+        }
+    }
+
+    /// Returns the table argument whose columns can stand here by themselves.
+    pub fn column_of(self) -> Option<&'c str> {
+        match self {
+            Self::Column(of) => Some(of),
+            Self::Param(ParamType::Column { of }) => Some(of),
+            _ => None,
+        }
+    }
+
+    /// Returns the words that can stand here.
+    pub fn choices(self) -> &'c [&'static str] {
+        match self {
+            Self::Param(ParamType::Choice(words)) => words,
+            _ => &[],
+        }
+    }
+}
