@@ -77,7 +77,10 @@ fn the_second_run_is_answered_without_the_store_and_says_the_same() {
     let snapshots = workspace.path(".mlp/snapshot");
     let plain = |args: &[&str]| {
         let ran = Ran::of(args, workspace.command(args).env("SEED", "1").output().expect("mlp starts")).exits(0);
-        let since = ran.stdout.split_once('(').map(|(said, rest)| (said.to_owned(), rest.split_once(';').map(|r| r.1.to_owned())));
+        let since = ran
+            .stdout
+            .split_once('(')
+            .map(|(said, rest)| (said.to_owned(), rest.split_once(';').map(|r| r.1.to_owned())));
         (ran.stderr, since)
     };
     let plain_kept = plain(&["run", "words.mlp"]);
@@ -161,7 +164,11 @@ fn no_change_is_ever_overlooked() {
 fn edit(workspace: &Workspace, random: &mut Random, variable: &mut &str, param: &mut &str) -> &'static str {
     let list = workspace.path("data/list.txt");
     let set_time = |time: SystemTime| {
-        std::fs::File::options().write(true).open(&list).and_then(|file| file.set_modified(time)).expect("a time stamp");
+        std::fs::File::options()
+            .write(true)
+            .open(&list)
+            .and_then(|file| file.set_modified(time))
+            .expect("a time stamp");
     };
     let rewrite = |n: u64| workspace.write("data/list.txt", format!("pear\napple\nfig{n}\n"));
     match random.below(17) {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use mlp_artifact::table::{Reader, TableError};
 use mlp_model::{
-    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Watched, Value,
+    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Value,
+    Watched,
 };
 
 use crate::{copy, eval_binary, eval_regression, table_split, table_split_rows, table_split_time};

@@ -60,12 +60,7 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
                 Value::List(Vec::new()),
                 "names of variables to take from the environment of `mlp`",
             ),
-            param_or(
-                "network",
-                ParamType::Bool,
-                Value::Bool(false),
-                "whether the command has the network",
-            ),
+            param_or("network", ParamType::Bool, Value::Bool(false), "whether the command has the network"),
             param_or(
                 "confine",
                 ParamType::Choice(&["on", "off"]),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use mlp_model::{Call, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
 
-use crate::{Engine, RunError};
 use crate::bundle::{Bundle, BundleError};
 use crate::graph::Graph;
 use crate::names::find_node;
 use crate::registry::Registry;
 use crate::sources::Sources;
+use crate::{Engine, RunError};
 
 pub(crate) type Runners = Arc<BTreeMap<String, Arc<dyn Runner>>>;
 

@@ -30,8 +30,7 @@ pub use pipeline::{
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
 pub use runner::{
-    Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep,
-    Watched,
+    Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep, Watched,
 };
 pub use signature::{
     ArgError, ArgType, Argument, Catalogue, CheckedCall, Constructor, Infer, Inferred, InputType, ParamType, RoleRule,

@@ -36,7 +36,7 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     let started = Instant::now();
     let workspace = open_workspace(&args.file)?;
     let params = parse_params(&args.params)?;
-    let disk = Disk::default();
+    let disk = RememberingDisk(RefCell::new(Some(Vec::new())));
     let checked = check_on(&disk, args)?;
     let shown = args.file.display().to_string();
     let mut warnings = String::new();
@@ -80,10 +80,10 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
 
 /// Checks a pipeline file and prints nothing.
 pub fn check(args: &PipelineArgs) -> Result<Checked, Failure> {
-    check_on(&Disk::default(), args)
+    check_on(&Disk, args)
 }
 
-fn check_on(disk: &Disk, args: &PipelineArgs) -> Result<Checked, Failure> {
+fn check_on(disk: &dyn World, args: &PipelineArgs) -> Result<Checked, Failure> {
     let params = parse_params(&args.params)?;
     let catalogue = wiring::catalogue();
     Ok(mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: disk }))
@@ -158,16 +158,31 @@ pub fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failu
     Ok(parsed)
 }
 
-/// The compiler's view of the real file system. Remembers what it was asked for, as it was right before.
-pub struct Disk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
+/// The compiler's view of the real file system.
+pub struct Disk;
 
-impl Default for Disk {
-    fn default() -> Self {
-        Self(RefCell::new(Some(Vec::new())))
+impl World for Disk {
+    fn read(&self, path: &Path) -> Result<String, WorldError> {
+        let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => WorldError::NotFound,
+            _ => WorldError::Other(e.to_string()),
+        })?;
+        String::from_utf8(bytes).map_err(|e| WorldError::NotUtf8 { offset: e.utf8_error().valid_up_to() })
+    }
+
+    fn kind(&self, path: &Path) -> PathKind {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => PathKind::Folder,
+            Ok(_) => PathKind::File,
+            Err(_) => PathKind::Missing,
+        }
     }
 }
 
-impl Disk {
+/// The same, but remembers what was asked for, as it was right before; `None` once something could not be told.
+struct RememberingDisk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
+
+impl RememberingDisk {
     fn remember(&self, path: &Path, seen: Option<Seen>) {
         let mut all = self.0.borrow_mut();
         match (std::path::absolute(path), seen, &mut *all) {
@@ -177,21 +192,18 @@ impl Disk {
     }
 }
 
-impl World for Disk {
+impl World for RememberingDisk {
     fn read(&self, path: &Path) -> Result<String, WorldError> {
         self.remember(path, look(path, &SystemClock));
-        let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => WorldError::NotFound,
-            _ => WorldError::Other(e.to_string()),
-        })?;
-        String::from_utf8(bytes).map_err(|e| WorldError::NotUtf8 { offset: e.utf8_error().valid_up_to() })
+        Disk.read(path)
     }
 
     fn kind(&self, path: &Path) -> PathKind {
-        let (kind, seen) = match std::fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => (PathKind::Folder, Seen::Kind(Kind::Folder)),
-            Ok(_) => (PathKind::File, Seen::Kind(Kind::File)),
-            Err(_) => (PathKind::Missing, Seen::Missing),
+        let kind = Disk.kind(path);
+        let seen = match kind {
+            PathKind::Folder => Seen::Kind(Kind::Folder),
+            PathKind::File => Seen::Kind(Kind::File),
+            PathKind::Missing => Seen::Missing,
         };
         self.remember(path, Some(seen));
         kind

@@ -23,7 +23,9 @@ fn main() {
             let workers: Vec<_> = (0..n_jobs)
                 .map(|_| {
                     let (runner, params) = (Arc::clone(&runner), params.clone());
-                    std::thread::spawn(move || (0..n_steps / n_jobs).map(|_| once(&runner, &params)).collect::<Vec<_>>())
+                    std::thread::spawn(move || {
+                        (0..n_steps / n_jobs).map(|_| once(&runner, &params)).collect::<Vec<_>>()
+                    })
                 })
                 .collect();
             let mut took: Vec<Duration> =

@@ -45,7 +45,8 @@ impl Cgroups {
         let base = own.join(format!("mlp-{}-{count}", proc::name_of(std::process::id())?));
         remove_leftovers(&own);
         fs::create_dir(&base).ok()?;
-        let groups = Self { base, free: Mutex::default(), n_made: AtomicUsize::new(0), is_usable: AtomicBool::new(true) };
+        let groups =
+            Self { base, free: Mutex::default(), n_made: AtomicUsize::new(0), is_usable: AtomicBool::new(true) };
         // Only a kernel that can end a group at once is of use here.
         if !groups.base.join("cgroup.kill").exists() {
             return None;
@@ -117,8 +118,10 @@ impl Cgroup {
         let deadline = Instant::now() + limit;
         while !self.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let is_asked =
-                File::options().write(true).open(self.path.join("cgroup.kill")).and_then(|mut file| file.write_all(b"1"));
+            let is_asked = File::options()
+                .write(true)
+                .open(self.path.join("cgroup.kill"))
+                .and_then(|mut file| file.write_all(b"1"));
             if is_asked.is_err() || left.is_zero() {
                 return false;
             }

@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Means;
 use crate::filter::{Asks, Filter};
-use crate::landlock::{ALL, IOCTL_DEV, Landlock, READ, READ_DIR, READ_FILE, REMOVE_FILE, MAKE_REG, TRUNCATE, WRITE_FILE, Ruleset};
+use crate::landlock::{
+    ALL, IOCTL_DEV, Landlock, MAKE_REG, READ, READ_DIR, READ_FILE, REMOVE_FILE, Ruleset, TRUNCATE, WRITE_FILE,
+};
 use crate::places::{self, Place, Uses};
 
 /// What this machine can keep steps from, looked up once.
@@ -99,7 +101,8 @@ impl Confinement {
     pub fn probe(means: Means, variable: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
         let (landlock, has_filters, asks) = Self::offered(means);
         let level = Self::level_of(means);
-        let filters = (has_filters && level != Level::None).then(|| [false, true].map(|network| Filter::new(network, asks)));
+        let filters =
+            (has_filters && level != Level::None).then(|| [false, true].map(|network| Filter::new(network, asks)));
         let open = |place: Place| {
             let file = File::options().read(true).custom_flags(libc::O_PATH).open(&place.path).ok()?;
             let is_folder = file.metadata().ok()?.is_dir();
@@ -176,9 +179,10 @@ impl Rules<'_> {
     /// Returns whether a file may be used, by its real path.
     pub fn allow(&self, path: &Path, writes: bool) -> bool {
         self.is_own(path)
-            || self.places.iter().any(|opened| {
-                path.starts_with(&opened.place.path) && (!writes || opened.place.uses == Uses::Device)
-            })
+            || self
+                .places
+                .iter()
+                .any(|opened| path.starts_with(&opened.place.path) && (!writes || opened.place.uses == Uses::Device))
     }
 
     /// Returns whether a path is in the step's folder.

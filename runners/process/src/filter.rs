@@ -82,7 +82,8 @@ impl Filter {
         }
         steps.push(answer(SECCOMP_RET_ALLOW));
         let mut steps = steps.into_boxed_slice();
-        let program = libc::sock_fprog { len: u16::try_from(steps.len()).unwrap_or(u16::MAX), filter: steps.as_mut_ptr() };
+        let program =
+            libc::sock_fprog { len: u16::try_from(steps.len()).unwrap_or(u16::MAX), filter: steps.as_mut_ptr() };
         Self { steps, program, flags: asks.map_or(0, |asks| asks.flags) }
     }
 

@@ -22,34 +22,113 @@ pub enum Uses {
 
 /// Folders of installed software, and what the kernel tells about itself.
 const SYSTEM: &[&str] = &[
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store", "/snap", "/proc",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/nix/store",
+    "/gnu/store",
+    "/snap",
+    "/proc",
     "/sys",
 ];
 
 /// What libraries read of the machine's settings: names, time zone, certificates, fonts, which program is meant by
 /// which name. No keys, no passwords, no start scripts.
 const SETTINGS: &[&str] = &[
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "ld-musl-x86_64.path", "ld-musl-aarch64.path",
-    "alternatives", "ca-certificates", "ca-certificates.conf", "conda", "crypto-policies", "debian_version", "fonts",
-    "gai.conf", "group", "host.conf", "hostname", "hosts", "inputrc", "java", "javascript", "julia", "lsb-release",
-    "locale.alias", "locale.conf", "localtime", "magic", "mime.types", "nsswitch.conf", "OpenCL", "openssl",
-    "os-release", "papersize", "passwd", "perl", "pki", "profile", "protocols", "python", "python2.7", "python3", "R",
-    "resolv.conf", "rpc", "services", "ssl", "terminfo", "timezone", "vulkan", "xattr.conf", "xdg", "xml", "wgetrc",
-    "bash.bashrc", "gitconfig", "ImageMagick-6", "ImageMagick-7", "texmf", "dictionaries-common", "gss", "odbcinst.ini",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ld.so.preload",
+    "ld-musl-x86_64.path",
+    "ld-musl-aarch64.path",
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "conda",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "group",
+    "host.conf",
+    "hostname",
+    "hosts",
+    "inputrc",
+    "java",
+    "javascript",
+    "julia",
+    "lsb-release",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "OpenCL",
+    "openssl",
+    "os-release",
+    "papersize",
+    "passwd",
+    "perl",
+    "pki",
+    "profile",
+    "protocols",
+    "python",
+    "python2.7",
+    "python3",
+    "R",
+    "resolv.conf",
+    "rpc",
+    "services",
+    "ssl",
+    "terminfo",
+    "timezone",
+    "vulkan",
+    "xattr.conf",
+    "xdg",
+    "xml",
+    "wgetrc",
+    "bash.bashrc",
+    "gitconfig",
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "texmf",
+    "dictionaries-common",
+    "gss",
+    "odbcinst.ini",
 ];
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "shm", "dri", "kfd"];
 
 /// The parts of an installation: `PREFIX/bin` on the `PATH` brings these with it.
 const PARTS: &[&str] = &[
-    "bin", "sbin", "lib", "lib32", "lib64", "libexec", "share", "include", "etc", "ssl", "Library", "conda-meta",
-    "condabin", "pyvenv.cfg",
+    "bin",
+    "sbin",
+    "lib",
+    "lib32",
+    "lib64",
+    "libexec",
+    "share",
+    "include",
+    "etc",
+    "ssl",
+    "Library",
+    "conda-meta",
+    "condabin",
+    "pyvenv.cfg",
 ];
 
 /// Denials here say nothing about a forgotten input: programs look around in a system and do without.
 pub fn is_systems_own(path: &Path) -> bool {
     path == Path::new("/")
-        || ["/etc", "/dev", "/var", "/run", "/boot", "/proc", "/sys", "/usr"].iter().any(|folder| path.starts_with(folder))
+        || ["/etc", "/dev", "/var", "/run", "/boot", "/proc", "/sys", "/usr"]
+            .iter()
+            .any(|folder| path.starts_with(folder))
             && !path.starts_with("/var/tmp")
 }
 
@@ -164,7 +243,13 @@ mod tests {
         symlink(home.join("pythons/3.12/bin/python3.12"), home.join("project/.venv/bin/python")).unwrap();
         let found = paths(&format!("/usr/bin:bin:{}", home.join("project/.venv/bin").display()), &home);
         let inside: Vec<_> = found.iter().filter_map(|path| path.strip_prefix(&home).ok()?.to_str()).collect();
-        let expected = ["project/.venv/bin", "project/.venv/lib", "project/.venv/pyvenv.cfg", "pythons/3.12/bin", "pythons/3.12/lib"];
+        let expected = [
+            "project/.venv/bin",
+            "project/.venv/lib",
+            "project/.venv/pyvenv.cfg",
+            "pythons/3.12/bin",
+            "pythons/3.12/lib",
+        ];
         assert_eq!(inside, expected);
         assert!(found.contains(&PathBuf::from("/usr")) && !found.contains(&PathBuf::from("/usr/bin")));
     }
@@ -173,7 +258,9 @@ mod tests {
     fn a_projects_own_programs_do_not_open_the_project_nor_those_of_a_home_the_home() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().canonicalize().unwrap();
-        for made in ["project/bin", "project/lib", "project/.git", "bin", "lib", ".local/bin", ".local/lib", ".local/share"] {
+        for made in
+            ["project/bin", "project/lib", "project/.git", "bin", "lib", ".local/bin", ".local/lib", ".local/share"]
+        {
             fs::create_dir_all(home.join(made)).unwrap();
         }
         let path = ["project/bin", "bin", ".local/bin"].map(|name| home.join(name).display().to_string()).join(":");

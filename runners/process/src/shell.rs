@@ -61,12 +61,7 @@ pub enum How {
 }
 
 /// Runs the shell to its end. When this returns, none of its processes is left.
-pub fn run(
-    shell: &Shell<'_>,
-    watch: &ProcessWatch,
-    ticket: &Ticket,
-    print: &dyn Fn(String),
-) -> Result<End, StepError> {
+pub fn run(shell: &Shell<'_>, watch: &ProcessWatch, ticket: &Ticket, print: &dyn Fn(String)) -> Result<End, StepError> {
     if ticket.cancelled().is_some() {
         return Ok(End { how: How::Cancelled, last_lines: Vec::new(), denials: Denials::default() });
     }

@@ -351,4 +351,6 @@ unsafe fn call_on_stack(number: c_long, args: [usize; 5], order: &Order) -> i64 
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("steps of the shell are started by a few instructions of x86_64 or aarch64; add those of this processor");
+compile_error!(
+    "steps of the shell are started by a few instructions of x86_64 or aarch64; add those of this processor"
+);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use mlp_model::{Cancel, Outcome, ProcessWatch, RunnerEvent, StartStep, StepError};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::settings::Settings;
 use crate::Means;
 use crate::cgroup::Cgroups;
 use crate::confine::Confinement;
+use crate::settings::Settings;
 use crate::shell::{self, How, Shell};
 use crate::{collect, ended, refused, stage};
 

@@ -94,9 +94,8 @@ impl<'a> Witness<'a> {
             // SAFETY: plain numbers; the kernel wants to find zeros.
             let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
             // SAFETY: the kernel fills the question in.
-            let heard = unsafe {
-                libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question)
-            };
+            let heard =
+                unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question) };
             if heard < 0 {
                 // Whoever asked has died meanwhile.
                 continue;

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mlp_model::{
-    ArtifactKind, Call, Cancel, ErrorClass, Facts, Handle, Outcome, Produced, Runner, RunnerEvent, StartStep, StepError,
-    Watched,
+    ArtifactKind, Call, Cancel, ErrorClass, Facts, Handle, Outcome, Produced, Runner, RunnerEvent, StartStep,
+    StepError, Watched,
 };
 
 use crate::context::{Context, Report};

@@ -301,7 +301,8 @@ impl Store for Client {
 
     fn digest_files(&self, paths: &[&Path]) -> Vec<Result<(Digest, u64), StoreError>> {
         let mut digests: Vec<_> = paths.iter().map(|path| self.look_at(path)).collect();
-        let asked: Vec<usize> = (0..digests.len()).filter(|n| matches!(digests[*n], Ok(Outside::Unknown { .. }))).collect();
+        let asked: Vec<usize> =
+            (0..digests.len()).filter(|n| matches!(digests[*n], Ok(Outside::Unknown { .. }))).collect();
         let subjects = asked.iter().filter_map(|n| match &digests[*n] {
             Ok(Outside::Unknown { path, .. }) => Some(subject_of(path)),
             _ => None,

@@ -65,21 +65,30 @@ fn every_change_of_a_path_is_noticed() {
     type Change<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let changes: [Change<'_>; 7] = [
         ("touched", Box::new(|| write("1,2,3"))),
-        ("edited with its size and time restored", Box::new(|| {
-            let before = fs::metadata(&file).unwrap().modified().unwrap();
-            write("1,2,4");
-            fs::File::options().write(true).open(&file).unwrap().set_modified(before).unwrap();
-        })),
-        ("set to a time long ago", Box::new(|| {
-            let long_ago = SystemTime::now() - Duration::from_secs(86_400);
-            fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
-        })),
+        (
+            "edited with its size and time restored",
+            Box::new(|| {
+                let before = fs::metadata(&file).unwrap().modified().unwrap();
+                write("1,2,4");
+                fs::File::options().write(true).open(&file).unwrap().set_modified(before).unwrap();
+            }),
+        ),
+        (
+            "set to a time long ago",
+            Box::new(|| {
+                let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+                fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+            }),
+        ),
         ("made executable", Box::new(|| fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap())),
         ("removed", Box::new(|| fs::remove_file(&file).unwrap())),
-        ("replaced by an equal file", Box::new(|| {
-            fs::write(root.join("equal"), "1,2,3").unwrap();
-            fs::rename(root.join("equal"), &file).unwrap();
-        })),
+        (
+            "replaced by an equal file",
+            Box::new(|| {
+                fs::write(root.join("equal"), "1,2,3").unwrap();
+                fs::rename(root.join("equal"), &file).unwrap();
+            }),
+        ),
         ("given company", Box::new(|| fs::write(&absent, "").unwrap())),
     ];
     for (what, change) in changes {

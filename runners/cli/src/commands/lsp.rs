@@ -11,7 +11,7 @@ pub fn lsp() -> Result<Exit, Failure> {
     let setup = Setup {
         catalogue: wiring::catalogue(),
         world: Box::new(Disk),
-        format: None,
+        format: Some(|text| mlp_dsl::format(text).ok()),
         version: env!("CARGO_PKG_VERSION"),
     };
     mlp_lsp::serve_stdio(setup).map_err(|error| {

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use mlp_engine::Engine;
 use mlp_engine::graph::Graph;
-use mlp_model::{
-    Decision, Event, GateCounts, Input, NodeKind, OutputRecord, Pipeline, PlannedStep, RunId, RunStatus,
-};
+use mlp_model::{Decision, Event, GateCounts, Input, NodeKind, OutputRecord, Pipeline, PlannedStep, RunId, RunStatus};
 use mlp_store::snapshot::{Seen, digest_of, look};
 use mlp_store::{Basis, Client, Position, SystemClock};
 
@@ -192,8 +190,7 @@ impl Draft {
             let value = std::env::var_os(&name).map(|value| digest_of(&value));
             (name, value)
         });
-        let basis =
-            Basis { request: self.question.request.clone(), variables: variables.collect(), paths, position };
+        let basis = Basis { request: self.question.request.clone(), variables: variables.collect(), paths, position };
         let head = serde_json::to_vec(&self.head).ok()?;
         let answer: [&[u8]; 4] = [&head, compiled.warnings.as_bytes(), &plain, &events];
         store.keep_answer(&self.question.name, basis, &answer).ok().map(|_| ())
@@ -201,12 +198,8 @@ impl Draft {
 
     /// Returns the plain text and the events: first the plan, then the steps, then gates and releases.
     fn texts(&mut self) -> (Vec<u8>, Vec<u8>) {
-        let from: HashMap<&str, &RunId> = self
-            .told
-            .pieces
-            .iter()
-            .filter_map(|piece| Some((piece.step.as_str(), piece.from_run.as_ref()?)))
-            .collect();
+        let from: HashMap<&str, &RunId> =
+            self.told.pieces.iter().filter_map(|piece| Some((piece.step.as_str(), piece.from_run.as_ref()?))).collect();
         let planned = std::mem::take(&mut self.planned).into_iter().map(|step| match from.get(step.step.as_str()) {
             // In the words of a plan.
             Some(run) => PlannedStep {

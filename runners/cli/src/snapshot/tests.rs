@@ -72,8 +72,23 @@ fn what_is_not_known_here_is_left_to_the_parser() {
 /// Whatever the two make of random arguments, they never read different questions.
 #[test]
 fn random_arguments_are_never_read_differently() {
-    let words =
-        ["run", "a.mlp", "fit", "--json", "--param", "x=1", "--param=y=2", "-j", "2", "--jobs=1", "-k", "--color", "auto", "--force", "-"];
+    let words = [
+        "run",
+        "a.mlp",
+        "fit",
+        "--json",
+        "--param",
+        "x=1",
+        "--param=y=2",
+        "-j",
+        "2",
+        "--jobs=1",
+        "-k",
+        "--color",
+        "auto",
+        "--force",
+        "-",
+    ];
     let mut state = 7_u64;
     let mut n_known = 0;
     for _ in 0..20_000 {

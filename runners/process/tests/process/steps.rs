@@ -138,7 +138,8 @@ fn bits_that_lend_rights_are_dropped() {
 
 #[test]
 fn sockets_and_devices_are_refused_as_outputs() {
-    let socket = r#"perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("out/o")) or die $!'"#;
+    let socket =
+        r#"perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("out/o")) or die $!'"#;
     let error = Step::new(socket, &["o"]).error();
     assert_eq!(error.message, "output `o` is a socket; an output consists of files and folders");
     if rustix::process::geteuid().is_root() {

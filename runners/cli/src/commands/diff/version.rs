@@ -22,7 +22,7 @@ pub fn load(shown: &str, params: &[String], output: &Output) -> Result<Pipeline,
             git.must_know_revision()?;
             check(&git, Path::new(file), &params)
         }
-        _ => check(&Disk::default(), Path::new(shown), &params),
+        _ => check(&Disk, Path::new(shown), &params),
     };
     checked.pipeline.ok_or_else(|| {
         let errors: Vec<_> = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
@@ -100,7 +100,7 @@ impl World for Git {
         match git(&["cat-file", "-t", &self.object(path)]) {
             Ok(ran) if ran.stdout.starts_with(b"blob") => PathKind::File,
             Ok(ran) if ran.stdout.starts_with(b"tree") => PathKind::Folder,
-            _ => Disk::default().kind(path),
+            _ => Disk.kind(path),
         }
     }
 }
