@@ -14,7 +14,7 @@ fn two_runs_share_their_steps_while_why_and_log_answer() {
     let marks = workspace.path("marks");
     let text = workspace.read("small.mlp");
     let slow = format!(
-        "step slow = sh(\"echo ran >> '{}'; sleep 1; sort {{rows}} > {{sorted}}\", inputs: {{ rows: exported }}, outputs: {{ sorted: file }})\n",
+        "step slow = sh(\"echo ran >> '{}'; sleep 1; sort {{rows}} > {{sorted}}\", inputs: {{ rows: exported }}, outputs: {{ sorted: file }}, confine: off)\n",
         marks.display()
     );
     workspace.write("small.mlp", text + &slow);

@@ -250,7 +250,8 @@ impl<'a> List<'_, 'a> {
     }
 
     fn in_decl(&mut self, decl: &Decl<'a>, at: usize, word_start: usize) {
-        let before = self.view.document.text()[decl.keyword.start..word_start].trim_end();
+        // Behind a character that belongs to no word, the word at the cursor can begin before the declaration.
+        let before = self.view.document.text().get(decl.keyword.start..word_start).unwrap_or_default().trim_end();
         match &decl.kind {
             Kind::Pipeline => {}
             Kind::Param { ty, .. } => {

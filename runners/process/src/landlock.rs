@@ -6,19 +6,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Kinds of use.
+/// Kinds of use. Bits 6 and 11 are to make devices, which no rule allows.
 pub const EXECUTE: u64 = 1 << 0;
 pub const WRITE_FILE: u64 = 1 << 1;
 pub const READ_FILE: u64 = 1 << 2;
 pub const READ_DIR: u64 = 1 << 3;
 pub const REMOVE_DIR: u64 = 1 << 4;
 pub const REMOVE_FILE: u64 = 1 << 5;
-pub const MAKE_CHAR: u64 = 1 << 6;
 pub const MAKE_DIR: u64 = 1 << 7;
 pub const MAKE_REG: u64 = 1 << 8;
 pub const MAKE_SOCK: u64 = 1 << 9;
 pub const MAKE_FIFO: u64 = 1 << 10;
-pub const MAKE_BLOCK: u64 = 1 << 11;
 pub const MAKE_SYM: u64 = 1 << 12;
 /// To rename or link from one folder to another.
 pub const REFER: u64 = 1 << 13;

@@ -140,6 +140,12 @@ fn flipped_bits_in_an_object_make_it_absent_until_it_is_put_again() {
     }
 }
 
+/// What the stat cache knows of a file with this stamp.
+fn known(client: &crate::Client, subject: crate::stat_cache::Subject, stat: &crate::FileStat) -> Option<Digest> {
+    let known = client.ask_stats(vec![subject]).unwrap().pop().flatten();
+    known.filter(|known| known.stamp == stat.stamp).map(|known| known.digest)
+}
+
 #[test]
 fn a_verified_object_is_not_read_again_by_the_next_process() {
     let workspace = Workspace::new();
@@ -156,7 +162,7 @@ fn a_verified_object_is_not_read_again_by_the_next_process() {
     workspace.join_owners().unwrap();
     let client = workspace.client();
     let stamp = client.fs.stat(&path).unwrap();
-    assert_eq!(client.ask_stat(&crate::stat_cache::Subject::Object(digest), &stamp).unwrap(), Some(digest));
+    assert_eq!(known(&client, crate::stat_cache::Subject::Object(digest), &stamp), Some(digest));
 }
 
 #[test]
@@ -202,10 +208,10 @@ fn a_settled_file_is_known_to_the_next_process_and_a_young_one_is_not() {
     let written_at = stat.stamp.mtime_ns / 1_000_000;
     client.clock = Arc::new(Stopped(Timestamp(written_at)));
     client.digest_file(&path).unwrap();
-    assert_eq!(client.ask_stat(&subject, &stat).unwrap(), None);
+    assert_eq!(known(&client, subject.clone(), &stat), None);
     client.clock = Arc::new(Stopped(Timestamp(written_at + 60_000)));
     client.digest_file(&path).unwrap();
-    assert_eq!(client.ask_stat(&subject, &stat).unwrap(), Some(Digest::of(b"1,2")));
+    assert_eq!(known(&client, subject.clone(), &stat), Some(Digest::of(b"1,2")));
 }
 
 #[test]

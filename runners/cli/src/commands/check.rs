@@ -18,7 +18,9 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
         output.print_json(&sarif(&[(&checked.sources, &found)])?);
         return Ok(if checked.pipeline.is_some() { Exit::Done } else { Exit::Usage });
     }
-    let output = &Output { json: output.json || format == CheckFormat::Json, ..*output };
+    let mut output = *output;
+    output.json |= format == CheckFormat::Json;
+    let output = &output;
     let started = Instant::now();
     let compiled = compile(args, output)?;
     let count = |wanted: fn(&NodeKind) -> bool| compiled.pipeline.nodes.iter().filter(|n| wanted(&n.kind)).count();

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use mlp_model::{Decision, ErrorClass, Event, PlannedStep, StepError};
+use mlp_model::{Decision, ErrorClass, Event, PlannedStep};
 
 use super::{Reporter, words};
 
