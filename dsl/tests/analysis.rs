@@ -357,6 +357,16 @@ fn what_a_file_uses_is_found_in_the_other_file() {
     view.modules.push(Module::new("lib", 1, &module));
     let labels: Vec<_> = complete(&view, marked.len() - 1).items.into_iter().map(|item| item.label).collect();
     assert_eq!(labels, ["Row", "tidy"]);
+    // Its arguments are those of an operation.
+    let marked = "use \"lib/clean.mlp\" as lib\nstep x = lib.tidy(raw, ";
+    let document = Document::new(marked);
+    let mut view = View::new(&document, &catalogue, &facts);
+    let module =
+        Document::new("def tidy(data: table, by: column, cap: float = 1.5 in 0.0..=2.0) {\n  step a = f(data)\n}\n");
+    view.modules.push(Module::new("lib", 1, &module));
+    let help = call_help(&view, marked.len()).expect("in a call");
+    assert_eq!(help.head, "lib.tidy(data: table, by: column, cap: float = 1.5)");
+    assert_eq!(help.active, Some(1));
     // Within a template its parameters and steps have meanings of their own.
     let inside = Known::new(other);
     let place = definition(&inside.view(), place_of(other, "data)\n", 0)).expect("a parameter");

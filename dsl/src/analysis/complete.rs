@@ -440,6 +440,14 @@ impl<'a> List<'_, 'a> {
                 self.params(|value| matches!(value, Value::Str(_)), 2);
             }
             Takes::Param(ty) => self.param_values(ty),
+            Takes::Columns(_) => self.add(Completion {
+                label: "[..]".to_owned(),
+                kind: CompletionKind::Value,
+                detail: "a list of columns".to_owned(),
+                insert: "[$0]".to_owned(),
+                is_snippet: true,
+                ..Completion::default()
+            }),
             Takes::Value => {
                 self.params(|_| true, 0);
                 self.nodes(|_| true, 1);
