@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use ls_types::notification::{self, Notification as _};
-use ls_types::request::{self, Request as _};
+use ls_types::request;
 use ls_types::*;
 use lsp_server::{Message, Notification, Request, RequestId};
 
