@@ -252,6 +252,10 @@ fn points_lead_to_outputs_metrics_and_parts() {
 fn declarations_gates_schemas_and_releases_complete() {
     let words = completed("schema Extra", "<|>\nschema Extra");
     assert!(words.contains(&"param".to_owned()) && words.contains(&"gate".to_owned()), "{words:?}");
+    // Above all declarations, and above one that is wrong.
+    assert_eq!(completed("pipeline churn", "<|>\npipeline churn"), words);
+    let (known, at) = Known::typing("", "//! A,<|>\n , x");
+    assert!(complete(&known.view(), at).items.is_empty());
     assert_eq!(completed("release churn_model", "rel<|>\nrelease churn_model"), ["release"]);
     let checks = completed("floor only", "<|>");
     assert_eq!(checks, ["better", "floor", "only", "refuse"]);

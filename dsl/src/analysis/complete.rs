@@ -112,6 +112,10 @@ pub fn complete(view: &View<'_>, at: usize) -> Completions {
         list.declaring(is_fresh);
         return list.done(range);
     };
+    if word_start < decl.keyword.start {
+        list.declaring(is_fresh);
+        return list.done(range);
+    }
     let starts = decl.keyword.start == word_start;
     let is_behind = at > decl.end && before_word.ends_with('\n');
     if is_fresh && (starts || is_behind) {
@@ -250,7 +254,7 @@ impl<'a> List<'_, 'a> {
     }
 
     fn in_decl(&mut self, decl: &Decl<'a>, at: usize, word_start: usize) {
-        let before = self.view.document.text()[decl.keyword.start..word_start].trim_end();
+        let before = self.view.document.text().get(decl.keyword.start..word_start).unwrap_or_default().trim_end();
         match &decl.kind {
             Kind::Pipeline => {}
             Kind::Param { ty, .. } => {
