@@ -252,6 +252,10 @@ fn points_lead_to_outputs_metrics_and_parts() {
 fn declarations_gates_schemas_and_releases_complete() {
     let words = completed("schema Extra", "<|>\nschema Extra");
     assert!(words.contains(&"param".to_owned()) && words.contains(&"gate".to_owned()), "{words:?}");
+    // Above all declarations, and above one that is wrong.
+    assert_eq!(completed("pipeline churn", "<|>\npipeline churn"), words);
+    let (known, at) = Known::typing("", "//! A,<|>\n , x");
+    assert!(complete(&known.view(), at).items.is_empty());
     assert_eq!(completed("release churn_model", "rel<|>\nrelease churn_model"), ["release"]);
     let checks = completed("floor only", "<|>");
     assert_eq!(checks, ["better", "floor", "only", "refuse"]);
@@ -357,6 +361,16 @@ fn what_a_file_uses_is_found_in_the_other_file() {
     view.modules.push(Module::new("lib", 1, &module));
     let labels: Vec<_> = complete(&view, marked.len() - 1).items.into_iter().map(|item| item.label).collect();
     assert_eq!(labels, ["Row", "tidy"]);
+    // Its arguments are those of an operation.
+    let marked = "use \"lib/clean.mlp\" as lib\nstep x = lib.tidy(raw, ";
+    let document = Document::new(marked);
+    let mut view = View::new(&document, &catalogue, &facts);
+    let module =
+        Document::new("def tidy(data: table, by: column, cap: float = 1.5 in 0.0..=2.0) {\n  step a = f(data)\n}\n");
+    view.modules.push(Module::new("lib", 1, &module));
+    let help = call_help(&view, marked.len()).expect("in a call");
+    assert_eq!(help.head, "lib.tidy(data: table, by: column, cap: float = 1.5)");
+    assert_eq!(help.active, Some(1));
     // Within a template its parameters and steps have meanings of their own.
     let inside = Known::new(other);
     let place = definition(&inside.view(), place_of(other, "data)\n", 0)).expect("a parameter");

@@ -153,7 +153,7 @@ fn edits() -> impl Strategy<Value = Vec<(usize, usize, String)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
     fn edited_texts_are_answered_about(which in 0..PIPELINES.len(), edits in edits(), deleted in prop::bool::ANY) {
         let catalogue = catalogue();

@@ -1,17 +1,28 @@
 //! What is called and what stands where in its brackets: arguments by position, by name, and by a bare name behind the
 //! first named one. The rules are those of the checker; here wrong arguments are simply bound to nothing.
 
+use std::rc::Rc;
+
 use mlp_model::{ArgType, Argument, Catalogue, Constructor, InputType, ParamType, Signature, Value};
 
-use super::tree::Group;
+use super::tree::{Decl, Group, Item, Kind, Term};
 
-/// An operation, a constructor or the options of a step.
-#[derive(Clone, Copy)]
+/// An operation, a constructor, a template of the file or the options of a step.
+#[derive(Clone)]
 pub enum Callee<'c> {
     Operation(&'c Signature),
     Constructor(&'c Constructor),
+    /// A `def`.
+    Template(Rc<Template<'c>>),
     /// `with { .. }`.
     Options,
+}
+
+/// A `def`, as it is called.
+pub struct Template<'c> {
+    pub name: String,
+    pub doc: String,
+    pub formals: Vec<Formal<'c>>,
 }
 
 /// One argument, as a user writes it.
@@ -22,6 +33,8 @@ pub struct Formal<'c> {
     pub takes: Takes<'c>,
     /// `None`: must be written.
     pub default: Option<Value>,
+    /// The default as it is written, where its value is not known.
+    pub written: Option<&'c str>,
 }
 
 /// What can stand somewhere.
@@ -35,6 +48,8 @@ pub enum Takes<'c> {
     Artifact,
     /// A column of the table bound to the argument so called.
     Column(&'c str),
+    /// A list of them.
+    Columns(&'c str),
 }
 
 /// How an item of the brackets is bound.
@@ -51,18 +66,28 @@ static MODEL: InputType = InputType::Model;
 static TABLE: InputType = InputType::Table(mlp_model::RoleRule::Any);
 static DURATION: ParamType = ParamType::Duration;
 static RETRIES: ParamType = ParamType::Int { min: 0, max: 100 };
+static REPORT: InputType = InputType::Report;
+static FILE: InputType = InputType::File;
+static FOLDER: InputType = InputType::Folder;
+static SCHEMA: ParamType = ParamType::Schema;
+static BOOL: ParamType = ParamType::Bool;
+static INT: ParamType = ParamType::Int { min: i64::MIN, max: i64::MAX };
+static FLOAT: ParamType = ParamType::Float { min: f64::NEG_INFINITY, max: f64::INFINITY };
+static STR: ParamType = ParamType::Str;
 
 impl<'c> Callee<'c> {
-    pub fn name(&self) -> &'c str {
+    pub fn name(&self) -> &str {
         match self {
+            Self::Template(template) => &template.name,
             Self::Operation(signature) => signature.name,
             Self::Constructor(constructor) => constructor.name,
             Self::Options => "with",
         }
     }
 
-    pub fn doc(&self) -> &'c str {
+    pub fn doc(&self) -> &str {
         match self {
+            Self::Template(template) => &template.doc,
             Self::Operation(signature) => signature.doc,
             Self::Constructor(constructor) => constructor.doc,
             Self::Options => "How to run, not what to compute; no part of the cache key.",
@@ -75,6 +100,7 @@ impl<'c> Callee<'c> {
         match self {
             Self::Operation(signature) => signature.args.iter().for_each(|argument| formals.extend(of(argument))),
             Self::Constructor(constructor) => constructor.args.iter().for_each(|argument| formals.extend(of(argument))),
+            Self::Template(template) => formals.clone_from(&template.formals),
             Self::Options => {
                 let timeout = "the attempt is ended after this time";
                 let retries = "further attempts after a failed one";
@@ -83,12 +109,14 @@ impl<'c> Callee<'c> {
                     doc: timeout,
                     takes: Takes::Param(&DURATION),
                     default: Some(Value::Null),
+                    written: None,
                 });
                 formals.push(Formal {
                     name: "retries",
                     doc: retries,
                     takes: Takes::Param(&RETRIES),
                     default: Some(Value::Int(0)),
+                    written: None,
                 });
             }
         }
@@ -114,7 +142,7 @@ impl<'c> Callee<'c> {
 }
 
 fn of<'c>(argument: &'c Argument) -> Vec<Formal<'c>> {
-    let formal = |name, doc, takes| Formal { name, doc, takes, default: argument.default.clone() };
+    let formal = |name, doc, takes| Formal { name, doc, takes, default: argument.default.clone(), written: None };
     match &argument.ty {
         ArgType::Input(InputType::Predictions { model, data, .. }) => vec![
             formal(model, "the model to judge", Takes::Input(&MODEL)),
@@ -122,6 +150,52 @@ fn of<'c>(argument: &'c Argument) -> Vec<Formal<'c>> {
         ],
         ArgType::Input(ty) => vec![formal(argument.name, argument.doc, Takes::Input(ty))],
         ArgType::Param(ty) => vec![formal(argument.name, argument.doc, Takes::Param(ty))],
+    }
+}
+
+impl<'c> Template<'c> {
+    /// Reads the head of a `def`, of which `text` is the file.
+    pub fn read(decl: &Decl<'c>, text: &'c str, name: String, doc: String) -> Option<Self> {
+        let Kind::Other { terms, .. } = &decl.kind else { return None };
+        let Some(Term::Group(params)) = terms.first() else { return None };
+        let named: Vec<_> = params.items.iter().filter_map(|item| Some((item.name?.name(), item))).collect();
+        let table = named.iter().find(|(_, item)| type_word(item) == "table").map_or("", |(name, _)| *name);
+        let formals = named.into_iter().map(|(name, item)| {
+            let takes = match type_word(item) {
+                "table" => Takes::Input(&TABLE),
+                "model" => Takes::Input(&MODEL),
+                "report" => Takes::Input(&REPORT),
+                "file" => Takes::Input(&FILE),
+                "folder" => Takes::Input(&FOLDER),
+                "column" => Takes::Column(table),
+                "columns" => Takes::Columns(table),
+                "schema" => Takes::Param(&SCHEMA),
+                "bool" => Takes::Param(&BOOL),
+                "int" => Takes::Param(&INT),
+                "float" => Takes::Param(&FLOAT),
+                "str" => Takes::Param(&STR),
+                "duration" => Takes::Param(&DURATION),
+                _ => Takes::Value,
+            };
+            let behind = item.terms.iter().find_map(|term| match term {
+                Term::Sign(sign) if sign.text == "=" => text.get(sign.end..item.end),
+                _ => None,
+            });
+            // Rules follow the default.
+            let written = behind.map(|behind| {
+                let end = [" in ", " >", " <"].into_iter().filter_map(|rule| behind.find(rule)).min();
+                behind[..end.unwrap_or(behind.len())].trim()
+            });
+            Formal { name, doc: "", takes, default: written.map(|_| Value::Null), written }
+        });
+        Some(Self { formals: formals.collect(), name, doc })
+    }
+}
+
+fn type_word<'t>(item: &Item<'t>) -> &'t str {
+    match item.terms.first() {
+        Some(Term::Path(path)) => path.words.first().map_or("", |word| word.text),
+        _ => "",
     }
 }
 
@@ -149,6 +223,7 @@ impl<'c> Takes<'c> {
     pub fn inside(self, bracket: u8) -> Self {
         match (self, bracket) {
             (Self::Param(ParamType::Columns { of }), b'[') => Self::Column(of),
+            (Self::Columns(of), b'[') => Self::Column(of),
             (Self::Param(ParamType::List(item)), b'[') => Self::Param(item),
             (Self::Param(ParamType::Map(member)), b'{') => Self::Param(member),
             (Self::Input(InputType::Record), b'{') => Self::Artifact,

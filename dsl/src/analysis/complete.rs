@@ -112,6 +112,10 @@ pub fn complete(view: &View<'_>, at: usize) -> Completions {
         list.declaring(is_fresh);
         return list.done(range);
     };
+    if word_start < decl.keyword.start {
+        list.declaring(is_fresh);
+        return list.done(range);
+    }
     let starts = decl.keyword.start == word_start;
     let is_behind = at > decl.end && before_word.ends_with('\n');
     if is_fresh && (starts || is_behind) {
@@ -441,6 +445,14 @@ impl<'a> List<'_, 'a> {
                 self.params(|value| matches!(value, Value::Str(_)), 2);
             }
             Takes::Param(ty) => self.param_values(ty),
+            Takes::Columns(_) => self.add(Completion {
+                label: "[..]".to_owned(),
+                kind: CompletionKind::Value,
+                detail: "a list of columns".to_owned(),
+                insert: "[$0]".to_owned(),
+                is_snippet: true,
+                ..Completion::default()
+            }),
             Takes::Value => {
                 self.params(|_| true, 0);
                 self.nodes(|_| true, 1);

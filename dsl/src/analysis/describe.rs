@@ -22,6 +22,7 @@ pub fn takes(takes: Takes<'_>) -> String {
         .to_owned(),
         Takes::Param(ty) => param(ty),
         Takes::Column(_) => "column".to_owned(),
+        Takes::Columns(_) => "[column, ..]".to_owned(),
         Takes::Artifact => "artifact".to_owned(),
         Takes::Value => "value".to_owned(),
     }
@@ -60,6 +61,9 @@ fn param(ty: &ParamType) -> String {
 /// Returns one argument as a list of them shows it: `lr: float = 0.001`.
 pub fn formal(formal: &Formal<'_>) -> String {
     let takes = takes(formal.takes);
+    if let Some(written) = formal.written {
+        return format!("{}: {takes} = {written}", formal.name);
+    }
     match &formal.default {
         None => format!("{}: {takes}", formal.name),
         Some(Value::Null) => format!("{}?: {takes}", formal.name),

@@ -1,10 +1,11 @@
 //! What a word is, told in Markdown.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use mlp_model::Type;
 
-use super::callee::{self, Callee};
+use super::callee::{self, Callee, Template};
 use super::describe;
 use super::index::{Symbol, SymbolKind};
 use super::meaning::{Meaning, View};
@@ -41,6 +42,14 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
         Meaning::Export { module, symbol } => {
             let module = view.modules.get(module)?;
             let symbol = module.index.symbols.get(symbol)?;
+            let called = tree::read(module.document, module.document.pieces().get(symbol.piece)?);
+            let name = format!("{}.{}", module.alias, symbol.name.text);
+            let doc = module.document.doc_of(symbol.piece);
+            let template = called.and_then(|decl| Template::read(&decl, module.document.text(), name, doc));
+            if let Some(template) = template.filter(|_| symbol.kind == SymbolKind::Template) {
+                let markdown = describe::callee(&Callee::Template(Rc::new(template)));
+                return Some(Hover { range: word.range(), markdown });
+            }
             let line = module.document.line(module.document.line_of(symbol.start));
             let code = module.document.text().get(line).unwrap_or_default();
             format!("```mlp\n{}\n```\n\n{}", code.trim(), module.document.doc_of(symbol.piece)).trim_end().to_owned()

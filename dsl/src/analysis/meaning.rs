@@ -3,10 +3,11 @@
 //! Follows the checker's rules about what a bare name is in each place, and never complains.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use mlp_model::{Catalogue, TableType, Type};
 
-use super::callee::{self, Binding, Callee, Formal, Takes};
+use super::callee::{self, Binding, Callee, Formal, Takes, Template};
 use super::document::Document;
 use super::index::{Index, SymbolKind};
 use super::tree::{self, Decl, Group, Item, Kind, Label, Path, Term, Word};
@@ -215,6 +216,28 @@ impl<'a> View<'a> {
         (symbol.kind == SymbolKind::Schema).then_some(symbol.name.text)
     }
 
+    /// Returns what a path calls.
+    pub fn callee(&self, path: &Path<'_>, takes: Takes<'a>, within: Option<usize>) -> Option<Callee<'a>> {
+        let (document, index, at) = match (self.export(&path.words), path.words.as_slice()) {
+            (Some((module, symbol)), _) => {
+                let module = &self.modules[module];
+                (module.document, &module.index, symbol)
+            }
+            (None, [word]) => match self.index.get(word.text, within) {
+                Some(at) => (self.document, &self.index, at),
+                None => return callee::find(self.catalogue, word.text, Some(takes)),
+            },
+            _ => return callee::find(self.catalogue, &path.text(), Some(takes)),
+        };
+        let symbol = index.symbols.get(at)?;
+        if symbol.kind != SymbolKind::Template {
+            return callee::find(self.catalogue, &path.text(), Some(takes));
+        }
+        let decl = tree::read(document, document.pieces().get(symbol.piece)?)?;
+        let template = Template::read(&decl, document.text(), path.text(), document.doc_of(symbol.piece))?;
+        Some(Callee::Template(Rc::new(template)))
+    }
+
     /// Returns the module and its symbol that `ALIAS.NAME` means.
     pub fn export(&self, words: &[Word<'_>]) -> Option<(usize, usize)> {
         let [alias, name, ..] = words else { return None };
@@ -258,7 +281,7 @@ impl<'a> Walk<'_, 'a> {
             Kind::Call { value, options } => {
                 self.values(value, Takes::Value, None);
                 if let Some(options) = options {
-                    self.arguments(Callee::Options, options);
+                    self.arguments(&Callee::Options, options);
                 }
             }
             Kind::Gate { checks } => {
@@ -467,34 +490,23 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn call(&mut self, path: &Path<'a>, group: &Group<'a>, takes: Takes<'a>) {
-        let name = path.text();
-        if let Some((module, symbol)) = self.view.export(&path.words) {
-            self.name(path.words[0]);
-            self.add(path.words[1], Meaning::Export { module, symbol });
+        let Some(callee) = self.view.callee(path, takes, self.within) else {
+            self.add(whole(self.view.document, path), Meaning::Unknown);
             return self.members(group, Takes::Value, None);
-        }
-        if path.words.len() == 1
-            && let Some(symbol) = self.view.index.get(&name, self.within)
-            && self.view.index.symbols[symbol].kind == SymbolKind::Template
-        {
-            self.add(path.words[0], Meaning::Symbol(symbol));
-            return self.members(group, Takes::Value, None);
-        }
-        let word = whole(self.view.document, path);
-        match callee::find(self.view.catalogue, &name, Some(takes)) {
-            Some(callee) => {
-                let is_constructor = matches!(callee, Callee::Constructor(_));
-                self.add(word, if is_constructor { Meaning::Constructor } else { Meaning::Operation });
-                self.arguments(callee, group);
+        };
+        match (&callee, self.view.export(&path.words)) {
+            (Callee::Template(_), Some((module, symbol))) => {
+                self.name(path.words[0]);
+                self.add(path.words[1], Meaning::Export { module, symbol });
             }
-            None => {
-                self.add(word, Meaning::Unknown);
-                self.members(group, Takes::Value, None);
-            }
+            (Callee::Template(_), None) => self.name(path.words[0]),
+            (Callee::Constructor(_), _) => self.add(whole(self.view.document, path), Meaning::Constructor),
+            _ => self.add(whole(self.view.document, path), Meaning::Operation),
         }
+        self.arguments(&callee, group);
     }
 
-    fn arguments(&mut self, callee: Callee<'a>, group: &Group<'a>) {
+    fn arguments(&mut self, callee: &Callee<'a>, group: &Group<'a>) {
         let formals = callee.formals();
         let bindings = callee.bind(&formals, group);
         let call = Call { formals: &formals, bindings: &bindings, group };

@@ -2,7 +2,7 @@
 
 use mlp_model::InputType;
 
-use super::callee::{self, Binding, Callee, Formal, Takes};
+use super::callee::{Binding, Callee, Formal, Takes};
 use super::index::SymbolKind;
 use super::meaning::View;
 use super::tree::{Decl, Group, Item, Kind, Term};
@@ -100,7 +100,7 @@ impl<'d, 'a> Spot<'d, 'a> {
             match term {
                 Term::Path(path) => {
                     let Some(group) = path.arguments.as_ref().filter(|group| group.holds(at)) else { continue };
-                    match callee::find(view.catalogue, &path.text(), Some(takes)) {
+                    match view.callee(path, takes, None) {
                         Some(callee) => self.enter_call(view, callee, group, at),
                         None => self.enter_group(view, group, Takes::Value, at),
                     }
