@@ -116,6 +116,13 @@ fn mentions_of<'a>(view: &View<'a>, target: &Target, name: &str) -> Vec<(usize, 
         let of_piece = mentions.into_iter().filter(|mention| piece.range().contains(&mention.word.start));
         found.extend(of_piece.filter(|m| self::target(view, m).as_ref() == Some(target)).map(|mention| (at, mention)));
     }
+    // In a text that is wrong, one word may be read as two things: it is still one place.
+    let mut until = 0;
+    found.retain(|(_, mention)| {
+        let is_apart = mention.word.start >= until;
+        until = until.max(mention.word.end);
+        is_apart
+    });
     found
 }
 
