@@ -13,6 +13,7 @@ use mlp_model::{Pipeline, Runner, Store, StoreError, Timestamp};
 
 mod answer;
 mod bundle;
+pub mod collect;
 mod context;
 mod explain;
 mod fault;
@@ -29,6 +30,8 @@ mod resolve;
 mod run;
 pub mod scheduler;
 mod sources;
+mod survey;
+mod verify;
 mod versions;
 mod why;
 
@@ -38,6 +41,8 @@ pub use graph::GraphError;
 pub use lineage::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, LineageStart, ObjectCount};
 pub use names::{UnknownName, most_similar};
 pub use registry::{Registry, Version};
+pub use survey::{Named, Survey, SurveyedRun};
+pub use verify::{Checked, CheckedResult, HowItDiffers, Sample, Unverified, Verification, VerifyRequest};
 pub use run::{Failure, GateResult, ReleaseOutcome, ReleaseResult, RunOutcome, RunRequest};
 pub use versions::{RegistryError, RolledBack};
 pub use why::{Attempt, Cause, Comparison, HowItCame, Link, Now, Why, WhyError};

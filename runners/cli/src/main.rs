@@ -8,6 +8,7 @@ mod commands;
 mod compile;
 mod exit;
 mod output;
+mod quantities;
 mod report;
 mod snapshot;
 mod wiring;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         Command::Lineage { what, down } => commands::lineage::lineage(&what, down, &output),
         Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
         Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
+        Command::Verify(args) => commands::verify::verify(&args, &output),
+        Command::Gc(args) => commands::gc::gc(&args, &output),
+        Command::Store { action } => commands::store::store(&action, &output),
         Command::Models { action } => commands::models::models(action, &output),
         Command::Lsp { stdio: _ } => commands::lsp::lsp(),
         Command::Doctor => commands::doctor::doctor(&output),

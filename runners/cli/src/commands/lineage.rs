@@ -46,7 +46,13 @@ fn text(lineage: &Lineage) -> String {
     let mut shown = vec![false; lineage.nodes.len()];
     branch(lineage, 0, "", "", "", &mut shown, &mut lines);
     let objects = &lineage.objects;
-    lines.push(format!("{} of {} present and whole.", objects.present, words::plural(objects.total, "object")));
+    let collected =
+        if objects.collected > 0 { format!("; {} collected by `mlp gc`", objects.collected) } else { String::new() };
+    lines.push(format!(
+        "{} of {} present and whole{collected}.",
+        objects.present,
+        words::plural(objects.total, "object")
+    ));
     lines.join("\n")
 }
 
@@ -95,10 +101,14 @@ fn fact_lines(fact: &Fact) -> Vec<String> {
                 when(*at)
             )]
         }
-        Fact::Artifact { digest, artifact, size_bytes, present } => {
+        Fact::Artifact { digest, artifact, size_bytes, present, collected } => {
             let kind = artifact.map_or_else(|| "artifact".to_owned(), |kind| format!("{kind:?}").to_lowercase());
             let size = size_bytes.map(|size| format!(", {} bytes", words::count(size))).unwrap_or_default();
-            let missing = if *present { "" } else { ", MISSING" };
+            let missing = match (present, collected) {
+                (true, _) => "",
+                (false, true) => ", collected by `mlp gc`",
+                (false, false) => ", MISSING",
+            };
             vec![format!("{kind} {}{size}{missing}", digest.short())]
         }
         Fact::Attempt { step, op, run, at, seconds, params, environment, facts, .. } => {
