@@ -5,7 +5,7 @@
 //! names others goes before them; killed at any point, nothing that is kept misses a part. What running processes rely
 //! on beyond their records is the store's to know: see [`Keep`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mlp_model::{ArtifactKind, Digest, Keep, Record, Removed, Sensitivity, Store, StoreError, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ impl Marked {
         let files = store.object_files()?;
         let mut runs_kept = runs_to_keep(&survey, rules);
         let (mut needed, mut versions) = (survey.records.clone(), Kept::default());
-        let mut artifacts: BTreeSet<(Digest, ArtifactKind)> = BTreeSet::new();
+        let mut artifacts: HashSet<(Digest, ArtifactKind)> = HashSet::new();
         for registry in &survey.releases {
             versions.total += registry.versions.len();
             for version in versions_to_keep(registry, rules.versions) {
