@@ -26,6 +26,7 @@ pub mod import;
 mod lineage;
 mod names;
 mod objects;
+pub mod openlineage;
 mod plan;
 mod registry;
 mod resolve;

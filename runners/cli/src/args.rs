@@ -128,12 +128,15 @@ pub enum Command {
     },
     /// Trace an artifact or a released model back to its sources
     Lineage {
-        /// A digest (any unambiguous beginning) or a released model: NAME or NAME@N
+        /// A digest (any unambiguous beginning) or a released model: NAME or NAME@N; with --openlineage also a run
         #[arg(value_name = "ARTIFACT|MODEL")]
         what: String,
         /// What was made from it, instead of what it was made from
         #[arg(long)]
         down: bool,
+        /// Print the run, or the run that released the model, as OpenLineage events, one JSON object a line
+        #[arg(long, conflicts_with = "down")]
+        openlineage: bool,
     },
     /// Show an artifact: the head of a table, the metrics of a report, the card of a model
     Show {
@@ -165,6 +168,16 @@ pub enum Command {
     /// with the run that made it. Each option that keeps adds to the others. A result whose objects were collected is made
     /// again when it is needed; journal and lineage stay.
     Gc(GcArgs),
+    /// Write a run or a released version to one file, which another workspace can take in
+    ///
+    /// The archive holds the run's results and the records that tell its lineage; it checks itself. Objects with personal
+    /// values are left out.
+    Export(ExportArgs),
+    /// Take in an archive that `mlp export` wrote
+    ///
+    /// Its results become cache hits here, and a released model's lineage can be told. Everything is checked before
+    /// anything is kept. Whether results are true cannot be checked by reading: `mlp verify` executes them again.
+    ImportBundle(ImportArgs),
     /// Check, repair or measure what the workspace keeps
     Store {
         #[command(subcommand)]
@@ -263,6 +276,28 @@ pub struct GcArgs {
     /// Say what would be freed; nothing is removed
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run (any unambiguous beginning of its id) or a released model: NAME or NAME@N
+    #[arg(value_name = "RUN|MODEL")]
+    pub what: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE.mlpx")]
+    pub output: PathBuf,
+    /// Take objects with personal values along
+    #[arg(long)]
+    pub with_personal: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The archive
+    pub file: PathBuf,
+    /// Take the released version over under this name
+    #[arg(long = "as", value_name = "NAME")]
+    pub rename: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

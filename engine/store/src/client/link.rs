@@ -100,14 +100,6 @@ impl Link {
                 *acked_below = state.commits.first().copied().unwrap_or(*commit);
             }
             Request::Track { group } => _ = state.groups.insert(*group),
-            Request::Use { digest }
-            | Request::Blob { digest, .. } => _ = state.uses.insert(*digest),
-            Request::Stats { subjects } => {
-                state.uses.extend(subjects.iter().filter_map(|subject| match subject {
-                    Subject::Object(digest) => Some(*digest),
-                    Subject::Path(_) => None,
-                }));
-            }
             _ => {}
         }
         state.pending.insert(no, Pending { request, attached, n_sent: 0, sink });
@@ -161,7 +153,7 @@ impl Link {
         }
     }
 
-    /// Whether the owner knows, or is about to be told, that this client relies on the object.
+    /// Whether the owner knows that this client relies on the object.
     pub fn relies_on(&self, digest: &Digest) -> bool {
         lock(&self.state).uses.contains(digest)
     }
@@ -252,6 +244,17 @@ impl Link {
         state.forget_commit(&pending.request);
         if let (Request::Claim { key, .. }, Ok(Answer::Granted)) = (&pending.request, &reply.answer) {
             state.held.insert(reply.no, *key);
+        }
+        match &pending.request {
+            // From its answer on, the owner is known to have heard.
+            Request::Use { digest } | Request::Blob { digest, .. } => _ = state.uses.insert(*digest),
+            Request::Stats { subjects } => {
+                state.uses.extend(subjects.iter().filter_map(|subject| match subject {
+                    Subject::Object(digest) => Some(*digest),
+                    Subject::Path(_) => None,
+                }));
+            }
+            _ => {}
         }
         drop(state);
         let is_callback = matches!(pending.request, Request::Commit { .. } | Request::Claim { .. });

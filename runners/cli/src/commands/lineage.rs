@@ -1,5 +1,7 @@
 //! `mlp lineage`: where an artifact or a released model comes from, or what came of it.
 
+use std::sync::Arc;
+
 use mlp_engine::{Direction, Fact, Lineage, LineageError, LineageStart};
 use mlp_model::Store;
 
@@ -28,6 +30,31 @@ pub fn lineage(what: &str, down: bool, output: &Output) -> Result<Exit, Failure>
         output.print_json(&lineage);
     } else {
         output.print(text(&lineage));
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints a run as OpenLineage events.
+pub fn openlineage(what: &str, output: &Output) -> Result<Exit, Failure> {
+    const PRODUCER: &str = concat!("https://github.com/mlp/mlp/tree/v", env!("CARGO_PKG_VERSION"));
+    let workspace = open_workspace(&super::here()?)?;
+    let store = wiring::open_store(&workspace)?;
+    let (name, version) = parse_model(what);
+    let releases = store.releases().map_err(store_failure)?;
+    let run = if releases.iter().any(|release| release == name) {
+        let registry = wiring::engine(Arc::clone(&store))?.versions(name).map_err(registry_failure)?;
+        let number = version.or(registry.live).unwrap_or_default();
+        let found = registry.version(number).ok_or_else(|| {
+            Failure::usage(format!("release `{name}` has no version {number}")).with_help("`mlp models` lists them")
+        })?;
+        found.run.clone()
+    } else {
+        super::find_run(&*store, what)?.run
+    };
+    let records = store.run_records(&run).map_err(store_failure)?;
+    let namespace = format!("file://{}", workspace.root.display());
+    for event in mlp_engine::openlineage::events(&records, &namespace, PRODUCER) {
+        output.print(event.to_string());
     }
     Ok(Exit::Done)
 }

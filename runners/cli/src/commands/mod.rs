@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod explain;
 mod files;
 pub mod fmt;
+pub mod export;
 pub mod gc;
 pub mod graph;
 pub mod lineage;
