@@ -7,6 +7,7 @@
 //! Knows no store, pipeline or step: it writes a file and reads one back. What it reads may be damaged or hostile; every
 //! length and offset is checked, and a bad file gives an error that says what is wrong with it.
 
+pub mod differ;
 pub mod folder;
 mod json;
 pub mod model;

@@ -1,11 +1,12 @@
 //! One request against one pipeline: what is wanted, and one view of the outside world that plan and run share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use mlp_model::{Call, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
+use mlp_model::{Call, Digest, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
 
 use crate::bundle::{Bundle, BundleError};
+use crate::collect::CollectedObjects;
 use crate::graph::Graph;
 use crate::names::find_node;
 use crate::registry::Registry;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub request: Request,
     pub salt: String,
     pub sources: Sources,
+    /// What was taken out of the store, as far as anybody has asked.
+    pub collected: OnceLock<CollectedObjects>,
     /// What each release that the pipeline reads has live.
     pub champions: BTreeMap<String, Champion>,
 }
@@ -112,7 +115,19 @@ impl Context {
             };
             champions.insert(release.to_owned(), champion);
         }
-        Ok(Self { store, runners, pipeline, request, salt, sources, champions })
+        Ok(Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions })
+    }
+
+    /// Whether one of the objects was taken out of the store on purpose.
+    pub(crate) fn was_collected(&self, objects: &[Digest]) -> Result<bool, StoreError> {
+        let collected = match self.collected.get() {
+            Some(known) => known,
+            None => {
+                let read = CollectedObjects::read(&*self.store)?;
+                self.collected.get_or_init(|| read)
+            }
+        };
+        Ok(objects.iter().any(|digest| collected.contains(digest)))
     }
 
     pub(crate) fn node(&self, idx: usize) -> &Node {

@@ -46,12 +46,21 @@ struct Found {
 
 /// Digests every file below `folder`, without storing it.
 pub(crate) fn scan(store: &dyn Store, folder: &Path) -> Result<Manifest, FolderTrouble> {
+    list(store, folder, Links::Follow)
+}
+
+fn list(store: &dyn Store, folder: &Path, links: Links) -> Result<Manifest, FolderTrouble> {
     let mut entries = Vec::new();
-    for file in find_files(folder, Links::Follow)? {
+    for file in find_files(folder, links)? {
         let (digest, size_bytes) = store.digest_file(&file.path)?;
         entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
     }
     Ok(Manifest::new(entries)?)
+}
+
+/// Digests every file below an output's folder, without storing it.
+pub(crate) fn digest(store: &dyn Store, folder: &Path) -> Result<Manifest, FolderTrouble> {
+    list(store, folder, Links::Refuse)
 }
 
 /// Moves every file below `folder` into the store and stores the manifest; returns its digest and size.

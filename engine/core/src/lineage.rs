@@ -75,6 +75,9 @@ pub enum Fact {
         size_bytes: Option<u64>,
         /// Whether all its objects are in the store, whole.
         present: bool,
+        /// Some of its objects were taken out of the store by `mlp gc`.
+        #[serde(default)]
+        collected: bool,
     },
     Attempt {
         step: StepId,
@@ -111,6 +114,9 @@ pub struct ObjectCount {
     pub present: usize,
     pub total: usize,
     pub missing: Vec<Digest>,
+    /// How many of the missing ones were taken out by `mlp gc`.
+    #[serde(default)]
+    pub collected: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

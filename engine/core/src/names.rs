@@ -50,8 +50,12 @@ pub(crate) fn unique_id(parts: &[&str], version: u64, at: Timestamp, before: &[S
     add(&version.to_string());
     add(&at.0.to_string());
     add(&before.len().to_string());
-    if let Some(Record::Released { id, .. } | Record::RolledBack { id, .. } | Record::HoldLifted { id, .. }) =
-        before.last().map(|stored| &stored.record)
+    if let Some(
+        Record::Released { id, .. }
+        | Record::RolledBack { id, .. }
+        | Record::HoldLifted { id, .. }
+        | Record::Collected { id, .. },
+    ) = before.last().map(|stored| &stored.record)
     {
         add(id);
     }

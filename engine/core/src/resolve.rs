@@ -107,8 +107,10 @@ pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Resu
         let Some(stored) = stored.filter(|stored| Some(stored.kind) == output.ty.artifact_kind()) else {
             return Ok(Some(Lookup::Miss(format!("the stored result has no output `{name}`"))));
         };
-        if !objects::missing(&*ctx.store, stored.kind, &stored.digest)?.is_empty() {
-            return Ok(Some(Lookup::Miss(format!("stored output `{name}` is missing or damaged"))));
+        let missing = objects::missing(&*ctx.store, stored.kind, &stored.digest)?;
+        if !missing.is_empty() {
+            let what = if ctx.was_collected(&missing)? { "was collected by `mlp gc`" } else { "is missing or damaged" };
+            return Ok(Some(Lookup::Miss(format!("stored output `{name}` {what}"))));
         }
     }
     Ok(Some(Lookup::Hit(Arc::new(Hit { run, result }))))

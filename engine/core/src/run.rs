@@ -18,7 +18,7 @@ use crate::{Engine, RunError};
 use drive::Drive;
 use pool::Pool;
 
-mod attempt;
+pub(crate) mod attempt;
 mod claim;
 mod decide;
 mod drive;

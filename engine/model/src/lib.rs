@@ -9,6 +9,7 @@ mod digest;
 mod error;
 mod event;
 mod ids;
+mod keep;
 mod pipeline;
 mod plan;
 mod record;
@@ -23,6 +24,7 @@ pub use digest::{Digest, ParseDigestError};
 pub use error::{ErrorClass, StepError};
 pub use event::{CheckResult, Event, GateCounts, RunStatus, StepCounts, Verdict};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
+pub use keep::{Keep, Removed, StoredObject};
 pub use pipeline::{
     Call, CallClass, Check, Comparison, FirstRelease, Gate, Input, Node, NodeKind, NumExpr, Options, Output,
     ParamValue, Part, Pipeline, Release, SourceText, Span,

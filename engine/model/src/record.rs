@@ -89,6 +89,18 @@ pub enum Record {
         version: u64,
         at: Timestamp,
     },
+    /// Objects that no kept run or release needs were taken out of the store, or were about to be.
+    Collected {
+        /// Globally unique.
+        id: String,
+        /// Why these: the rules as the command line writes them.
+        rules: String,
+        n_objects: u64,
+        size_bytes: u64,
+        /// The object that lists them: their digests, 32 bytes each, sorted.
+        objects: Digest,
+        at: Timestamp,
+    },
     RunFinished {
         run: RunId,
         status: RunStatus,

@@ -99,6 +99,11 @@ pub trait Store: Send + Sync {
     /// Names of all releases, sorted.
     fn releases(&self) -> Result<Vec<String>, StoreError>;
 
+    /// `Collected` records, newest first. A store that is never collected has none.
+    fn collections(&self) -> Result<Vec<Stored>, StoreError> {
+        Ok(Vec::new())
+    }
+
     // Places.
 
     /// The folder of a run's own record: `events.jsonl` and one `STEP.log` a step. Made if missing.

@@ -23,11 +23,13 @@ mod owner;
 mod process;
 mod protocol;
 mod questions;
+mod repair;
 mod rows;
 mod scratch;
 pub mod snapshot;
 mod spawn;
 mod stat_cache;
+mod verify;
 #[cfg(test)]
 mod testing;
 
@@ -35,5 +37,7 @@ pub use client::{Client, SpawnOwner, StoreStats};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
 pub use owner::{serve_owner, serve_owner_on};
+pub use repair::{JournalRepair, LostRecords, Repair, repair, repair_on};
 pub use snapshot::{Basis, Position, Snapshot};
 pub use spawn::spawn_detached;
+pub use verify::{IndexCheck, Inspection, JournalCheck, ObjectsCheck, inspect};

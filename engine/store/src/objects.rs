@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use mlp_model::{Digest, ObjectFile, StoreError};
+use mlp_model::{Digest, ObjectFile, Sensitivity, StoreError};
 
 use crate::failure::{OrFail, lock};
 use crate::footer::{self, FOOTER_LEN};
@@ -59,16 +59,19 @@ impl Objects {
         file: &Path,
         opened: &dyn FsFile,
         (digest, size_bytes): (Digest, u64),
+        sensitivity: Sensitivity,
         durability: Durability,
     ) -> Result<(), StoreError> {
         let (folder, place) = self.layout.object(&digest);
-        if self.is_sound(&digest)? {
+        // What has once been personal stays so; a plain object with the same bytes gives way.
+        let is_enough = sensitivity == Sensitivity::Plain || self.sensitivity(&digest)? == Some(sensitivity);
+        if is_enough && self.is_sound(&digest)? {
             // Whoever put it there may not have synced the folder yet.
             lock(&self.unsynced).insert(folder);
             return self.fs.remove_file(file).or_fail("remove", file);
         }
         let moved = (|| {
-            opened.write_all_at(&footer::encode(size_bytes), size_bytes).or_fail("write", file)?;
+            opened.write_all_at(&footer::encode(size_bytes, sensitivity), size_bytes).or_fail("write", file)?;
             self.fs.set_mode(file, 0o444).or_fail("protect", file)?;
             if durability == Durability::Disk {
                 opened.sync().or_fail("sync", file)?;
@@ -92,13 +95,19 @@ impl Objects {
     }
 
     /// Writes `bytes` as an object file.
-    pub fn write(&self, digest: Digest, bytes: &[u8], durability: Durability) -> Result<(), StoreError> {
+    pub fn write(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+        sensitivity: Sensitivity,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let file = self.scratch.name();
         let opened = self.fs.create(&file, 0o600).or_fail("make", &file)?;
         let written = opened
             .write_all_at(bytes, 0)
             .or_fail("write", &file)
-            .and_then(|()| self.install(&file, &*opened, (digest, bytes.len() as u64), durability));
+            .and_then(|()| self.install(&file, &*opened, (digest, bytes.len() as u64), sensitivity, durability));
         if written.is_err() {
             _ = self.fs.remove_file(&file);
         }
@@ -133,28 +142,30 @@ impl Objects {
     /// which it was verified.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Stamp>, StoreError> {
         let (_, path) = self.layout.object(digest);
+        match check(&*self.fs, digest, &path)? {
+            Checked::Absent => Ok(None),
+            Checked::Damaged => {
+                self.put_aside(digest, &path)?;
+                Ok(None)
+            }
+            Checked::Sound { stamp, .. } => {
+                lock(&self.verified).insert(*digest, stamp);
+                Ok(Some(stamp))
+            }
+        }
+    }
+
+    /// Returns how the object was stored, if it has a file. Its payload is not read.
+    pub fn sensitivity(&self, digest: &Digest) -> Result<Option<Sensitivity>, StoreError> {
+        let (_, path) = self.layout.object(digest);
         let file = match self.fs.open(&path, Access::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).or_fail("open", &path),
         };
-        let stat = file.stat().or_fail("look at", &path)?;
-        let size_bytes = stat.stamp.size_bytes;
-        let mut end = [0; FOOTER_LEN];
-        let whole = match size_bytes.checked_sub(FOOTER_LEN as u64) {
-            Some(payload) if stat.is_file => {
-                read_full(&*file, &mut end, payload).or_fail("read", &path)?;
-                footer::fits(&end, size_bytes)? && hash(&*file, payload).or_fail("read", &path)? == *digest
-            }
-            _ => false,
-        };
-        if !whole {
-            self.put_aside(digest, &path)?;
-            return Ok(None);
-        }
-        lock(&self.verified).insert(*digest, stat.stamp);
-        Ok(Some(stat.stamp))
+        read_footer(&*file, &path)
     }
+
 
     /// Makes the names of all objects so far durable.
     pub fn sync(&self) -> Result<(), StoreError> {
@@ -188,6 +199,39 @@ impl Objects {
             other => other.or_fail("move aside", path),
         }
     }
+}
+
+/// What a look at an object's bytes comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Absent,
+    Damaged,
+    Sound { stamp: Stamp, sensitivity: Sensitivity },
+}
+
+/// Reads the object file at `path` and compares it with its digest.
+pub(crate) fn check(fs: &dyn Fs, digest: &Digest, path: &Path) -> Result<Checked, StoreError> {
+    let file = match fs.open(path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checked::Absent),
+        Err(error) => return Err(error).or_fail("open", path),
+    };
+    let stat = file.stat().or_fail("look at", path)?;
+    let Some(payload) = stat.stamp.size_bytes.checked_sub(FOOTER_LEN as u64).filter(|_| stat.is_file) else {
+        return Ok(Checked::Damaged);
+    };
+    let Some(sensitivity) = read_footer(&*file, path)? else { return Ok(Checked::Damaged) };
+    let is_sound = hash(&*file, payload).or_fail("read", path)? == *digest;
+    Ok(if is_sound { Checked::Sound { stamp: stat.stamp, sensitivity } } else { Checked::Damaged })
+}
+
+/// Returns what the footer says, if there is a whole one.
+fn read_footer(file: &dyn FsFile, path: &Path) -> Result<Option<Sensitivity>, StoreError> {
+    let size_bytes = file.stat().or_fail("look at", path)?.stamp.size_bytes;
+    let Some(payload) = size_bytes.checked_sub(FOOTER_LEN as u64) else { return Ok(None) };
+    let mut end = [0; FOOTER_LEN];
+    read_full(file, &mut end, payload).or_fail("read", path)?;
+    footer::decode(&end, size_bytes)
 }
 
 /// Hashes the first `size_bytes` bytes of an open file. A shorter file is an error.

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use mlp_model::{CommitGuard, Digest, KeyId, RunId, RunSummary, StepId, StepResult, StoreError, Stored};
+use mlp_model::{CommitGuard, Digest, KeyId, Removed, RunId, RunSummary, StepId, StepResult, StoreError, Stored};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub(crate) struct Hello {
     /// Numbers of its claims that are not answered.
     pub waiting: Vec<u64>,
     pub groups: Vec<u32>,
+    /// Objects that it was handed or brought in, and still relies on.
+    pub uses: Vec<Digest>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -129,6 +131,26 @@ pub(crate) enum Request {
     CountRecords,
     /// How far the journal goes.
     Position,
+    /// The client relies on the object from now on. Asking for its stat or its bytes says so, too.
+    Use {
+        digest: Digest,
+    },
+    /// The client relies on no object any more. Not answered.
+    ReleaseUses,
+    /// Answered when every commit that came before is applied.
+    BeginCollection,
+    /// Attached: digests, 32 bytes each.
+    Remove,
+    /// Not answered.
+    EndCollection,
+    RemoveDamaged,
+    Collections,
+    /// What the index claims, or, with `recount`, what its rows add up to.
+    IndexState {
+        recount: bool,
+    },
+    /// Ends the owner if nobody else is connected. Answered with how many are.
+    MakeRoom,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,6 +169,23 @@ pub(crate) enum Answer {
     Names(Vec<String>),
     Count(u64),
     Position(Position),
+    Removed(Removed),
+    Damaged { n_files: u64, size_bytes: u64 },
+    IndexState(IndexState),
+}
+
+/// How far the index has read the journal, and what its rows add up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IndexState {
+    /// Sequence number of the newest frame, and where it stands; zeros in an empty store.
+    pub frame: u64,
+    pub segment: u32,
+    pub end: u64,
+    pub n_records: u64,
+    pub n_rows: u64,
+    pub sum: u64,
+    /// Rows and sum are what is there; else what should be.
+    pub is_counted: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

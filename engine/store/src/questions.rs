@@ -122,6 +122,10 @@ impl Questions {
         Ok(self.index.scan(rows::RELEASES, Order::Forward, usize::MAX)?.into_iter().map(name).collect())
     }
 
+    pub fn collections(&self) -> Answer<Vec<Stored>> {
+        self.all(rows::COLLECTIONS, Order::Backward, usize::MAX)
+    }
+
     pub fn count_records(&self) -> Answer<u64> {
         Ok(self.index.meta().n_records)
     }

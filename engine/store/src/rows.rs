@@ -107,6 +107,9 @@ pub(crate) fn release_count(release: &str) -> Vec<u8> {
     [RELEASES, release.as_bytes()].concat()
 }
 
+/// One row for each collection.
+pub(crate) const COLLECTIONS: &[u8] = b"G";
+
 pub(crate) fn blob(digest: &Digest) -> Vec<u8> {
     [b"B", &digest.0[..]].concat()
 }
@@ -198,6 +201,7 @@ fn add_record(change: &mut Change<'_>, seq: u64, record: &Record, slot: &Slot) -
         Record::RolledBack { release, .. } | Record::HoldLifted { release, .. } => {
             add_release(change, release, with_seq(release_prefix(release)), slot)?;
         }
+        Record::Collected { .. } => change.add(&with_seq(COLLECTIONS.to_vec()), &slot.encode()),
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::quantities;
+
 /// From data to a released model: declarative, repeatable, auditable.
 #[derive(Debug, Parser)]
 #[command(name = "mlp", version, max_term_width = 100, arg_required_else_help = true)]
@@ -126,12 +128,15 @@ pub enum Command {
     },
     /// Trace an artifact or a released model back to its sources
     Lineage {
-        /// A digest (any unambiguous beginning) or a released model: NAME or NAME@N
+        /// A digest (any unambiguous beginning) or a released model: NAME or NAME@N; with --openlineage also a run
         #[arg(value_name = "ARTIFACT|MODEL")]
         what: String,
         /// What was made from it, instead of what it was made from
         #[arg(long)]
         down: bool,
+        /// Print the run, or the run that released the model, as OpenLineage events, one JSON object a line
+        #[arg(long, conflicts_with = "down")]
+        openlineage: bool,
     },
     /// Show an artifact: the head of a table, the metrics of a report, the card of a model
     Show {
@@ -151,6 +156,32 @@ pub enum Command {
         pipeline: PipelineArgs,
         #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
         format: GraphFormat,
+    },
+    /// Execute cached steps again from their stored inputs and compare the results
+    ///
+    /// The cache is neither asked nor told. Names the first step, in the order of the graph, whose result differs, and where.
+    /// Exit code: 0 everything is the same, 1 something differs or a step failed.
+    Verify(VerifyArgs),
+    /// Free the space of objects that no kept run or release needs
+    ///
+    /// Kept are the last 10 complete runs of each pipeline and all runs since, running runs, and every released version
+    /// with the run that made it. Each option that keeps adds to the others. A result whose objects were collected is made
+    /// again when it is needed; journal and lineage stay.
+    Gc(GcArgs),
+    /// Write a run or a released version to one file, which another workspace can take in
+    ///
+    /// The archive holds the run's results and the records that tell its lineage; it checks itself. Objects with personal
+    /// values are left out.
+    Export(ExportArgs),
+    /// Take in an archive that `mlp export` wrote
+    ///
+    /// Its results become cache hits here, and a released model's lineage can be told. Everything is checked before
+    /// anything is kept. Whether results are true cannot be checked by reading: `mlp verify` executes them again.
+    ImportBundle(ImportArgs),
+    /// Check, repair or measure what the workspace keeps
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
     },
     /// List released models, roll one back, lift a hold
     Models {
@@ -211,6 +242,80 @@ pub struct RunArgs {
     /// After a failure, go on with the steps that do not depend on it
     #[arg(short, long)]
     pub keep_going: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// Only these steps
+    #[arg(value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// Only a part of the steps, drawn at random: 20%
+    #[arg(long, value_name = "N%", value_parser = quantities::percent)]
+    pub sample: Option<f64>,
+    /// Draw the same sample again
+    #[arg(long, value_name = "SEED", requires = "sample")]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Keep the last N complete runs of each pipeline, and all runs since [default: 10; 1 with --max-size alone]
+    #[arg(long, value_name = "N")]
+    pub keep_runs: Option<usize>,
+    /// Remove only what no younger run used: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = quantities::age)]
+    pub older_than: Option<std::time::Duration>,
+    /// Remove only until what is left fits, oldest first: 500MiB, 10GiB
+    #[arg(long, value_name = "SIZE", value_parser = quantities::size)]
+    pub max_size: Option<u64>,
+    /// Keep only the last N versions of each release, beside the live one and those on hold [default: all]
+    #[arg(long, value_name = "N")]
+    pub versions: Option<usize>,
+    /// Say what would be freed; nothing is removed
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run (any unambiguous beginning of its id) or a released model: NAME or NAME@N
+    #[arg(value_name = "RUN|MODEL")]
+    pub what: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE.mlpx")]
+    pub output: PathBuf,
+    /// Take objects with personal values along
+    #[arg(long)]
+    pub with_personal: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The archive
+    pub file: PathBuf,
+    /// Take the released version over under this name
+    #[arg(long = "as", value_name = "NAME")]
+    pub rename: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreAction {
+    /// Check every object against its digest, the journal's chain, and the index against the journal
+    ///
+    /// Changes nothing, and works beside running runs. Exit code: 0 sound, 1 damaged.
+    Verify,
+    /// Move damaged objects aside, cut off an incomplete write, make the index anew
+    ///
+    /// Nobody may be using the store. Says what is lost and which steps will run again.
+    Repair {
+        /// Give up acknowledged records that can no longer be read; all others, and the original files, are kept
+        #[arg(long)]
+        cut_journal: bool,
+    },
+    /// Show objects and bytes by kind, journal, runs and growth
+    Stats,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

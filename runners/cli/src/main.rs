@@ -8,6 +8,7 @@ mod commands;
 mod compile;
 mod exit;
 mod output;
+mod quantities;
 mod report;
 mod snapshot;
 mod wiring;
@@ -46,9 +47,15 @@ fn main() -> ExitCode {
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),
         Command::Log { run, step, follow } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
-        Command::Lineage { what, down } => commands::lineage::lineage(&what, down, &output),
+        Command::Lineage { what, openlineage: true, .. } => commands::lineage::openlineage(&what, &output),
+        Command::Lineage { what, down, .. } => commands::lineage::lineage(&what, down, &output),
         Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
         Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
+        Command::Verify(args) => commands::verify::verify(&args, &output),
+        Command::Gc(args) => commands::gc::gc(&args, &output),
+        Command::Export(args) => commands::export::export(&args, &output),
+        Command::ImportBundle(args) => commands::export::import_bundle(&args, &output),
+        Command::Store { action } => commands::store::store(&action, &output),
         Command::Models { action } => commands::models::models(action, &output),
         Command::Lsp { stdio: _ } => commands::lsp::lsp(),
         Command::Doctor => commands::doctor::doctor(&output),

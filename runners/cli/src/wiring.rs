@@ -41,6 +41,11 @@ pub fn catalogue() -> Catalogue {
 
 /// Connects to the workspace's store, starting its owner process if there is none.
 pub fn open_store(workspace: &Workspace) -> Result<Arc<Client>, Failure> {
+    connect(workspace).map_err(store_failure)
+}
+
+/// The same for who wants to know why there is no connection.
+pub fn connect(workspace: &Workspace) -> Result<Arc<Client>, StoreError> {
     let root = workspace.root.clone();
     let idle = workspace.settings.owner_idle_seconds.unwrap_or(OWNER_IDLE.as_secs());
     let spawn = move || {
@@ -48,7 +53,7 @@ pub fn open_store(workspace: &Workspace) -> Result<Arc<Client>, Failure> {
         owner.arg("__owner").arg(&root).args(["--idle", &idle.to_string()]).current_dir("/");
         mlp_store::spawn_detached(owner)
     };
-    Client::connect(&workspace.root, Box::new(spawn), Arc::new(SystemClock)).map(Arc::new).map_err(store_failure)
+    Client::connect(&workspace.root, Box::new(spawn), Arc::new(SystemClock)).map(Arc::new)
 }
 
 /// Runs the owner process itself (`mlp __owner`).
@@ -63,7 +68,7 @@ pub fn serve_owner(workspace: &Path, idle_seconds: u64) -> Result<Exit, Failure>
 pub fn store_failure(error: StoreError) -> Failure {
     let help = match &error {
         StoreError::DiskFull { .. } => "free some space and run again; nothing that was finished is lost",
-        StoreError::JournalDamaged { .. } => "restore the journal from a backup, or move `.mlp` aside to start afresh",
+        StoreError::JournalDamaged { .. } => "`mlp store verify` tells what is whole; `mlp store repair` what can be done",
         StoreError::NewerFormat { .. } => "use the newer mlp that wrote it",
         StoreError::Owner { .. } => "see `.mlp/owner.log` in the workspace",
         StoreError::NetworkFilesystem(_) => "put the workspace, or its `.mlp` folder, on a local disk",

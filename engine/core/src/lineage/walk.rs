@@ -9,6 +9,7 @@ use mlp_model::{
 
 use super::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, ObjectCount};
 use crate::bundle::{Bundle, BundlePart};
+use crate::collect::CollectedObjects;
 use crate::history::{Memory, Past, past, read_key};
 use crate::registry::{Registry, Version};
 use crate::{Engine, RegistryError, objects};
@@ -32,6 +33,8 @@ pub(super) struct Walk<'a> {
     known: HashMap<Identity, usize>,
     /// Every object that was met, and whether it is whole.
     objects: BTreeMap<Digest, bool>,
+    /// What was taken out of the store; read when the first object is missing.
+    collected: Option<CollectedObjects>,
     /// Nodes whose edges are still to be found.
     open: VecDeque<(usize, Open)>,
 }
@@ -54,6 +57,7 @@ impl<'a> Walk<'a> {
             nodes: Vec::new(),
             known: HashMap::new(),
             objects: BTreeMap::new(),
+            collected: None,
             open: VecDeque::new(),
         }
     }
@@ -62,7 +66,10 @@ impl<'a> Walk<'a> {
         let total = self.objects.len();
         let missing: Vec<Digest> =
             self.objects.into_iter().filter(|(_, whole)| !whole).map(|(digest, _)| digest).collect();
-        let objects = ObjectCount { present: total - missing.len(), total, missing };
+        let is_collected =
+            |digest: &&Digest| self.collected.as_ref().is_some_and(|collected| collected.contains(digest));
+        let collected = missing.iter().filter(is_collected).count();
+        let objects = ObjectCount { present: total - missing.len(), total, missing, collected };
         Lineage { direction, nodes: self.nodes, objects }
     }
 
@@ -259,12 +266,13 @@ impl<'a> Walk<'a> {
             return Ok(node);
         }
         let kind = record.as_ref().map(|record| record.kind);
-        let present = self.check(kind.unwrap_or(ArtifactKind::File), digest)?;
+        let (present, collected) = self.check(kind.unwrap_or(ArtifactKind::File), digest)?;
         let size_bytes = match record.map(|record| record.size_bytes).filter(|&size_bytes| size_bytes > 0) {
             Some(size_bytes) => Some(size_bytes),
             None => self.memory.store.object(digest)?.map(|object| object.size_bytes),
         };
-        let node = self.add(Some(identity), Fact::Artifact { digest: *digest, artifact: kind, size_bytes, present });
+        let fact = Fact::Artifact { digest: *digest, artifact: kind, size_bytes, present, collected };
+        let node = self.add(Some(identity), fact);
         self.open.push_back((node, Open::MadeBy(made_by)));
         Ok(node)
     }
@@ -325,9 +333,9 @@ impl<'a> Walk<'a> {
         Ok(newest)
     }
 
-    /// Counts the artifact's objects and returns whether all are whole.
-    fn check(&mut self, kind: ArtifactKind, digest: &Digest) -> Result<bool, StoreError> {
-        let mut is_whole = true;
+    /// Counts the artifact's objects and returns whether all are whole, and whether one was collected.
+    fn check(&mut self, kind: ArtifactKind, digest: &Digest) -> Result<(bool, bool), StoreError> {
+        let (mut is_whole, mut is_collected) = (true, false);
         for object in objects::all(self.memory.store, kind, digest)? {
             let whole = match self.objects.get(&object) {
                 Some(whole) => *whole,
@@ -335,8 +343,15 @@ impl<'a> Walk<'a> {
             };
             self.objects.insert(object, whole);
             is_whole &= whole;
+            if !whole {
+                let collected = match self.collected.take() {
+                    Some(known) => known,
+                    None => CollectedObjects::read(self.memory.store)?,
+                };
+                is_collected |= self.collected.insert(collected).contains(&object);
+            }
         }
-        Ok(is_whole)
+        Ok((is_whole, is_collected))
     }
 
     fn add(&mut self, identity: Option<Identity>, fact: Fact) -> usize {

@@ -4,19 +4,20 @@
 //! told what this client holds, and pending requests are sent again in their order. Unaware of what requests mean, but
 //! for the few that change what the client holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use mlp_model::{KeyId, RunId, StoreError};
+use mlp_model::{Digest, KeyId, RunId, StoreError};
 
 use super::dial::{Dialed, Dialer, owner};
 use crate::failure::lock;
 use crate::journal::group::ClientId;
 use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request};
+use crate::stat_cache::Subject;
 
 /// A request that this many owners have taken with them is not sent again.
 const MAX_SENDS: u32 = 5;
@@ -48,6 +49,10 @@ struct State {
     held: BTreeMap<u64, KeyId>,
     groups: BTreeSet<u32>,
     runs: BTreeSet<RunId>,
+    /// Runs that have begun, perhaps without the owner's answer, and have not ended.
+    active: BTreeSet<RunId>,
+    /// Objects that it was handed or brought in since a run of it began.
+    uses: HashSet<Digest>,
 }
 
 struct Pending {
@@ -105,9 +110,13 @@ impl Link {
 
     /// Asks and waits.
     pub fn ask_and_wait(&self, request: Request) -> Answered {
+        self.ask_and_wait_with(request, Vec::new())
+    }
+
+    pub fn ask_and_wait_with(&self, request: Request, attached: Vec<u8>) -> Answered {
         let (sender, receiver) = sync_channel(1);
         // The answer is handed over without the thread for callbacks: a callback may be what waits.
-        self.ask(request, Vec::new(), Box::new(move |answered| _ = sender.send(answered)));
+        self.ask(request, attached, Box::new(move |answered| _ = sender.send(answered)));
         receiver.recv().unwrap_or_else(|_| Err(owner("this client has been closed".to_owned())))
     }
 
@@ -128,6 +137,25 @@ impl Link {
         if state.groups.remove(&group) {
             state.tell(Request::Untrack { group });
         }
+    }
+
+    /// A run is about to begin.
+    pub fn begin_run(&self, run: RunId) {
+        lock(&self.state).active.insert(run);
+    }
+
+    /// A run is over, or did not begin. When no other is active, no object is relied on any more.
+    pub fn end_run(&self, run: &RunId) {
+        let mut state = lock(&self.state);
+        if state.active.remove(run) && state.active.is_empty() {
+            state.uses.clear();
+            state.tell(Request::ReleaseUses);
+        }
+    }
+
+    /// Whether the owner knows that this client relies on the object.
+    pub fn relies_on(&self, digest: &Digest) -> bool {
+        lock(&self.state).uses.contains(digest)
     }
 
     pub fn on_run_started(&self, run: RunId) {
@@ -217,6 +245,17 @@ impl Link {
         if let (Request::Claim { key, .. }, Ok(Answer::Granted)) = (&pending.request, &reply.answer) {
             state.held.insert(reply.no, *key);
         }
+        match &pending.request {
+            // From its answer on, the owner is known to have heard.
+            Request::Use { digest } | Request::Blob { digest, .. } => _ = state.uses.insert(*digest),
+            Request::Stats { subjects } => {
+                state.uses.extend(subjects.iter().filter_map(|subject| match subject {
+                    Subject::Object(digest) => Some(*digest),
+                    Subject::Path(_) => None,
+                }));
+            }
+            _ => {}
+        }
         drop(state);
         let is_callback = matches!(pending.request, Request::Commit { .. } | Request::Claim { .. });
         let answered = reply.answer.map(|answer| (answer, attached));
@@ -237,6 +276,7 @@ impl Link {
             held: state.held.iter().map(|(no, key)| (*key, *no)).collect(),
             waiting: state.pending.iter().filter(|found| is_claim(found.1)).map(|found| *found.0).collect(),
             groups: state.groups.iter().copied().collect(),
+            uses: state.uses.iter().copied().collect(),
         }
     }
 
@@ -271,7 +311,7 @@ impl Link {
 
 impl State {
     fn has_nothing(&self) -> bool {
-        self.held.is_empty() && self.groups.is_empty() && self.runs.is_empty()
+        self.held.is_empty() && self.groups.is_empty() && self.runs.is_empty() && self.uses.is_empty()
     }
 
     fn forget_commit(&mut self, request: &Request) {

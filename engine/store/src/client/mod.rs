@@ -4,6 +4,7 @@
 //! shared with other processes, goes to the owner.
 
 mod dial;
+mod keep;
 mod link;
 mod outgoing;
 mod seen;
@@ -33,6 +34,7 @@ use crate::protocol::{Answer, Request};
 use crate::stat_cache::{Known, Subject, is_settled};
 pub use dial::SpawnOwner;
 use dial::{Dialer, owner};
+pub(crate) use keep::object_files;
 use link::Link;
 use outgoing::Outgoing;
 use seen::Learnt;
@@ -126,6 +128,11 @@ impl Client {
         }
     }
 
+    /// Tells the owner before the object's file is looked at or made: from then on it is not collected.
+    fn rely_on(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.ask(Request::Use { digest: *digest }).map(|_| ())
+    }
+
     /// Returns the bytes of an object that lives, or will live, in the journal.
     fn inline(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>, StoreError> {
         if let Some(bytes) = self.outgoing.bytes(digest) {
@@ -141,7 +148,15 @@ impl Client {
     fn object_file(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
         let stamp = match self.objects.find(digest)? {
             Found::Absent => return Ok(None),
-            Found::Sound(file) => return Ok(Some(file)),
+            Found::Sound(file) if self.link.relies_on(digest) => return Ok(Some(file)),
+            Found::Sound(_) => {
+                // It was handed out for a run that is over: it may be collected between this look and the next.
+                self.rely_on(digest)?;
+                return Ok(match self.objects.find(digest)? {
+                    Found::Sound(file) => Some(file),
+                    Found::Absent | Found::Unverified(_) => None,
+                });
+            }
             Found::Unverified(stamp) => stamp,
         };
         let subject = Subject::Object(*digest);
@@ -251,7 +266,8 @@ impl Store for Client {
             return Ok((digest, n_read as u64));
         }
         let digest = hash(&*opened, size_bytes).or_fail("adopt", file)?;
-        self.objects.install(file, &*opened, (digest, size_bytes), Durability::Disk)?;
+        self.rely_on(&digest)?;
+        self.objects.install(file, &*opened, (digest, size_bytes), sensitivity, Durability::Disk)?;
         Ok((digest, size_bytes))
     }
 
@@ -260,7 +276,8 @@ impl Store for Client {
         if bytes.len() as u64 <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain {
             self.outgoing.put(digest, bytes.to_vec());
         } else {
-            self.objects.write(digest, bytes, Durability::Disk)?;
+            self.rely_on(&digest)?;
+            self.objects.write(digest, bytes, sensitivity, Durability::Disk)?;
         }
         Ok(digest)
     }
@@ -280,7 +297,7 @@ impl Store for Client {
             return Ok(Some(file));
         }
         let Some(bytes) = self.inline(digest)? else { return Ok(None) };
-        self.objects.write(*digest, &bytes, Durability::Cache)?;
+        self.objects.write(*digest, &bytes, Sensitivity::Plain, Durability::Cache)?;
         self.object_file(digest)
     }
 
@@ -346,7 +363,10 @@ impl Store for Client {
                     result.facts.retain(|_, fact| fact.is_finite());
                     result.seconds = if result.seconds.is_finite() { result.seconds } else { 0.0 };
                 }
-                Record::RunStarted { run, .. } => started.push(run.clone()),
+                Record::RunStarted { run, .. } => {
+                    self.link.begin_run(run.clone());
+                    started.push(run.clone());
+                }
                 Record::RunFinished { run, seconds, .. } => {
                     *seconds = if seconds.is_finite() { *seconds } else { 0.0 };
                     finished.push(run.clone());
@@ -357,11 +377,15 @@ impl Store for Client {
         let link = self.link.clone();
         let (n_records, n_committed) = (records.len() as u64, self.n_committed.clone());
         let done: Done<()> = Box::new(move |result| {
+            let mut ended = finished.clone();
             if result.is_ok() {
                 n_committed.fetch_add(n_records, Ordering::Relaxed);
                 started.into_iter().for_each(|run| link.on_run_started(run));
                 finished.iter().for_each(|run| link.on_run_finished(run));
+            } else {
+                ended.extend(started);
             }
+            ended.iter().for_each(|run| link.end_run(run));
             done(result);
         });
         self.outgoing.commit(&records, guard, done);
@@ -446,6 +470,10 @@ impl Store for Client {
             Answer::Names(names) => Ok(names),
             other => Err(misfit(&other)),
         }
+    }
+
+    fn collections(&self) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::Collections)
     }
 
     fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {

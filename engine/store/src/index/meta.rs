@@ -1,6 +1,7 @@
 //! How far the index has read the journal, and what its rows add up to.
 
 use crate::journal::{Link, Place, Tail};
+use crate::protocol::IndexState;
 
 /// Raised with the layout below or of any row; the index is then made afresh.
 pub(crate) const VERSION: u32 = 1;
@@ -57,6 +58,14 @@ impl Meta {
         let place = Place { segment: short(0), offset: long(1), len: short(1) };
         let tail = (link.seq > 0).then_some(Tail { link, place });
         Some(Self { tail, n_records: long(2), n_rows: long(3), sum: long(4) })
+    }
+}
+
+impl Meta {
+    /// Returns the same for others.
+    pub fn state(&self, is_counted: bool) -> IndexState {
+        let (frame, segment, end) = self.tail.map_or((0, 0, 0), |tail| (tail.link.seq, tail.place.segment, tail.end()));
+        IndexState { frame, segment, end, n_records: self.n_records, n_rows: self.n_rows, sum: self.sum, is_counted }
     }
 }
 

@@ -164,6 +164,28 @@ impl Index {
         })
     }
 
+    /// Counts and sums all rows. `None`, if rows kept coming in meanwhile.
+    pub fn recount(&self) -> Result<Option<Meta>, IndexError> {
+        const TRIES: usize = 5;
+        const AT_A_TIME: usize = 4096;
+        for _ in 0..TRIES {
+            let before = self.meta();
+            let mut counted = Meta { n_rows: 0, sum: 0, ..before };
+            // Keys begin with a letter.
+            let mut next: Key = b"A"[..].into();
+            loop {
+                let rows = self.range(&next, b"\x7F", Order::Forward, AT_A_TIME)?;
+                rows.iter().for_each(|(key, value)| counted.add(key, value));
+                let Some((last, _)) = rows.last().filter(|_| rows.len() == AT_A_TIME) else { break };
+                next = [&last[..], b"\0"].concat().into();
+            }
+            if self.meta() == before {
+                return Ok(Some(counted));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns a row of the stat cache.
     pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
         self.shared.disk.stat(key)
@@ -183,27 +205,39 @@ pub(crate) enum Order {
 
 /// Rows to be written together, with the new position.
 pub(crate) struct Change<'i> {
-    index: &'i Index,
+    /// `None`: the rows are only summed.
+    index: Option<&'i Index>,
     rows: HashMap<Key, Value>,
     pub meta: Meta,
 }
 
 impl<'i> Change<'i> {
     pub fn new(index: &'i Index) -> Self {
-        Self { index, rows: HashMap::new(), meta: index.meta() }
+        Self { index: Some(index), rows: HashMap::new(), meta: index.meta() }
+    }
+
+    /// Returns a change to nothing: it counts and sums what it is given, and remembers only rows that may be replaced.
+    pub fn sum_only() -> Self {
+        Self { index: None, rows: HashMap::new(), meta: Meta::default() }
+    }
+
+    pub fn index(&self) -> Option<&'i Index> {
+        self.index
     }
 
     /// Adds a row whose key is surely new.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
         self.meta.add(key, value);
-        self.rows.insert(key.into(), value.into());
+        if self.index.is_some() {
+            self.rows.insert(key.into(), value.into());
+        }
     }
 
     /// Returns a row that was written before, by this change or an earlier one.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
         match self.rows.get(key) {
             Some(value) => Ok(Some(value.clone())),
-            None => self.index.get(key),
+            None => self.index.map_or(Ok(None), |index| index.get(key)),
         }
     }
 
@@ -212,13 +246,15 @@ impl<'i> Change<'i> {
         if let Some(old) = self.get(key)? {
             self.meta.subtract(key, &old);
         }
-        self.add(key, value);
+        self.meta.add(key, value);
+        self.rows.insert(key.into(), value.into());
         Ok(())
     }
 
     /// Makes the rows visible, all at once; they settle later.
     pub fn apply(self) -> Result<(), IndexError> {
         let Self { index, rows, meta } = self;
+        let Some(index) = index else { return Ok(()) };
         let shared = &index.shared;
         let rows: Vec<Row> = rows.into_iter().collect();
         let mut fresh = shared.fresh.write().unwrap_or_else(PoisonError::into_inner);

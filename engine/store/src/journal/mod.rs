@@ -5,6 +5,8 @@
 
 mod frame;
 pub(crate) mod group;
+mod inspect;
+mod mend;
 pub(crate) mod segment;
 
 use std::collections::HashMap;
@@ -18,6 +20,8 @@ use crate::failure::{OrFail, lock};
 use crate::fs::{Access, Fs, FsFile, read_full};
 use frame::Frame;
 pub(crate) use frame::Link;
+pub(crate) use inspect::{Fault, Inspected, inspect};
+pub(crate) use mend::mend;
 use segment::{HeaderFault, SEGMENT_HEADER_LEN, Stop};
 
 /// A segment that has grown to this is followed by another.

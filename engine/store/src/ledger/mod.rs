@@ -12,7 +12,7 @@ use mlp_model::{CommitGuard, Digest, KeyId, Record, RunId, StoreError};
 use crate::applied::Applied;
 use crate::failure::OrFail;
 use crate::fs::Fs;
-use crate::index::{Change, Index, IndexError};
+use crate::index::{Change, Index, IndexError, Meta};
 use crate::journal::group::{self, ClientId, Group, Head};
 use crate::journal::{Journal, Opened, Tail};
 use crate::layout::Layout;
@@ -108,6 +108,10 @@ impl Ledger {
         Questions { index: self.index.clone(), segments: self.journal.segments() }
     }
 
+    pub fn n_records(&self) -> u64 {
+        self.index.meta().n_records
+    }
+
     /// Closes the index in order; nobody may hold [`Ledger::questions`] any more.
     pub fn close(self) {
         if let Some(index) = Arc::into_inner(self.index) {
@@ -161,7 +165,7 @@ impl Ledger {
                 outcome.note(&commit.head.client, seq, record);
             }
             let group = group::decode(payload).expect("the payload was just put together");
-            add(&self.index, &mut self.applied, &mut change, *tail, group, commit.records)
+            add(&mut self.applied, &mut change, *tail, group, commit.records)
                 .map_err(|error| index_failure(&self.layout, error))?;
         }
         change.apply().map_err(|error| index_failure(&self.layout, error))?;
@@ -177,7 +181,7 @@ impl Ledger {
     ) -> Result<Option<Accepted>, Unanswered> {
         let Commit { client, no, acked_below, resent, guard, records: texts, mut blobs } = commit;
         let is_new = in_batch.commits.insert((client.clone(), no));
-        if !is_new || resent && load_applied(&mut self.applied, &self.index, &client)?.contains(no) {
+        if !is_new || resent && load_applied(&mut self.applied, Some(&self.index), &client)?.contains(no) {
             return Ok(None);
         }
         let records = texts
@@ -235,19 +239,10 @@ struct Replay<'i> {
 
 impl Replay<'_> {
     fn visit(&mut self, tail: Tail, payload: &[u8], layout: &Layout) -> Result<(), StoreError> {
-        let damaged = |what: &str| StoreError::JournalDamaged {
-            segment: format!("{:08}.log", tail.place.segment),
-            seq: tail.link.seq,
-            what: what.to_owned(),
-        };
-        let group = group::decode(payload).ok_or_else(|| damaged("it cannot be taken apart"))?;
-        let read = |range| payload.get::<Range<usize>>(range).unwrap_or_default();
-        let records = group.records.iter().map(|range| serde_json::from_slice(read(range.clone())));
-        let records =
-            records.collect::<Result<_, _>>().map_err(|_| damaged("it holds a record that cannot be read"))?;
+        let (group, records) = read_group(&tail, payload)?;
         let of_index = |error| index_failure(layout, error);
         if let Some(change) = &mut self.change {
-            add(self.index, &mut self.applied, change, tail, group, records).map_err(of_index)?;
+            add(&mut self.applied, change, tail, group, records).map_err(of_index)?;
         }
         self.n_groups += 1;
         if self.n_groups.is_multiple_of(REPLAY_GROUPS)
@@ -269,9 +264,46 @@ impl Replay<'_> {
     }
 }
 
+/// Takes the payload of a frame apart and reads its records.
+fn read_group(tail: &Tail, payload: &[u8]) -> Result<(Group, Vec<Record>), StoreError> {
+    let damaged = |what: &str| StoreError::JournalDamaged {
+        segment: format!("{:08}.log", tail.place.segment),
+        seq: tail.link.seq,
+        what: what.to_owned(),
+    };
+    let group = group::decode(payload).ok_or_else(|| damaged("it cannot be taken apart"))?;
+    let read = |range| payload.get::<Range<usize>>(range).unwrap_or_default();
+    let records = group.records.iter().map(|range| serde_json::from_slice(read(range.clone())));
+    let records = records.collect::<Result<_, _>>().map_err(|_| damaged("it holds a record that cannot be read"))?;
+    Ok((group, records))
+}
+
+/// Reads the journal like an index would, but only counts and sums the rows: what an index must add up to.
+pub(crate) struct Summing {
+    change: Change<'static>,
+    applied: HashMap<ClientId, Applied>,
+}
+
+impl Summing {
+    pub fn new() -> Self {
+        Self { change: Change::sum_only(), applied: HashMap::new() }
+    }
+
+    /// Adds a frame, and returns its group.
+    pub fn visit(&mut self, tail: Tail, payload: &[u8]) -> Result<Group, StoreError> {
+        let (group, records) = read_group(&tail, payload)?;
+        add(&mut self.applied, &mut self.change, tail, group.clone(), records)
+            .expect("an index that is not there cannot fail");
+        Ok(group)
+    }
+
+    pub fn meta(&self) -> Meta {
+        self.change.meta
+    }
+}
+
 /// Puts one group of the journal into the index.
 fn add(
-    index: &Index,
     applied: &mut HashMap<ClientId, Applied>,
     change: &mut Change<'_>,
     tail: Tail,
@@ -285,7 +317,7 @@ fn add(
     let records: Vec<_> = records.into_iter().zip(group.records.iter().map(slot)).collect();
     let blobs: Vec<_> = group.blobs.iter().map(|(digest, range)| (*digest, slot(range))).collect();
     let Head { client, no, acked_below, .. } = &group.head;
-    let applied = load_applied(applied, index, client)?;
+    let applied = load_applied(applied, change.index(), client)?;
     applied.insert(*no, *acked_below);
     change.set(&rows::applied(client), &applied.encode())?;
     rows::add_group(change, &group.head, &records, &blobs)?;
@@ -296,13 +328,13 @@ fn add(
 
 fn load_applied<'a>(
     all: &'a mut HashMap<ClientId, Applied>,
-    index: &Index,
+    index: Option<&Index>,
     client: &ClientId,
 ) -> Result<&'a mut Applied, IndexError> {
     match all.entry(client.clone()) {
         Entry::Occupied(known) => Ok(known.into_mut()),
         Entry::Vacant(new) => {
-            let stored = index.get(&rows::applied(client))?;
+            let stored = index.map_or(Ok(None), |index| index.get(&rows::applied(client)))?;
             Ok(new.insert(stored.map_or_else(Applied::default, |bytes| Applied::decode(&bytes))))
         }
     }

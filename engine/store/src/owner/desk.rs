@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 
-use mlp_model::{KeyId, RunId, RunSummary};
+use mlp_model::{Digest, KeyId, RunId, RunSummary};
 
 use super::claims::{Claims, Ticket, Verdict};
 use super::groups::Group;
@@ -24,12 +24,23 @@ pub(crate) struct Desk {
     next_serial: u64,
     /// Clients that left and whose groups are being ended.
     ending: HashSet<ClientId>,
+    collection: Option<Collection>,
+}
+
+/// A client is taking objects out of the store.
+struct Collection {
+    client: ClientId,
+    /// What others have relied on since it began, also those that have left meanwhile: what they recorded of it may
+    /// have come too late to be read.
+    used: HashSet<Digest>,
 }
 
 struct Connected {
     serial: u64,
     outbox: Outbox,
     runs: HashSet<RunId>,
+    /// Objects that it relies on.
+    uses: HashSet<Digest>,
 }
 
 impl Desk {
@@ -41,16 +52,21 @@ impl Desk {
                 claims.hold(Ticket { client: client.clone(), no: *claim }, *key);
             }
         }
-        Self { claims, sessions, connected: HashMap::new(), next_serial: 0, ending: HashSet::new() }
+        Self { claims, sessions, connected: HashMap::new(), next_serial: 0, ending: HashSet::new(), collection: None }
     }
 
     /// A client has connected, perhaps again. Returns the connection's number.
     pub fn on_hello(&mut self, hello: Hello, process: ProcessMark, outbox: Outbox) -> u64 {
-        let Hello { client, runs, held, waiting, groups, .. } = hello;
+        let Hello { client, runs, held, waiting, groups, uses, .. } = hello;
         self.sessions.write(Line::Here { client: client.clone(), process });
         self.next_serial += 1;
         let serial = self.next_serial;
-        let connected = Connected { serial, outbox, runs: runs.into_iter().collect() };
+        let connected = Connected {
+            serial,
+            outbox,
+            runs: runs.into_iter().collect(),
+            uses: uses.into_iter().collect(),
+        };
         self.connected.insert(client.clone(), connected);
         let is_known = |no: u64| waiting.contains(&no) || held.iter().any(|lease| lease.1 == no);
         let verdicts = self.claims.end_all(&client, is_known);
@@ -70,7 +86,14 @@ impl Desk {
         if self.connected.get(client).is_none_or(|connected| connected.serial != serial) {
             return None;
         }
-        self.connected.remove(client);
+        let left = self.connected.remove(client);
+        if let (Some(collection), Some(left)) = (&mut self.collection, left) {
+            if collection.client == *client {
+                self.collection = None;
+            } else {
+                collection.used.extend(left.uses);
+            }
+        }
         Some(self.give_up(client))
     }
 
@@ -147,6 +170,49 @@ impl Desk {
 
     pub fn untrack(&mut self, client: &ClientId, group: u32) {
         self.sessions.write(Line::Untracked { client: client.clone(), group });
+    }
+
+    /// The client relies on an object.
+    pub fn use_object(&mut self, client: &ClientId, digest: Digest) {
+        if let Some(connected) = self.connected.get_mut(client) {
+            connected.uses.insert(digest);
+        }
+    }
+
+    /// The client relies on no object any more.
+    pub fn release_uses(&mut self, client: &ClientId) {
+        let Some(connected) = self.connected.get_mut(client) else { return };
+        let uses = std::mem::take(&mut connected.uses);
+        if let Some(collection) = self.collection.as_mut().filter(|collection| collection.client != *client) {
+            collection.used.extend(uses);
+        }
+    }
+
+    /// Whether clients of the owner before may still come back and say what they rely on.
+    pub fn is_expecting(&self) -> bool {
+        let is_here = |client: &ClientId| self.connected.contains_key(client) || self.ending.contains(client);
+        self.sessions.clients.keys().any(|client| !is_here(client))
+    }
+
+    /// Begins a collection; false, if another client is collecting.
+    pub fn begin_collection(&mut self, client: &ClientId) -> bool {
+        if self.collection.as_ref().is_some_and(|collection| collection.client != *client) {
+            return false;
+        }
+        self.collection = Some(Collection { client: client.clone(), used: HashSet::new() });
+        true
+    }
+
+    /// Whether `client` may take the object out of the store now; `None`, if it is not collecting.
+    pub fn may_remove(&self, client: &ClientId, digest: &Digest) -> Option<bool> {
+        let collection = self.collection.as_ref().filter(|collection| collection.client == *client)?;
+        let others = self.connected.iter().filter(|(other, _)| *other != client);
+        let is_used = others.map(|(_, other)| &other.uses).chain([&collection.used]).any(|used| used.contains(digest));
+        Some(!is_used)
+    }
+
+    pub fn end_collection(&mut self, client: &ClientId) {
+        self.collection.take_if(|collection| collection.client == *client);
     }
 
     pub fn on_run_started(&mut self, client: &ClientId, run: RunId) {

@@ -5,6 +5,7 @@
 //! owner then looks afresh.
 
 mod claims;
+mod collect;
 mod desk;
 mod groups;
 mod log;
@@ -39,10 +40,11 @@ use crate::ledger::{Commit, Ledger, Outcome};
 use crate::protocol::{self, Answer, Reply, Welcome};
 use crate::questions::Questions;
 use crate::scratch;
+use collect::Collector;
 use desk::{Desk, Outbox};
 use groups::Group;
-use log::Log;
-use seat::Seat;
+pub(crate) use log::Log;
+pub(crate) use seat::Seat;
 use sessions::Sessions;
 
 /// How many commits one sync may carry.
@@ -78,7 +80,8 @@ pub fn serve_owner_on(
     let Some(seat) = Seat::take(&layout, &socket)? else { return Ok(()) };
     let log = Log::open(&layout.owner_log(), clock);
     let (listener, socket) = Socket::bind(socket)?;
-    let opened = Ledger::open(fs, layout.clone(), &mut |text| log.write(&text));
+    let opened = Ledger::open(fs.clone(), layout.clone(), &mut |text| log.write(&text));
+    let collector = Collector::new(fs.clone(), &layout);
     let ledger = match opened {
         Ok(ledger) => ledger,
         Err(error) => {
@@ -93,6 +96,7 @@ pub fn serve_owner_on(
         desk: Mutex::new(Desk::new(Sessions::open(layout.sessions()))),
         questions: ledger.questions(),
         orders,
+        collector,
         seat,
         log,
         wake: Wake::new().or_fail("wait for", &layout.root)?,
@@ -122,6 +126,7 @@ struct Owner {
     desk: Mutex<Desk>,
     questions: Questions,
     orders: Sender<Order>,
+    collector: Collector,
     seat: Seat,
     log: Log,
     wake: Wake,
@@ -142,6 +147,8 @@ enum End {
 /// For the committing thread.
 enum Order {
     Commit { commit: Commit, no: u64, outbox: Outbox },
+    /// Answer once all commits before it are applied.
+    Barrier { no: u64, outbox: Outbox },
     Stop,
 }
 
@@ -251,27 +258,33 @@ impl Owner {
         let mut is_stopping = false;
         while !is_stopping && !self.is_over.load(Ordering::Acquire) {
             let Ok(first) = orders.recv() else { break };
-            let (mut commits, mut replies) = (Vec::new(), Vec::new());
+            let (mut commits, mut replies, mut barriers) = (Vec::new(), Vec::new(), Vec::new());
             for order in std::iter::once(first).chain(orders.try_iter().take(MAX_BATCH - 1)) {
                 match order {
                     Order::Commit { commit, no, outbox } => {
                         replies.push((outbox, no));
                         commits.push(commit);
                     }
+                    Order::Barrier { no, outbox } => barriers.push((outbox, no)),
                     Order::Stop => is_stopping = true,
                 }
             }
-            if commits.is_empty() {
-                continue;
+            if !commits.is_empty() {
+                if !self.seat.is_ours() {
+                    self.end(End::Replaced);
+                    break;
+                }
+                match catch_unwind(AssertUnwindSafe(|| ledger.commit(commits))) {
+                    Ok(Ok(outcome)) => self.answer(outcome, replies),
+                    Ok(Err(error)) => self.fail(error),
+                    Err(_) => self.fail(StoreError::Owner { message: "a commit made the owner panic".to_owned() }),
+                }
             }
-            if !self.seat.is_ours() {
-                self.end(End::Replaced);
-                break;
-            }
-            match catch_unwind(AssertUnwindSafe(|| ledger.commit(commits))) {
-                Ok(Ok(outcome)) => self.answer(outcome, replies),
-                Ok(Err(error)) => self.fail(error),
-                Err(_) => self.fail(StoreError::Owner { message: "a commit made the owner panic".to_owned() }),
+            // After a failure nobody is answered: clients ask the next owner.
+            if !self.is_over.load(Ordering::Acquire) {
+                for (outbox, no) in barriers {
+                    _ = outbox.send(protocol::encode(&Reply { no, answer: Ok(Answer::Done) }, &[]));
+                }
             }
         }
         ledger

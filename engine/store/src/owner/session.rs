@@ -21,7 +21,7 @@ use crate::ledger::Commit;
 use crate::process::ProcessMark;
 use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request, Welcome};
 use crate::questions::Unanswered;
-use crate::stat_cache::Known;
+use crate::stat_cache::{Known, Subject};
 
 /// A client that connects and then says nothing is not waited for.
 const GREETING: Duration = Duration::from_secs(10);
@@ -128,6 +128,11 @@ impl Session<'_> {
             let commit = Commit { client, no: commit_no, acked_below, resent, guard, records, blobs };
             return self.owner.orders.send(Order::Commit { commit, no, outbox: self.outbox.clone() }).is_ok();
         }
+        if matches!(body, Request::Remove) {
+            let removed = self.owner.collector.remove(&self.owner.desk, &self.client, attached);
+            self.reply(no, removed.map(Answer::Removed), &[]);
+            return true;
+        }
         // sled may panic on files that were damaged while it was running.
         let answered = catch_unwind(AssertUnwindSafe(|| self.answer(no, body)));
         match answered {
@@ -150,7 +155,7 @@ impl Session<'_> {
     fn answer(&self, no: u64, request: Request) -> Result<(), Unanswered> {
         let questions = &self.owner.questions;
         let answer = match request {
-            Request::Commit { .. } => return Ok(()),
+            Request::Commit { .. } | Request::Remove => return Ok(()),
             Request::Claim { key, seen } => {
                 let mut desk = lock(&self.owner.desk);
                 // Under the lock, so that a result which comes in now is either seen here or told to the waiter.
@@ -169,7 +174,41 @@ impl Session<'_> {
                 }
                 return Ok(());
             }
+            Request::Use { digest } => {
+                lock(&self.owner.desk).use_object(&self.client, digest);
+                Answer::Done
+            }
+            Request::ReleaseUses => {
+                lock(&self.owner.desk).release_uses(&self.client);
+                return Ok(());
+            }
+            Request::BeginCollection => {
+                self.begin_collection(no)?;
+                return Ok(());
+            }
+            Request::EndCollection => {
+                lock(&self.owner.desk).end_collection(&self.client);
+                return Ok(());
+            }
+            Request::RemoveDamaged => {
+                let (n_files, size_bytes) = self.owner.collector.remove_damaged()?;
+                Answer::Damaged { n_files, size_bytes }
+            }
+            Request::Collections => Answer::Stored(questions.collections()?),
+            Request::IndexState { recount } => {
+                let counted = if recount { questions.index.recount()? } else { None };
+                let is_counted = counted.is_some();
+                Answer::IndexState(counted.unwrap_or_else(|| questions.index.meta()).state(is_counted))
+            }
+            Request::MakeRoom => {
+                let n_others = lock(&self.owner.desk).n_connected().saturating_sub(1);
+                if n_others == 0 {
+                    self.owner.end(End::Idle);
+                }
+                Answer::Count(n_others as u64)
+            }
             Request::Blob { digest, is_wanted } => {
+                lock(&self.owner.desk).use_object(&self.client, digest);
                 let bytes = questions.blob(&digest)?;
                 let attached = bytes.as_deref().filter(|_| is_wanted).unwrap_or_default();
                 self.reply(no, Ok(Answer::Blob(bytes.is_some())), attached);
@@ -184,6 +223,13 @@ impl Session<'_> {
                 return Ok(());
             }
             Request::Stats { subjects } => {
+                let mut desk = lock(&self.owner.desk);
+                for subject in &subjects {
+                    if let Subject::Object(digest) = subject {
+                        desk.use_object(&self.client, *digest);
+                    }
+                }
+                drop(desk);
                 let known = subjects.iter().map(|subject| {
                     let key = subject.key();
                     let found = questions.index.stat(&key)?;
@@ -214,6 +260,19 @@ impl Session<'_> {
             Request::Position => Answer::Position(questions.position()),
         };
         self.reply(no, Ok(answer), &[]);
+        Ok(())
+    }
+
+    /// Begins a collection once all clients of the owner before have come back, with what they rely on, or are given up.
+    fn begin_collection(&self, no: u64) -> Result<(), StoreError> {
+        while lock(&self.owner.desk).is_expecting() && !self.owner.is_over.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        if !lock(&self.owner.desk).begin_collection(&self.client) {
+            return Err(StoreError::Owner { message: "another process is collecting just now".to_owned() });
+        }
+        // A client that has left may have commits that are still on their way to the journal.
+        _ = self.owner.orders.send(Order::Barrier { no, outbox: self.outbox.clone() });
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! `mlp lineage`: where an artifact or a released model comes from, or what came of it.
 
+use std::sync::Arc;
+
 use mlp_engine::{Direction, Fact, Lineage, LineageError, LineageStart};
 use mlp_model::Store;
 
@@ -32,6 +34,31 @@ pub fn lineage(what: &str, down: bool, output: &Output) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// Prints a run as OpenLineage events.
+pub fn openlineage(what: &str, output: &Output) -> Result<Exit, Failure> {
+    const PRODUCER: &str = concat!("https://github.com/mlp/mlp/tree/v", env!("CARGO_PKG_VERSION"));
+    let workspace = open_workspace(&super::here()?)?;
+    let store = wiring::open_store(&workspace)?;
+    let (name, version) = parse_model(what);
+    let releases = store.releases().map_err(store_failure)?;
+    let run = if releases.iter().any(|release| release == name) {
+        let registry = wiring::engine(Arc::clone(&store))?.versions(name).map_err(registry_failure)?;
+        let number = version.or(registry.live).unwrap_or_default();
+        let found = registry.version(number).ok_or_else(|| {
+            Failure::usage(format!("release `{name}` has no version {number}")).with_help("`mlp models` lists them")
+        })?;
+        found.run.clone()
+    } else {
+        super::find_run(&*store, what)?.run
+    };
+    let records = store.run_records(&run).map_err(store_failure)?;
+    let namespace = format!("file://{}", workspace.root.display());
+    for event in mlp_engine::openlineage::events(&records, &namespace, PRODUCER) {
+        output.print(event.to_string());
+    }
+    Ok(Exit::Done)
+}
+
 fn failure(error: LineageError) -> Failure {
     match error {
         LineageError::Registry(error) => registry_failure(error),
@@ -46,7 +73,13 @@ fn text(lineage: &Lineage) -> String {
     let mut shown = vec![false; lineage.nodes.len()];
     branch(lineage, 0, "", "", "", &mut shown, &mut lines);
     let objects = &lineage.objects;
-    lines.push(format!("{} of {} present and whole.", objects.present, words::plural(objects.total, "object")));
+    let collected =
+        if objects.collected > 0 { format!("; {} collected by `mlp gc`", objects.collected) } else { String::new() };
+    lines.push(format!(
+        "{} of {} present and whole{collected}.",
+        objects.present,
+        words::plural(objects.total, "object")
+    ));
     lines.join("\n")
 }
 
@@ -95,10 +128,14 @@ fn fact_lines(fact: &Fact) -> Vec<String> {
                 when(*at)
             )]
         }
-        Fact::Artifact { digest, artifact, size_bytes, present } => {
+        Fact::Artifact { digest, artifact, size_bytes, present, collected } => {
             let kind = artifact.map_or_else(|| "artifact".to_owned(), |kind| format!("{kind:?}").to_lowercase());
             let size = size_bytes.map(|size| format!(", {} bytes", words::count(size))).unwrap_or_default();
-            let missing = if *present { "" } else { ", MISSING" };
+            let missing = match (present, collected) {
+                (true, _) => "",
+                (false, true) => ", collected by `mlp gc`",
+                (false, false) => ", MISSING",
+            };
             vec![format!("{kind} {}{size}{missing}", digest.short())]
         }
         Fact::Attempt { step, op, run, at, seconds, params, environment, facts, .. } => {

@@ -7,6 +7,8 @@ pub mod doctor;
 pub mod explain;
 mod files;
 pub mod fmt;
+pub mod export;
+pub mod gc;
 pub mod graph;
 pub mod lineage;
 pub mod lint;
@@ -17,7 +19,9 @@ pub mod plan;
 pub mod run;
 pub mod runs;
 pub mod show;
+pub mod store;
 mod table_head;
+pub mod verify;
 pub mod why;
 
 use std::path::PathBuf;

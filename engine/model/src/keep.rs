@@ -1,0 +1,51 @@
+//! What looking after a store needs of it, beyond what a run needs: to see all object files, and to take some out while
+//! other processes work.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Sensitivity, Store, StoreError};
+
+/// A store that can be looked after.
+///
+/// Taking objects out is safe beside running runs. [`Keep::begin_collection`] comes first; what is recorded before its
+/// answer can be read after it. From then on, whatever a client is handed or brings in is kept by [`Keep::remove`],
+/// also after that client has left, until [`Keep::end_collection`] or until this process ends.
+pub trait Keep: Store {
+    /// Returns all object files. Objects that live in the journal have none, or one that can be made again.
+    fn object_files(&self) -> Result<Vec<StoredObject>, StoreError>;
+
+    /// Returns how an object was stored, if it has a file or stands in the journal. Its bytes are not verified.
+    fn sensitivity(&self, digest: &Digest) -> Result<Option<Sensitivity>, StoreError>;
+
+    /// Begins to collect. One process at a time can.
+    fn begin_collection(&self) -> Result<(), StoreError>;
+
+    /// Takes object files out of the store, in this order, but for those that another process may need.
+    ///
+    /// # Errors
+    /// A file cannot be removed, or no collection of this process is open: the owner ended meanwhile. Those before it
+    /// are gone, all others are there.
+    fn remove(&self, objects: &[Digest]) -> Result<Removed, StoreError>;
+
+    fn end_collection(&self);
+
+    /// Removes the files that were found damaged and put aside. Returns how many, and their bytes.
+    fn remove_damaged(&self) -> Result<(u64, u64), StoreError>;
+}
+
+/// An object file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredObject {
+    pub digest: Digest,
+    /// Of the file: the payload and the store's footer.
+    pub size_bytes: u64,
+}
+
+/// What became of objects that were to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Removed {
+    pub n_objects: u64,
+    pub size_bytes: u64,
+    /// Those that a running process was handed or brought in.
+    pub n_in_use: u64,
+}
