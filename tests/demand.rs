@@ -11,7 +11,7 @@ fn the_forecast_beats_its_floor_on_the_last_fifth_of_the_time() {
     let workspace = Workspace::with_pipeline("demand");
     let ran = workspace.run(FILE, &[]).exits(0);
     assert!(ran.events().iter().any(|event| event["event"] == "released"), "{ran}");
-    let quality = workspace.json(&["show", FILE, "quality"]);
+    let quality = workspace.json(&["show", FILE, "judged.quality"]);
     assert!(quality["mae"].as_f64().unwrap() <= 55.0, "{quality}");
 }
 

@@ -23,8 +23,14 @@ pub struct Decl<'a> {
 #[derive(Debug)]
 pub enum DeclKind<'a> {
     Pipeline(Name<'a>),
+    Use(UseDecl<'a>),
     Param(ParamDecl<'a>),
+    Let(LetDecl<'a>),
     Schema(SchemaDecl<'a>),
+    Def(DefDecl<'a>),
+    Loop(LoopDecl<'a>),
+    /// Stands only within a `def`.
+    Result(ResultDecl<'a>),
     Call(CallDecl<'a>),
     Gate(GateDecl<'a>),
     Release(ReleaseDecl<'a>),
@@ -40,8 +46,13 @@ impl<'a> Decl<'a> {
     pub fn head(&self) -> (&'a str, Option<Name<'a>>) {
         match &self.kind {
             DeclKind::Pipeline(name) => ("pipeline", Some(*name)),
+            DeclKind::Use(decl) => ("use", Some(decl.name)),
             DeclKind::Param(decl) => ("param", Some(decl.name)),
+            DeclKind::Let(decl) => ("let", Some(decl.name)),
             DeclKind::Schema(decl) => ("schema", Some(decl.name)),
+            DeclKind::Def(decl) => ("def", Some(decl.name)),
+            DeclKind::Loop(decl) => ("for", Some(decl.name)),
+            DeclKind::Result(_) => ("result", None),
             DeclKind::Call(decl) => (decl.word(), Some(decl.name)),
             DeclKind::Gate(decl) => ("gate", Some(decl.name)),
             DeclKind::Release(decl) => ("release", Some(decl.name)),
@@ -54,6 +65,61 @@ impl<'a> Decl<'a> {
 pub struct Name<'a> {
     pub text: &'a str,
     pub span: Span,
+}
+
+/// `use "lib/features.mlp" as features`.
+#[derive(Debug)]
+pub struct UseDecl<'a> {
+    pub module: ModuleRef<'a>,
+    pub name: Name<'a>,
+}
+
+#[derive(Debug)]
+pub enum ModuleRef<'a> {
+    /// Relative to the file that writes it.
+    File(Text<'a>),
+    /// `std.evaluation`: one that comes with the program.
+    Standard(Name<'a>),
+    Wrong,
+}
+
+/// `let NAME = VALUE`.
+#[derive(Debug)]
+pub struct LetDecl<'a> {
+    pub name: Name<'a>,
+    pub value: Expr<'a>,
+}
+
+/// `def NAME(PARAMS) { BODY }`.
+#[derive(Debug)]
+pub struct DefDecl<'a> {
+    pub name: Name<'a>,
+    pub params: Vec<ParamDecl<'a>>,
+    /// Steps and results.
+    pub body: Vec<Decl<'a>>,
+}
+
+/// `for VARIABLE in VALUES as NAME { BODY }`.
+#[derive(Debug)]
+pub struct LoopDecl<'a> {
+    pub name: Name<'a>,
+    pub variable: Name<'a>,
+    pub values: Expr<'a>,
+    /// Sources, steps and further loops.
+    pub body: Vec<Decl<'a>>,
+}
+
+/// `result = NODE`, or `result { NAME: NODE, .. }`.
+#[derive(Debug)]
+pub struct ResultDecl<'a> {
+    pub content: ResultContent<'a>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum ResultContent<'a> {
+    One(Expr<'a>),
+    Several(Vec<Field<'a>>),
 }
 
 #[derive(Debug)]
@@ -110,9 +176,17 @@ pub struct RuleExpr<'a> {
 
 #[derive(Debug)]
 pub enum RuleKind<'a> {
-    Range { low: Expr<'a>, high: Expr<'a>, inclusive: bool },
-    OneOf(Vec<Expr<'a>>),
-    Bound { comparison: Comparison, value: Expr<'a> },
+    Range {
+        low: Expr<'a>,
+        high: Expr<'a>,
+        inclusive: bool,
+    },
+    /// A list, written out or not.
+    OneOf(Expr<'a>),
+    Bound {
+        comparison: Comparison,
+        value: Expr<'a>,
+    },
 }
 
 /// `source` or `step`.
@@ -122,6 +196,8 @@ pub struct CallDecl<'a> {
     pub name: Name<'a>,
     pub value: Expr<'a>,
     pub options: Vec<Field<'a>>,
+    /// `when CONDITION`.
+    pub condition: Option<Expr<'a>>,
 }
 
 impl CallDecl<'_> {
@@ -196,6 +272,13 @@ pub enum ExprKind<'a> {
     Path(Vec<Name<'a>>),
     Call(CallExpr<'a>),
     List(Vec<Expr<'a>>),
+    /// `sizes[0]`.
+    Index {
+        list: Box<Expr<'a>>,
+        index: Box<Expr<'a>>,
+    },
+    /// `if CONDITION then YES else NO`.
+    If(Box<[Expr<'a>; 3]>),
     Record(Vec<Field<'a>>),
     Group(Box<Expr<'a>>),
     Unary {
@@ -251,6 +334,10 @@ pub enum Binary {
     Equal,
     NotEqual,
     Compare(Comparison),
+    /// `in`.
+    Within,
+    /// `??`.
+    Otherwise,
     Add,
     Subtract,
     Multiply,

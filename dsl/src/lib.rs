@@ -26,6 +26,7 @@ mod outline;
 mod parse;
 mod render;
 mod sarif;
+mod shelf;
 mod suggest;
 mod world;
 

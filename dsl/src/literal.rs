@@ -1,4 +1,4 @@
-//! Reads numbers, durations, dates, timestamps and strings from their text. Knows no grammar and no types.
+//! Reads numbers, sizes, durations, dates, timestamps and strings from their text. Knows no grammar and no types.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 pub enum Number {
     /// Without its sign.
     Int(u64),
-    /// A float, duration, date or timestamp.
+    /// A float, size, duration, date or timestamp.
     Other(Value),
 }
 
@@ -41,6 +41,14 @@ pub fn read_number(text: &str, span: Span) -> Result<Number, Diagnostic> {
             .parse()
             .map(Number::Int)
             .map_err(|_| wrong(format!("`{text}` does not fit into 64 bits")).help("write it as a float: `1e20`"));
+    }
+    if let Some(n) = read_size(text) {
+        let n = n.ok_or_else(|| wrong(format!("`{text}` is too large a size")))?;
+        return Ok(Number::Other(Value::SizeBytes(n)));
+    }
+    if let Some(unit) = ["KB", "MB", "GB", "TB", "iB"].into_iter().find(|unit| text.ends_with(unit)) {
+        let problem = wrong(format!("`{text}` is not a size: `{unit}` is not a unit"));
+        return Err(problem.help("the units are B, KiB, MiB, GiB and TiB: `8 GiB`"));
     }
     if let Some(ms) = read_duration(text) {
         let ms = ms.ok_or_else(|| wrong(format!("`{text}` is too long a duration")))?;
@@ -88,6 +96,22 @@ pub fn date_text(days: i32) -> String {
 pub fn timestamp_text(us: i64) -> String {
     let time = chrono::DateTime::from_timestamp_micros(us);
     time.map_or_else(|| format!("{us} us"), |time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string())
+}
+
+/// Returns bytes; the outer `None` is a text that is no size, the inner one a size that does not fit.
+pub fn read_size(text: &str) -> Option<Option<u64>> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let bits = match &text[digits.len()..] {
+        "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    let digits = digits.trim_end_matches(' ');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse::<u64>().ok()?.checked_mul(1 << bits))
 }
 
 /// Returns milliseconds; the outer `None` is a text that is no duration, the inner one a duration that does not fit.

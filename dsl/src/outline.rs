@@ -1,6 +1,6 @@
 //! Cuts a file into declarations, so that a mistake in one of them cannot hide those of the others.
 //!
-//! One pass over the bytes, aware of comments, strings and brackets and of nothing else. It finds what a grammar reports
+//! Declarations that hold others (a `def`, a `for`) are cut in turn. One pass over the bytes, aware of comments, strings and brackets and of nothing else. It finds what a grammar reports
 //! badly: strings and brackets that are not closed, and nesting so deep that a recursive parser must not see it.
 
 use mlp_model::Span;
@@ -12,17 +12,27 @@ use crate::suggest;
 /// More levels of brackets or operators than this are refused.
 pub const MAX_DEPTH: usize = 128;
 
-/// The words that begin a declaration.
-pub const DECLARING: [&str; 7] = ["pipeline", "param", "schema", "source", "step", "gate", "release"];
+/// The words that begin a declaration of a file.
+pub const DECLARING: [&str; 11] =
+    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "for", "gate", "release"];
 
 /// The words that will begin declarations of later versions.
-pub const LATER: [&str; 16] = [
-    "use", "def", "for", "each", "test", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep",
-    "backtest", "report", "import",
+pub const LATER: [&str; 13] = [
+    "each", "test", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report",
+    "import",
 ];
 
 /// Words that go on with a declaration at the beginning of a line.
-const CONTINUING: [&str; 6] = ["with", "when", "in", "and", "or", "not"];
+const CONTINUING: [&str; 9] = ["with", "when", "in", "and", "or", "not", "if", "then", "else"];
+
+/// Returns the words that begin a declaration within a `keyword`; none where nothing is declared within.
+pub fn declaring_within(keyword: &str) -> &'static [&'static str] {
+    match keyword {
+        "def" => &["step", "for", "result"],
+        "for" => &["source", "step", "for"],
+        _ => &[],
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Outline<'a> {
@@ -36,14 +46,26 @@ pub struct Outline<'a> {
 /// The text of one declaration.
 #[derive(Debug)]
 pub struct Chunk<'a> {
-    /// One of [`DECLARING`].
+    /// One of [`DECLARING`], or of [`declaring_within`] another.
     pub keyword: &'a str,
     pub name: Option<Name<'a>>,
     pub doc: String,
     pub start: usize,
     pub end: usize,
+    /// The declarations it holds.
+    pub body: Option<Body<'a>>,
     /// A mistake in it is reported already: not to be parsed.
     pub broken: bool,
+}
+
+/// What stands between the braces of a declaration that holds others.
+#[derive(Debug)]
+pub struct Body<'a> {
+    pub chunks: Vec<Chunk<'a>>,
+    /// Of the opening brace.
+    pub start: usize,
+    /// Behind the closing one.
+    pub end: usize,
 }
 
 pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Outline<'a> {
@@ -58,6 +80,7 @@ pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) 
         line_start: start,
         fresh_line: true,
         open: Vec::new(),
+        blocks: Vec::new(),
         current: None,
         doc: Vec::new(),
         outline: Outline::default(),
@@ -69,7 +92,7 @@ pub fn cut<'a>(source: usize, text: &'a str, diagnostics: &mut Vec<Diagnostic>) 
             plain[start..cutter.at].fill(b' ');
         }
     }
-    cutter.end_chunk();
+    cutter.end_blocks();
     cutter.refuse_dangling_doc();
     // Comments end where characters do, so that the rest is text as before.
     cutter.outline.plain = String::from_utf8(plain).unwrap_or_else(|_| text.to_owned());
@@ -86,6 +109,8 @@ struct Cutter<'a, 'd> {
     fresh_line: bool,
     /// Open brackets with their places.
     open: Vec<(u8, usize)>,
+    /// The declarations within which we are.
+    blocks: Vec<Block<'a>>,
     current: Option<Open<'a>>,
     /// `///` lines that wait for their declaration: place and text.
     doc: Vec<(Span, &'a str)>,
@@ -97,6 +122,16 @@ struct Open<'a> {
     chunk: Chunk<'a>,
     /// It does not begin with a declaring word, so nothing becomes of it.
     is_junk: bool,
+    /// `if` nests without brackets.
+    n_ifs: usize,
+}
+
+/// A declaration whose body is open.
+struct Block<'a> {
+    owner: Open<'a>,
+    body: Body<'a>,
+    /// How many brackets are open in its body, outside of any declaration.
+    depth: usize,
 }
 
 impl<'a> Cutter<'a, '_> {
@@ -123,7 +158,11 @@ impl<'a> Cutter<'a, '_> {
                 if byte.is_ascii_alphabetic() || byte == b'_' {
                     self.word(is_fresh);
                 } else {
-                    self.join(start);
+                    // What closes a body is no part of what stands in it.
+                    let ends_block = self.is_between_declarations() && matches!(byte, b')' | b']' | b'}');
+                    if !ends_block || self.blocks.is_empty() {
+                        self.join(start);
+                    }
                     match byte {
                         b'"' => self.string(),
                         b'(' | b'[' | b'{' => self.bracket_opens(byte),
@@ -144,11 +183,11 @@ impl<'a> Cutter<'a, '_> {
         let end = self.bytes[start..].iter().position(|b| *b == b'\n').map_or(self.bytes.len(), |n| start + n);
         self.at = end;
         let comment = &self.text[start..end];
-        if !self.fresh_line || !self.open.is_empty() {
+        if !self.fresh_line || !self.is_between_declarations() {
             return;
         }
         if let Some(line) = comment.strip_prefix("//!") {
-            if self.current.is_some() {
+            if self.current.is_some() || !self.blocks.is_empty() {
                 let problem = Diagnostic::warning("E0110", "`//!` describes the pipeline and stands before it")
                     .at(self.span(start, end), "ignored here")
                     .help("move it to the top of the file, or write `///` above a declaration");
@@ -168,35 +207,53 @@ impl<'a> Cutter<'a, '_> {
         let word = &self.text[start..end];
         self.at = end;
         let in_first_column = start == self.line_start;
-        let is_declaring = DECLARING.contains(&word);
+        let ends_all = in_first_column && DECLARING.contains(&word) && self.name_after(end).is_some();
+        let is_between = self.is_between_declarations();
+        let is_within = !self.blocks.is_empty() && is_between && !ends_all;
+        let is_declaring = if is_within { self.words().contains(&word) } else { DECLARING.contains(&word) };
         let begins = is_fresh
-            && if self.open.is_empty() {
+            && if is_within {
+                is_declaring || DECLARING.contains(&word) || LATER.contains(&word) && self.something_follows(end)
+            } else if is_between {
                 is_declaring
                     || (LATER.contains(&word) && self.something_follows(end))
                     || (in_first_column && !CONTINUING.contains(&word))
             } else {
-                in_first_column && is_declaring && self.name_after(end).is_some()
+                ends_all
             };
         if !begins {
             self.join(start);
+            if word == "if"
+                && let Some(open) = &mut self.current
+            {
+                open.n_ifs += 1;
+                if open.n_ifs == MAX_DEPTH + 1 {
+                    self.broken(too_deep(self.span(start, end)));
+                }
+            }
             return;
         }
-        self.end_chunk();
-        let mut chunk = Chunk { keyword: word, name: None, doc: String::new(), start, end, broken: false };
+        if ends_all {
+            self.end_blocks();
+        } else {
+            self.end_chunk();
+        }
+        let mut chunk = Chunk { keyword: word, name: None, doc: String::new(), start, end, body: None, broken: false };
         for (_, line) in self.doc.drain(..) {
             push_line(&mut chunk.doc, line);
         }
         if is_declaring {
-            chunk.name = self.name_after(end);
+            // What follows `for` is its variable; its name stands behind `as`.
+            chunk.name = self.name_after(end).filter(|_| word != "for");
         } else {
             self.refuse_word(word, self.span(start, end));
         }
-        self.current = Some(Open { chunk, is_junk: !is_declaring });
+        self.current = Some(Open { chunk, is_junk: !is_declaring, n_ifs: 0 });
     }
 
     /// Adds a token at `start` to the declaration at hand; without one, it is out of place.
     fn join(&mut self, start: usize) {
-        if self.open.is_empty() {
+        if self.is_between_declarations() {
             self.refuse_dangling_doc();
         }
         if self.current.is_some() {
@@ -210,19 +267,34 @@ impl<'a> Cutter<'a, '_> {
         };
         let word = &self.text[start..end];
         self.refuse_word(word, self.span(start, end));
-        let chunk = Chunk { keyword: word, name: None, doc: String::new(), start, end, broken: true };
-        self.current = Some(Open { chunk, is_junk: true });
+        let chunk = Chunk { keyword: word, name: None, doc: String::new(), start, end, body: None, broken: true };
+        self.current = Some(Open { chunk, is_junk: true, n_ifs: 0 });
+    }
+
+    /// Returns whether only brackets that hold declarations are open.
+    fn is_between_declarations(&self) -> bool {
+        self.open.len() == self.blocks.last().map_or(0, |block| block.depth)
+    }
+
+    /// Returns the words that begin a declaration here.
+    fn words(&self) -> &'static [&'static str] {
+        self.blocks.last().map_or(&DECLARING, |block| declaring_within(block.owner.chunk.keyword))
     }
 
     fn refuse_word(&mut self, word: &str, span: Span) {
-        let problem = if LATER.contains(&word) {
+        let within = self.blocks.last().map(|block| block.owner.chunk.keyword);
+        let problem = if let Some(within) = within.filter(|_| DECLARING.contains(&word)) {
+            let expected = suggest::listed(self.words().iter().copied(), "or");
+            Diagnostic::error("E0107", format!("a `{within}` does not declare a `{word}`"))
+                .at(span, format!("expected {expected}"))
+        } else if LATER.contains(&word) {
             Diagnostic::error("E0108", format!("`{word}` is reserved for a later version of the language"))
                 .at(span, "begins no declaration yet")
         } else {
-            let expected = suggest::listed(DECLARING, "or");
+            let expected = suggest::listed(self.words().iter().copied(), "or");
             Diagnostic::error("E0107", format!("`{word}` does not begin a declaration"))
                 .at(span, format!("expected {expected}"))
-                .maybe_help(suggest::help(word, DECLARING))
+                .maybe_help(suggest::help(word, self.words().iter().copied()))
         };
         self.diagnostics.push(problem);
     }
@@ -266,6 +338,14 @@ impl<'a> Cutter<'a, '_> {
     }
 
     fn bracket_opens(&mut self, bracket: u8) {
+        let holds = |open: &mut Open<'a>| open.chunk.body.is_none() && !declaring_within(open.chunk.keyword).is_empty();
+        let owner = (bracket == b'{' && self.is_between_declarations()).then(|| self.current.take_if(holds)).flatten();
+        if let Some(owner) = owner {
+            let body = Body { chunks: Vec::new(), start: self.at, end: self.at + 1 };
+            self.blocks.push(Block { owner, body, depth: self.open.len() + 1 });
+            // A short body may stand on one line: `{ result = data }`.
+            self.fresh_line = true;
+        }
         self.open.push((bracket, self.at));
         if self.open.len() == MAX_DEPTH + 1 {
             self.broken(too_deep(self.span(self.at, self.at + 1)));
@@ -276,6 +356,9 @@ impl<'a> Cutter<'a, '_> {
     fn bracket_closes(&mut self, bracket: u8) {
         let here = self.span(self.at, self.at + 1);
         self.at += 1;
+        if !self.blocks.is_empty() && self.is_between_declarations() {
+            self.end_block();
+        }
         match self.open.pop() {
             Some((open, _)) if closing(open) == bracket => {}
             Some((open, place)) => {
@@ -294,17 +377,43 @@ impl<'a> Cutter<'a, '_> {
     }
 
     fn end_chunk(&mut self) {
-        if let Some((bracket, place)) = self.open.last().copied() {
-            let problem = Diagnostic::error("E0105", format!("`{}` is never closed", bracket as char))
-                .at(self.span(place, place + 1), format!("`{}` is missing", closing(bracket) as char));
-            self.broken(problem);
-            self.open.clear();
-        }
         if let Some(open) = self.current.take()
             && !open.is_junk
         {
-            self.outline.chunks.push(open.chunk);
+            let chunks = self.blocks.last_mut().map_or(&mut self.outline.chunks, |block| &mut block.body.chunks);
+            chunks.push(open.chunk);
         }
+    }
+
+    /// Ends the body we are in: its declaration goes on.
+    fn end_block(&mut self) {
+        self.refuse_dangling_doc();
+        self.end_chunk();
+        if let Some(Block { mut owner, mut body, .. }) = self.blocks.pop() {
+            body.end = self.at;
+            owner.chunk.body = Some(body);
+            self.current = Some(owner);
+        }
+    }
+
+    /// Ends all that is open, whatever is missing.
+    fn end_blocks(&mut self) {
+        if let Some((bracket, place)) = self.open.last().copied() {
+            let problem = Diagnostic::error("E0105", format!("`{}` is never closed", bracket as char))
+                .at(self.span(place, place + 1), format!("`{}` is missing", closing(bracket) as char));
+            if self.current.is_none() {
+                self.end_block();
+            }
+            self.broken(problem);
+            self.open.clear();
+        }
+        while !self.blocks.is_empty() {
+            self.end_block();
+            if let Some(open) = &mut self.current {
+                open.chunk.broken = true;
+            }
+        }
+        self.end_chunk();
     }
 
     /// Reports the first lexical mistake of a declaration; further ones are likely to follow from it.

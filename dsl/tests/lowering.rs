@@ -234,3 +234,83 @@ fn layout_and_comments_do_not_change_what_is_meant() {
     assert_eq!(call_of(text).1["command"], Value::Str("a \\n \"b\"\n\n  c".into()));
     assert_eq!(call_of(text), call_of(other));
 }
+
+/// The calls of a pipeline by name, without what no key has: where they are written and what they are called.
+fn keyed(pipeline: &Pipeline) -> Vec<(String, Call)> {
+    let mut calls: Vec<_> = pipeline
+        .nodes
+        .iter()
+        .filter_map(|node| match &node.kind {
+            NodeKind::Call(call) => {
+                let call = Call { arg_spans: Default::default(), ..call.clone() };
+                Some((node.name.clone(), call))
+            }
+            _ => None,
+        })
+        .collect();
+    // Inputs refer to nodes by place; a pipeline written otherwise may have them elsewhere.
+    let names: Vec<_> = pipeline.nodes.iter().map(|node| node.name.rsplit('.').next().unwrap_or_default()).collect();
+    let order: Vec<_> = names.iter().map(|name| name.len() + name.bytes().map(usize::from).sum::<usize>()).collect();
+    for (_, call) in &mut calls {
+        for input in call.inputs.values_mut() {
+            if let Input::Output { node, .. } = input {
+                *node = order[*node];
+            }
+        }
+    }
+    calls
+}
+
+const HEAD: &str = "pipeline churn
+schema Customer { id: str key, tenure: int, Churn: bool label }
+schema Extra { years: float }
+source raw = csv.read(\"customers.csv\", schema: Customer)
+";
+
+const BODY: &str = "(data: table, columns: columns, cap: float = 2.5) {
+  step filled = wasm.map(data, source: \"clean.py\", columns: columns, adds: Extra, params: { cap })
+  step parts  = table.split(filled, test: 0.2, seed: 7) with { retries: 2 }
+  result = parts
+}
+";
+
+#[test]
+fn a_step_does_the_same_in_a_def_in_a_module_and_written_out() {
+    let by_hand = format!(
+        "{HEAD}step filled = wasm.map(raw, source: \"clean.py\", columns: [tenure], adds: Extra, params: {{ cap: 2.5 }})
+step parts = table.split(filled, test: 0.2, seed: 7) with {{ retries: 2 }}
+step model = torch.train(parts.train, target: Churn, net: torch.mlp([4]))
+"
+    );
+    let train = "step model = torch.train(clean.train, target: Churn, net: torch.mlp([4]))\n";
+    let as_def = format!("{HEAD}def prepare{BODY}step clean = prepare(raw, [tenure])\n{train}");
+    let renamed = format!("{HEAD}{train}step clean = tidy(raw, cap: 5 / 2, columns: [\"tenure\"])\ndef tidy{BODY}");
+    let as_module = format!("{HEAD}use \"m.mlp\" as m\nstep clean = m.prepare(raw, [tenure])\n{train}");
+    let nested = format!(
+        "{HEAD}use \"m.mlp\" as m\ndef outer(rows: table) {{\n  step inner = m.prepare(rows, [tenure])\n  result = inner\n}}\nstep clean = outer(raw)\n{train}"
+    );
+    let module = format!("schema Extra {{ years: float }}\ndef prepare{BODY}");
+    let calls = |text: &str| {
+        let modules = [("m.mlp", module.as_str())].into();
+        let world = support::Modules { pipeline: support::Memory(Ok(text)), modules };
+        let checked = support::check_in(&world, &[]);
+        let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+        let keyed = keyed(&pipeline);
+        let names: Vec<_> = keyed.iter().map(|(name, _)| name.clone()).collect();
+        let mut calls: Vec<_> = keyed.into_iter().map(|(_, call)| call).collect();
+        calls.sort_by_key(|call| call.op.clone());
+        (names, calls, checked.sources.len())
+    };
+    let (names, expected, n_sources) = calls(&by_hand);
+    assert_eq!((names, n_sources), (["raw", "filled", "parts", "model"].map(str::to_owned).to_vec(), 1));
+    for (text, expected_names, n_sources) in [
+        (&as_def, ["raw", "clean.filled", "clean.parts", "model"], 1),
+        (&renamed, ["raw", "model", "clean.filled", "clean.parts"], 1),
+        (&as_module, ["raw", "clean.filled", "clean.parts", "model"], 2),
+        (&nested, ["raw", "clean.inner.filled", "clean.inner.parts", "model"], 2),
+    ] {
+        let (names, calls, n) = calls(text);
+        assert_eq!((names, n), (expected_names.map(str::to_owned).to_vec(), n_sources));
+        assert_eq!(calls, expected, "{text}");
+    }
+}

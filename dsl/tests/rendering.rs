@@ -111,12 +111,12 @@ fn columns_of_json_count_characters_from_one() {
     let text = "pipeline p\nparam ä: int = 3\nparam a: str = \"ääää\" + x\n";
     let checked = support::check(text);
     let json = to_json(&checked.diagnostics[1], &checked.sources);
-    assert_eq!(json["code"], "E0309");
+    assert_eq!(json["code"], "E0202");
     assert_eq!((&json["line"], &json["column"]), (&json!(3), &json!(25)));
     assert_eq!(json["end"], json!({ "line": 3, "column": 26 }));
     let expected = json!([{
         "file": "flows/churn.mlp", "line": 3, "column": 25, "end": { "line": 3, "column": 26 },
-        "text": "names are not known here", "primary": true,
+        "text": "no value has this name", "primary": true,
     }]);
     assert_eq!(json["labels"], expected);
     assert_eq!((&json["severity"], &json["help"], &json["notes"]), (&json!("error"), &json!(null), &json!([])));

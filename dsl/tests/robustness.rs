@@ -8,9 +8,13 @@ use proptest::prelude::*;
 
 const VALID: &str = r#"//! Doc.
 pipeline churn
+use std.evaluation as evaluation
 /// Doc.
-param epochs: int = 30 in 1..=500
+param epochs: int = 30 in 1..=most
 param lr: float = 1e-3 > 0 <= 1
+param memory: size? = 8 GiB
+let most = if lr > 0.5 then len([1, 2]) else 500
+let sizes = ([64] + [most / 2 * 0 + 1])[0]
 param day: date = 2026-09-01
 schema Customer open {
   id: str key personal, "Store Name": str? in ["a", "b"]
@@ -19,6 +23,13 @@ schema Customer open {
   Churn: bool label
 }
 schema Extra { years: float }
+def counted(data: table, by: column, n: int = 3 in [1, 3]) {
+  /// Doc.
+  step rows = sql("select id", tables: { data })
+  step same = nested(rows)
+  result { rows, same }
+}
+def nested(data: table) { result = data }
 source raw   = csv.read("customers.csv", schema: Customer)
 step clean   = wasm.map(raw, source: "clean.py", columns: [id, "Store Name"], adds: Extra)
 step picked  = sql("""
@@ -28,17 +39,17 @@ step picked  = sql("""
 step parts   = table.split(clean, test: 0.2, seed: 7)
 step model   = torch.train(parts.train, target: Churn, net: torch.mlp([64, 32], dropout: 1 / 4), epochs, lr)
                with { timeout: 1h30m, retries: 2 }
-step quality = eval.binary(model, parts.test)
-step before  = eval.binary(champion.model, parts.test)
+step few     = counted(parts.test, Churn, n: 1)
+step judged  = evaluation.binary(model, champion.model, parts.test)
 gate good {
-  floor   quality.auc >= 0.80
-  better  quality.auc >= before.auc - 0.005
+  floor   judged.quality.auc >= 0.80
+  better  judged.quality.auc >= judged.before.auc - 0.005
   first   floor only
 }
 release churn = bundle { model, threshold: (0.5), schema: Customer, transform: step clean } when good
 "#;
 
-const TOKENS: [&str; 74] = [
+const TOKENS: [&str; 86] = [
     "pipeline",
     "param",
     "schema",
@@ -64,6 +75,18 @@ const TOKENS: [&str; 74] = [
     "none",
     "use",
     "for",
+    "let",
+    "def",
+    "result",
+    "if",
+    "then",
+    "else",
+    "table",
+    "std.evaluation",
+    "as",
+    "??",
+    "GiB",
+    "\n  step",
     "churn",
     "raw",
     "parts.train",
@@ -194,19 +217,29 @@ fn nesting_of_any_depth_is_an_error_and_no_stack_overflow() {
         format!("param a: {}int{} = 1", repeated("list("), repeated(")")),
         format!("step a = {}1{}", repeated("f("), repeated(")")),
         format!("step a = f({}1{})", repeated("{ x: "), repeated("}")),
+        format!("let a = {}1", repeated("if true then 1 else ")),
+        format!("let a = [1]{}", repeated("[0]")),
+        format!("let a = a{}", repeated("[0]")),
+        format!("let a = none{}", repeated(" ?? none")),
+        format!("def f(a: table) {}", repeated("{")),
         format!("gate g {{ c 1 > {}1{} }}", repeated("("), repeated(")")),
         format!("gate g {{ c 1 > 1{} }}", repeated(" * 2")),
     ];
     for text in texts {
         let checked = support::check(&format!("pipeline p\n{text}\n"));
         let codes: Vec<_> = checked.diagnostics.iter().map(|d| d.code.as_ref()).collect();
-        assert!(codes.iter().all(|code| ["E0105", "E0106"].contains(code)), "{codes:?}: {}", &text[..40]);
+        assert!(
+            codes.iter().all(|code| ["E0103", "E0105", "E0106", "E0107"].contains(code)),
+            "{codes:?}: {}",
+            &text[..40]
+        );
         assert!(!codes.is_empty());
     }
-    let given = repeated("[");
-    let text = "pipeline p\nparam a: list(int) = []\n";
-    let checked = support::check_in(&support::Memory(Ok(text)), &[("a", &given)]);
-    assert_eq!(checked.diagnostics[0].code, "E0308");
+    for given in [repeated("["), repeated("if true then 1 else ")] {
+        let text = "pipeline p\nparam a: list(int) = []\n";
+        let checked = support::check_in(&support::Memory(Ok(text)), &[("a", &given)]);
+        assert_eq!(checked.diagnostics[0].code, "E0308");
+    }
     // Within the limits, brackets and operators together may still be as deep as allowed.
     let deep = format!("{}1{}", "(".repeat(60), " + 1)".repeat(60));
     assert!(support::check(&format!("pipeline p\nparam a: int = {deep}\n")).pipeline.is_some());
@@ -229,4 +262,46 @@ fn long_chains_of_steps_and_wide_files_are_checked_whole() {
     assert_eq!(codes, ["E0209"]);
     let wrong = text.replace("before: s", "before: t");
     assert_eq!(support::check(&wrong).diagnostics.len(), n - 1);
+}
+
+#[test]
+fn defs_that_multiply_stop_at_a_limit() {
+    let mut text = "pipeline p\nschema S { id: str }\nsource raw = csv.read(\"customers.csv\", schema: S)\n".to_owned();
+    text.push_str("def d0(data: table) {\n  step a = csv.write(data)\n  result = data\n}\n");
+    for i in 1..60 {
+        let j = i - 1;
+        text.push_str(&format!(
+            "def d{i}(data: table) {{\n  step a = d{j}(data)\n  step b = d{j}(a)\n  step c = d{j}(b)\n  result = c\n}}\n"
+        ));
+    }
+    for (last, code) in [(5, None), (59, Some("E0226"))] {
+        let checked = support::check(&format!("{text}step all = d{last}(raw)\n"));
+        let codes: Vec<_> = checked.diagnostics.iter().map(|d| d.code.as_ref()).collect();
+        assert_eq!(codes, Vec::from_iter(code));
+    }
+    // Nothing but nesting.
+    let mut text = "pipeline p\nschema S { id: str }\nsource raw = csv.read(\"customers.csv\", schema: S)\n".to_owned();
+    text.push_str("def d0(data: table) { result = data }\n");
+    for i in 1..2_000 {
+        let j = i - 1;
+        text.push_str(&format!("def d{i}(data: table) {{\n  step a = d{j}(data)\n  result = a\n}}\n"));
+    }
+    text.push_str("step all = d1999(raw)\nstep few = d50(raw)\n");
+    let codes: Vec<_> = support::check(&text).diagnostics.iter().map(|d| d.code.to_string()).collect();
+    assert_eq!(codes, ["E0226"]);
+}
+
+#[test]
+fn many_calls_of_a_def_are_checked_in_time_that_grows_with_them() {
+    let mut text = "pipeline p\nschema S { id: str }\nsource s0 = csv.read(\"customers.csv\", schema: S)\n".to_owned();
+    text.push_str("def copy(data: table) {\n  step rows = sql(\"select id\", tables: { data })\n  result = rows\n}\n");
+    let n = 20_000;
+    for i in 1..n {
+        text.push_str(&format!("step s{i} = copy(s{})\n", i - 1));
+    }
+    let pipeline = support::check(&text).pipeline.expect("checks");
+    assert_eq!(pipeline.nodes.len(), n);
+    // A mistake in all of them is one mistake.
+    let wrong = text.replace("select id", "select x");
+    assert_eq!(support::check(&wrong).diagnostics.len(), 1);
 }

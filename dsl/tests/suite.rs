@@ -2,6 +2,7 @@
 //!
 //! A case begins with a line `--- what it shows`. Lines that begin with `//~` are the expected diagnostics and no part
 //! of the text that is checked; `//$` lines direct the case: `//$ param NAME=VALUE`, `//$ missing`, `//$ not-utf8`.
+//! A line `=== PATH` begins a module that the case uses; its mistakes are annotated there.
 //! A case without `//~` must give a pipeline. `MLP_BLESS=1 cargo test -p mlp-dsl` writes what is found into the files.
 
 mod support;
@@ -59,11 +60,15 @@ fn cases_of(written: &str) -> Vec<(&str, String)> {
 
 /// Returns the case with the diagnostics it really gives.
 fn annotate(body: &str, title: &str) -> String {
-    let (mut params, mut directives, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut params, mut directives) = (Vec::new(), Vec::new());
+    // The pipeline, then each module, by lines.
+    let mut files: Vec<(&str, Vec<&str>)> = vec![("churn.mlp", Vec::new())];
     let mut world_text = Ok(());
     for line in body.lines() {
         let trimmed = line.trim_start();
-        if let Some(directive) = trimmed.strip_prefix("//$ ") {
+        if let Some(path) = line.strip_prefix("=== ") {
+            files.push((path, Vec::new()));
+        } else if let Some(directive) = trimmed.strip_prefix("//$ ") {
             directives.push(line);
             match directive.split_once(' ').unwrap_or((directive, "")) {
                 ("param", param) => params.push(param.split_once('=').expect("NAME=VALUE")),
@@ -73,18 +78,26 @@ fn annotate(body: &str, title: &str) -> String {
                 other => panic!("{title}: {other:?} is no directive"),
             }
         } else if !trimmed.starts_with("//~") {
-            lines.push(line);
+            files.last_mut().expect("the pipeline is there").1.push(line);
         }
     }
-    let text = lines.join("\n") + "\n";
-    let world = support::Memory(world_text.map(|()| text.as_str()));
+    let texts: Vec<_> = files.iter().map(|(path, lines)| (*path, lines.join("\n") + "\n")).collect();
+    let world = support::Modules {
+        pipeline: support::Memory(world_text.map(|()| texts[0].1.as_str())),
+        modules: texts[1..].iter().map(|(path, text)| (*path, text.as_str())).collect(),
+    };
     let checked = support::check_in(&world, &params);
     assert_consistent(&checked, title);
 
-    let mut by_line: BTreeMap<Option<usize>, Vec<&Diagnostic>> = BTreeMap::new();
+    let mut by_line: BTreeMap<Option<(usize, usize)>, Vec<&Diagnostic>> = BTreeMap::new();
     for diagnostic in &checked.diagnostics {
-        let line = to_json(diagnostic, &checked.sources)["line"].as_u64().map(|line| line as usize);
-        by_line.entry(line.map(|line| line.min(lines.len()))).or_default().push(diagnostic);
+        let json = to_json(diagnostic, &checked.sources);
+        let place = json["line"].as_u64().zip(json["file"].as_str()).map(|(line, file)| {
+            let file = files.iter().position(|(path, _)| Path::new("flows").join(path) == Path::new(file));
+            let file = file.unwrap_or_else(|| panic!("{title}: {diagnostic:?} is in no file of the case"));
+            (file, (line as usize).min(files[file].1.len()))
+        });
+        by_line.entry(place).or_default().push(diagnostic);
     }
     let mut annotated = String::new();
     let note = |diagnostics: Option<&Vec<&Diagnostic>>, indent: &str, annotated: &mut String| {
@@ -93,16 +106,27 @@ fn annotate(body: &str, title: &str) -> String {
             if let Some(help) = &d.help {
                 writeln!(annotated, "{indent}//~   help: {help}").expect("to a string");
             }
+            // Where a mistake in a body is called from belongs to what is told.
+            for label in d.labels.iter().filter(|label| label.text.contains("called here")) {
+                let source = &checked.sources[label.span.source].text;
+                let call = &source[label.span.start..label.span.end];
+                writeln!(annotated, "{indent}//~   {}: {call}", label.text).expect("to a string");
+            }
         }
     };
     for directive in directives {
         writeln!(annotated, "{directive}").expect("to a string");
     }
     note(by_line.get(&None), "", &mut annotated);
-    for (i, line) in lines.iter().enumerate() {
-        let indent = &line[..line.len() - line.trim_start().len()];
-        note(by_line.get(&Some(i + 1)), indent, &mut annotated);
-        writeln!(annotated, "{line}").expect("to a string");
+    for (file, (path, lines)) in files.iter().enumerate() {
+        if file > 0 {
+            writeln!(annotated, "=== {path}").expect("to a string");
+        }
+        for (i, line) in lines.iter().enumerate() {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            note(by_line.get(&Some((file, i + 1))), indent, &mut annotated);
+            writeln!(annotated, "{line}").expect("to a string");
+        }
     }
     annotated
 }

@@ -18,7 +18,7 @@ use mlp_model::{
     Watched,
 };
 
-use crate::{copy, eval_binary, eval_regression, table_split, table_split_rows, table_split_time};
+use crate::{copy, eval_binary, eval_regression, pick_best, table_split, table_split_rows, table_split_time};
 
 /// Runs the operations of [`BuiltinRunner::OPS`].
 ///
@@ -27,8 +27,16 @@ use crate::{copy, eval_binary, eval_regression, table_split, table_split_rows, t
 pub struct BuiltinRunner;
 
 impl BuiltinRunner {
-    pub const OPS: [&'static str; 7] =
-        ["eval.binary", "eval.regression", "file", "folder", "table.split", "table.split_rows", "table.split_time"];
+    pub const OPS: [&'static str; 8] = [
+        "eval.binary",
+        "eval.regression",
+        "file",
+        "folder",
+        "pick.best",
+        "table.split",
+        "table.split_rows",
+        "table.split_time",
+    ];
 }
 
 impl Runner for BuiltinRunner {
@@ -76,6 +84,7 @@ fn execute(
         "eval.regression" => eval_regression::run(&work),
         "file" => copy::run_file(&work),
         "folder" => copy::run_folder(&work),
+        "pick.best" => pick_best::run(&work),
         "table.split" => table_split::run(&work),
         "table.split_rows" => table_split_rows::run(&work),
         "table.split_time" => table_split_time::run(&work),

@@ -37,6 +37,20 @@ pub(crate) fn run_folder(work: &Work<'_>) -> Result<Outcome, StepError> {
     Ok(outcome(work, ArtifactKind::Folder, &[("files", copied.n_files), ("size_bytes", copied.size_bytes)]))
 }
 
+/// Copies input `name`, whatever it is, to output `out`.
+pub(crate) fn copy_artifact(work: &Work<'_>, name: &str, kind: ArtifactKind) -> Result<(), StepError> {
+    let original = work.input(name)?;
+    let to = work.output_path("out");
+    if kind == ArtifactKind::Folder {
+        return copy_folder(work, &original.path, &to, &mut Copied::default());
+    }
+    // An object is longer than what it holds.
+    let from = File::open(&original.path).map_err(|error| work.cannot_read(name, error))?;
+    let mut to = File::create_new(to).map_err(|error| work.cannot_write("out", error))?;
+    let n_copied = io::copy(&mut from.take(original.size_bytes), &mut to);
+    n_copied.map(|_| ()).map_err(|error| work.cannot_write("out", error))
+}
+
 fn outcome(work: &Work<'_>, kind: ArtifactKind, facts: &[(&str, u64)]) -> Outcome {
     let produced = Produced { kind, path: work.output_path("out") };
     let facts: Facts = facts.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect();

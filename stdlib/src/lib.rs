@@ -2,7 +2,7 @@
 //!
 //! [`catalogue`] holds every signature, also of operations that other crates execute (`torch.*`, `wasm.*`, `sh`,
 //! reading and writing tables): what a call means is settled here, how it is done is settled there. One file for each
-//! operation or family. [`BuiltinRunner`] executes the splits, the evaluations and the plain sources.
+//! operation or family. [`MODULES`] are written in the language itself. [`BuiltinRunner`] executes the splits, the evaluations and the plain sources.
 //!
 //! This crate does not know the language's grammar, the scheduler, the store, or how a table is read from CSV.
 
@@ -17,6 +17,7 @@ mod eval_regression;
 pub mod metrics;
 mod parquet;
 mod part;
+mod pick_best;
 mod predictions;
 mod sh;
 mod source;
@@ -56,5 +57,10 @@ pub fn catalogue(sql: Arc<dyn Infer>) -> Catalogue {
         torch_predict::signature(),
         eval_binary::signature(),
         eval_regression::signature(),
+        pick_best::signature(),
     ])
+    .with_modules(MODULES)
 }
+
+/// The modules of the language that come with the program: `use std.NAME as ..`.
+pub const MODULES: [(&str, &str); 1] = [("evaluation", include_str!("../modules/evaluation.mlp"))];

@@ -6,7 +6,8 @@ use mlp_model::{ArgType, Constructor, ParamType, Span, TableType, Value};
 
 use super::Scope;
 use super::bind::{self, Formal};
-use super::names::Entity;
+use super::expand::PARAMETER;
+use super::names::{Entity, Followed};
 use super::value::{kind, show};
 use crate::ast::{CallExpr, Expr, ExprKind, Field, Name};
 use crate::diagnostic::Diagnostic;
@@ -131,9 +132,17 @@ impl Place<'_, '_> {
             // The column of that name comes first, then the parameter.
             let table = (self.tables)(of);
             let is_column = table.is_none_or(|view| view.table.column(name.text).is_some());
-            let is_param = matches!(self.scope.names.get(name.text), Some(Entity::Param(_)));
-            if is_column || !is_param {
-                return self.known_column(of, name.text, name.span);
+            let entry = self.scope.entry(name.text);
+            let value = entry.and_then(|entry| match entry.entity {
+                Entity::Value(value) => Some((value, entry.word == PARAMETER)),
+                _ => None,
+            });
+            match value {
+                // The author of a `def` does not know the columns: its parameters come first.
+                Some((value, true)) => return self.given_column(of, value, name.span),
+                Some((_, false)) if !is_column => {}
+                _ if entry.is_some_and(|entry| entry.entity == Entity::Broken) && !is_column => return None,
+                _ => return self.known_column(of, name.text, name.span),
             }
         }
         match self.scope.eval().value(expr)? {
@@ -141,6 +150,16 @@ impl Place<'_, '_> {
             Value::Null if allows_none => Some(Value::Null),
             other => self.mismatch(&ParamType::Column { of: "" }, &other, expr.span),
         }
+    }
+
+    /// Reads the column that a parameter of a `def` names. A wrong one is shown where the caller writes it.
+    fn given_column(&self, of: &str, value: usize, span: Span) -> Option<Value> {
+        let name = match self.scope.names.values.get(value)?.as_ref()? {
+            Value::Str(name) => name,
+            other => return self.mismatch(&ParamType::Column { of: "" }, other, span),
+        };
+        let at = self.scope.names.given.get(&value).copied().unwrap_or(span);
+        self.known_column(of, name, at)
     }
 
     fn known_column(&self, of: &str, name: &str, span: Span) -> Option<Value> {
@@ -153,10 +172,10 @@ impl Place<'_, '_> {
         }
         let scope = self.scope;
         let columns = || view.table.columns.iter().map(|column| column.name.as_str());
-        let label = match view.schema.and_then(|schema| scope.names.schemas.get(schema)) {
-            Some(schema) => {
-                let line = scope.source.line(schema.name.span);
-                format!("the columns come from schema `{}`, line {line}", schema.name.text)
+        let label = match view.schema.and_then(|schema| scope.names.schema_decls.get(schema)) {
+            Some((schema, _)) => {
+                let place = scope.source.place(schema.name.span, span);
+                format!("the columns come from schema `{}`, {place}", schema.name.text)
             }
             None if columns().next().is_none() => "no column of it is known".to_owned(),
             None => format!("the columns are {}", listed(columns(), "and")),
@@ -172,10 +191,11 @@ impl Place<'_, '_> {
     }
 
     fn choice(&self, words: &'static [&'static str], expr: &Expr<'_>, name: &Name<'_>) -> Option<Value> {
-        if words.contains(&name.text) {
+        let entry = self.scope.entry(name.text);
+        if words.contains(&name.text) && entry.is_none_or(|entry| entry.word != PARAMETER) {
             return Some(Value::Str(name.text.to_owned()));
         }
-        if matches!(self.scope.names.get(name.text), Some(Entity::Param(_) | Entity::Broken)) {
+        if matches!(entry.map(|entry| entry.entity), Some(Entity::Value(_) | Entity::Broken)) {
             let value = self.scope.eval().value(expr)?;
             return self.fit(&ParamType::Choice(words), value, expr.span);
         }
@@ -191,22 +211,26 @@ impl Place<'_, '_> {
     }
 
     fn schema(&self, path: &[Name<'_>], span: Span) -> Option<Value> {
-        let name = path.first()?;
-        let problem = match self.scope.names.get(name.text) {
-            Some(Entity::Schema(index)) if path.len() == 1 => {
-                let schema = self.scope.schemas.get(index)?.as_ref()?;
+        let problem = match self.scope.follow(path) {
+            Followed::Found { entity: Entity::Schema(index), rest, .. } if rest.is_empty() => {
+                let schema = self.scope.names.schemas.get(index)?.as_ref()?;
                 return Some(Value::Schema(Box::new(schema.clone())));
             }
-            Some(Entity::Broken) => return None,
-            Some(_) => {
-                let word = self.scope.names.word(name.text);
-                Diagnostic::error("E0301", format!("`{}` is a {word}, not a schema", name.text)).at(span, "")
+            Followed::Found { entity: Entity::Broken, .. } | Followed::Silent => return None,
+            Followed::Found { word, .. } => {
+                let written = self.scope.source.written(span);
+                Diagnostic::error("E0301", format!("`{written}` is a {word}, not a schema")).at(span, "")
             }
-            None => {
-                let schemas = self.scope.names.schemas.iter().map(|schema| schema.name.text);
+            Followed::Champion { .. } | Followed::Given { .. } => {
+                Diagnostic::error("E0301", "a schema is needed here").at(span, "")
+            }
+            Followed::Wrong(problem) => *problem,
+            Followed::Unknown(name) => {
+                let names = self.scope.names;
+                let is_schema = |name: &&str| matches!(self.scope.get(name), Some(Entity::Schema(_)));
                 Diagnostic::error("E0202", format!("`{}` is not known", name.text))
                     .at(name.span, "no schema has this name")
-                    .maybe_help(self.scope.report.suggest(name.text, schemas))
+                    .maybe_help(self.scope.report.suggest(name.text, names.visible(self.scope.env).filter(is_schema)))
             }
         };
         self.scope.report.add(problem);
@@ -321,8 +345,8 @@ impl Place<'_, '_> {
     /// Returns whether the expression is a name, and not that of a parameter or of something broken.
     fn is_no_param(&self, expr: &Expr<'_>) -> bool {
         let ExprKind::Path(path) = &expr.kind else { return false };
-        let entity = path.first().and_then(|name| self.scope.names.get(name.text));
-        !matches!(entity, Some(Entity::Param(_) | Entity::Broken))
+        let entity = path.first().and_then(|name| self.scope.get(name.text));
+        !matches!(entity, Some(Entity::Value(_) | Entity::Broken))
     }
 
     fn subject(&self) -> String {

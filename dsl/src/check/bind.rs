@@ -23,7 +23,7 @@ pub struct Bound<'a> {
     pub is_complete: bool,
 }
 
-pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: &Report) -> Bound<'a> {
+pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: Report<'_>) -> Bound<'a> {
     let op = call.path.text;
     let mut bound = Bound { values: vec![None; formals.len()], is_complete: true };
     let refuse = |problem: Diagnostic| report.add(problem);
@@ -113,7 +113,7 @@ pub fn bind<'a>(call: &'a CallExpr<'a>, formals: &[Formal<'_>], report: &Report)
 }
 
 /// Returns the name of a record's member; a bare name stands for itself.
-pub fn field_name<'a>(report: &Report, field: &Field<'a>) -> Option<Label<'a>> {
+pub fn field_name<'a>(report: Report<'_>, field: &Field<'a>) -> Option<Label<'a>> {
     if let Some(name) = &field.name {
         return Some(name.clone());
     }

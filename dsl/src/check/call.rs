@@ -11,10 +11,10 @@ use super::arguments::{self, Place, TableView};
 use super::calls::{CallInfo, CallResult, Results, Slot};
 use super::champion::Champion;
 use super::inputs::{Found, Inputs};
-use super::names::Entity;
 use super::types::fit;
 use super::value::show;
 use super::{Places, Scope, bind, infer, roles};
+use crate::ast::ExprKind;
 use crate::diagnostic::Diagnostic;
 
 /// An input argument and what it was found to be; `None` when that is wrong.
@@ -26,7 +26,7 @@ pub struct Read<'r, 'a> {
 }
 
 pub struct CallCheck<'r, 'a> {
-    scope: &'r Scope<'a>,
+    scope: Scope<'a>,
     info: &'r CallInfo<'a>,
     inputs: Inputs<'r, 'a>,
     /// Where the call stands in the checked pipeline.
@@ -41,7 +41,7 @@ pub struct CallCheck<'r, 'a> {
 
 impl<'r, 'a> CallCheck<'r, 'a> {
     pub fn new(
-        scope: &'r Scope<'a>,
+        scope: Scope<'a>,
         info: &'r CallInfo<'a>,
         champion: &'r Champion<'a>,
         results: &'r Results,
@@ -49,7 +49,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         place: usize,
     ) -> Self {
         let op = info.operation.map_or("", |(_, signature)| signature.name);
-        let inputs = Inputs { scope, champion, results, places, decl: info.decl, op };
+        let inputs = Inputs { scope, champion, results, places, decl: Some(info.decl), op };
         let (reads, members) = (Vec::new(), Vec::new());
         let (params, spans) = (BTreeMap::new(), BTreeMap::new());
         Self { scope, info, inputs, place, reads, members, params, spans, is_complete: info.is_complete }
@@ -57,10 +57,13 @@ impl<'r, 'a> CallCheck<'r, 'a> {
 
     pub fn check(mut self) -> Option<CallResult> {
         let options = self.options();
+        let condition = self.info.decl.condition.as_ref();
+        let reason = condition.and_then(|condition| self.scope.source.skip_reason(condition, &self.scope.eval()));
+        let skip = self.info.inst.skip.as_deref().map(str::to_owned).or(reason);
         let (call_expr, signature) = self.info.operation?;
         self.read_inputs();
         self.read_params();
-        roles::check_tables(self.scope, call_expr, signature, &self.reads, &self.params, self.inputs.results);
+        roles::check_tables(&self.scope, call_expr, signature, &self.reads, &self.params, self.inputs.results);
         let scoring = self.score();
         self.check_word();
         if !self.is_complete {
@@ -87,7 +90,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             }
         }
         let mut predictions = None;
-        if let Some((argument, data_span, call)) = scoring {
+        if let Some((argument, data_span, mut call)) = scoring {
+            call.options.skip.clone_from(&skip);
             let output = call.outputs.first()?;
             types.insert(argument.name.to_owned(), output.ty.clone());
             let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };
@@ -95,7 +99,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             self.spans.insert(argument.name.to_owned(), data_span);
             predictions = Some(Box::new(call));
         }
-        let inferred = infer::infer(self.scope, self.info, call_expr, signature, (&types, &self.params))?;
+        let inferred = infer::infer(&self.scope, self.info, call_expr, signature, (&types, &self.params))?;
         let schema = self.schema();
         self.params.extend(inferred.params);
         let call = Call {
@@ -106,7 +110,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             params: self.params,
             inputs,
             outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
-            options: options?,
+            options: Options { skip, ..options? },
             arg_spans: self.spans,
         };
         Some(CallResult { call, predictions, reads_champion, schema, reads: tables })
@@ -151,7 +155,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                 self.params.extend(default.clone().map(|default| ((*name).to_owned(), default)));
                 continue;
             };
-            let place = Place { scope: self.scope, op: self.inputs.op, argument: name, part: "", tables: &tables };
+            let place = Place { scope: &self.scope, op: self.inputs.op, argument: name, part: "", tables: &tables };
             match arguments::check(&place, ty, value, *default == Some(Value::Null)) {
                 Some(value) => drop(self.params.insert((*name).to_owned(), value)),
                 None => self.is_complete = false,
@@ -169,7 +173,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         };
         let model = (model.name, model.span, model_found);
         let data = (data.name, data.span, data_found);
-        let call = infer::predictions(self.scope, model, data);
+        let call = infer::predictions(&self.scope, model, data);
         self.is_complete &= call.is_some();
         call.map(|call| (argument, data.1, call))
     }
@@ -211,8 +215,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             return None;
         }
         let mut values = self.info.bound.iter().flatten();
-        values.find_map(|value| match self.scope.names.get(value.as_name()?.text)? {
-            Entity::Schema(schema) => Some(schema),
+        values.find_map(|value| match &value.kind {
+            ExprKind::Path(path) => self.scope.schema_of(path),
             _ => None,
         })
     }

@@ -5,13 +5,15 @@ use mlp_model::{ArgType, Argument, Call, InputType, ParamType, Signature, Span};
 use super::bind::{self, Formal};
 use super::call::CallCheck;
 use super::champion::Champion;
+use super::names::{CallInst, Entity};
 use super::order::Order;
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
-/// A declaration whose arguments are bound by name, and not checked further.
+/// A source or step whose arguments are bound by name, and not checked further.
 pub struct CallInfo<'a> {
+    pub inst: &'a CallInst<'a>,
     pub decl: &'a CallDecl<'a>,
     /// The call and the operation; `None` when reported.
     pub operation: Option<(&'a CallExpr<'a>, &'a Signature)>,
@@ -62,23 +64,32 @@ pub struct CallResult {
 pub type Results = Vec<Option<CallResult>>;
 
 pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
-    scope.names.calls.iter().map(|decl| bind_call(scope, decl)).collect()
+    scope.names.calls.iter().map(|inst| bind_call(&scope.of(inst), inst)).collect()
 }
 
-fn bind_call<'a>(scope: &Scope<'a>, decl: &'a CallDecl<'a>) -> CallInfo<'a> {
-    let mut info = CallInfo { decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
+fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
+    let decl = inst.decl;
+    let mut info = CallInfo { inst, decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
     let ExprKind::Call(call) = &decl.value.kind else {
         if !matches!(decl.value.kind, ExprKind::Wrong) {
             let problem =
                 Diagnostic::error("E0112", format!("{} `{}` calls no operation", decl.word(), decl.name.text));
             let problem = problem.at(decl.value.span, "expected a call such as `csv.read(..)`");
-            scope.report.add(problem.help("for a value that others use, declare a `param`"));
+            let def = decl.value.as_name().filter(|name| matches!(scope.get(name.text), Some(Entity::Def(_))));
+            let help = match def {
+                Some(name) => format!("to call the def, write `{}(..)`", name.text),
+                None => "for a value that others use, write `let NAME = ..`".to_owned(),
+            };
+            scope.report.add(problem.help(help));
         }
         return info;
     };
     let Some(signature) = scope.catalogue.get(call.path.text) else {
         let name = call.path.text;
         let operations = scope.catalogue.iter().map(|signature| signature.name);
+        let is_def = |name: &&str| matches!(scope.get(name), Some(Entity::Def(_)));
+        let defs = scope.names.visible(scope.env).filter(is_def);
+        let operations = operations.chain(defs);
         let problem = Diagnostic::error("E0203", format!("`{name}` is not an operation")).at(call.path.span, "");
         let constructor_of = constructor_of(scope, name);
         scope.report.add(match constructor_of {
@@ -129,10 +140,13 @@ pub fn check_all<'a>(
     places: &Places,
 ) -> Results {
     let mut results: Results = infos.iter().map(|_| None).collect();
-    for index in &order.calls {
+    // Bodies that are checked by themselves come first: what is wrong in every call is told without a caller.
+    let is_template = |index: &&usize| scope.names.templates.contains(index);
+    let templates = order.order.iter().filter(is_template);
+    for index in templates.chain(order.order.iter().filter(|index| !is_template(index))) {
         let Some(info) = infos.get(*index) else { continue };
         let place = places.calls.get(*index).copied().unwrap_or_default();
-        let result = CallCheck::new(scope, info, champion, &results, places, place).check();
+        let result = CallCheck::new(scope.of(info.inst), info, champion, &results, places, place).check();
         results[*index] = result.filter(|_| !order.in_cycle[*index]);
     }
     results

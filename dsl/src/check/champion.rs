@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mlp_model::Span;
 
 use super::Scope;
-use super::names::Entity;
+use super::names::{Entity, Followed};
 use crate::ast::{Name, PartValue, ReleaseContent};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
@@ -37,18 +37,17 @@ impl<'a> Champion<'a> {
     pub fn find(scope: &Scope<'a>) -> Self {
         let release = match scope.names.releases.as_slice() {
             _ if scope.names.has_broken_release => return Self::Unknown,
-            [release] => release,
-            releases => return Self::NotOne(releases.iter().map(|release| release.name.span).collect()),
+            [(release, _)] => release,
+            releases => return Self::NotOne(releases.iter().map(|(release, _)| release.name.span).collect()),
         };
-        let part_of = |path: &[Name<'a>]| match path {
-            [node, rest @ ..] => match scope.names.get(node.text) {
-                Some(Entity::Call(call)) if rest.len() < 2 => {
-                    ChampionPart::Output { call, output: rest.first().copied() }
-                }
-                Some(Entity::Param(_) | Entity::Schema(_)) if rest.is_empty() => ChampionPart::NotAnArtifact,
-                _ => ChampionPart::Unknown,
-            },
-            [] => ChampionPart::Unknown,
+        let part_of = |path: &[Name<'a>]| match scope.follow(path) {
+            Followed::Found { entity: Entity::Call(call), rest, .. } if rest.len() < 2 => {
+                ChampionPart::Output { call, output: rest.first().copied() }
+            }
+            Followed::Found { entity: Entity::Value(_) | Entity::Schema(_), rest, .. } if rest.is_empty() => {
+                ChampionPart::NotAnArtifact
+            }
+            _ => ChampionPart::Unknown,
         };
         let mut parts = HashMap::new();
         match &release.content {

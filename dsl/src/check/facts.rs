@@ -32,23 +32,26 @@ pub struct NodeFacts {
 impl Facts {
     pub(super) fn collect(&mut self, scope: &Scope<'_>, results: Results) {
         let names = scope.names;
-        for (decl, result) in names.calls.iter().zip(results) {
+        let results = names.calls.iter().zip(results).enumerate();
+        for (_, (inst, result)) in results.filter(|(call, _)| !names.templates.contains(call)) {
             let Some(result) = result else { continue };
-            let schema = result.schema.and_then(|schema| names.schemas.get(schema));
+            let schema = result.schema.and_then(|schema| names.schema_decls.get(schema));
             let node = NodeFacts {
                 op: result.call.op,
                 params: result.call.params,
                 outputs: result.call.outputs,
-                schema: schema.map(|schema| schema.name.text.to_owned()),
+                schema: schema.map(|(schema, _)| schema.name.text.to_owned()),
                 reads_champion: result.reads_champion,
             };
-            self.nodes.insert(decl.name.text.to_owned(), Arc::new(node));
+            self.nodes.insert(inst.name.clone(), Arc::new(node));
         }
-        let values = names.params.iter().zip(scope.values);
-        self.params.extend(values.filter_map(|(decl, value)| Some((decl.name.text.to_owned(), value.clone()?))));
-        let schemas = names.schemas.iter().zip(scope.schemas);
-        self.schemas
-            .extend(schemas.filter_map(|(decl, schema)| Some((decl.name.text.to_owned(), Arc::new(schema.clone()?)))));
+        let value = |place: usize| names.values.get(place).cloned().flatten();
+        let values = names.params.iter().filter_map(|(decl, place)| Some((decl.name.text, value(*place)?)));
+        self.params.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        // Those of modules have other names where they are used.
+        let own = names.schema_decls.iter().zip(&names.schemas).filter(|((_, env), _)| *env == scope.env);
+        let own = own.filter_map(|((decl, _), schema)| Some((decl.name.text.to_owned(), schema.clone()?)));
+        self.schemas.extend(own.map(|(name, schema)| (name, Arc::new(schema))));
     }
 
     /// Adds what was known before about names that are wrong just now: while a line is being typed, the last thing known

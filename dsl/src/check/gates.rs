@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use mlp_model::{Check, FirstRelease, Gate, NumExpr, Span, Type, Value};
+use mlp_model::{Check, FirstRelease, Fold, Gate, NumExpr, Span, Type, Value};
 
 use super::calls::Results;
 use super::inputs::find_output;
-use super::names::Entity;
+use super::lists;
+use super::names::{Entity, Followed};
 use super::value::sign;
 use super::{Places, Scope};
-use crate::ast::{Binary, CheckDecl, Expr, ExprKind, GateDecl, Name, Unary};
+use crate::ast::{Binary, CallExpr, CheckDecl, Expr, ExprKind, Field, GateDecl, Name, Unary};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
@@ -60,7 +61,7 @@ fn check_first(
         let keeps = keeps.into_iter().filter(|name| about_champion.get(name) == Some(&None));
         let keeps = keeps.collect::<Vec<_>>().join(" ");
         let help = if keeps.is_empty() { "add `first refuse`".to_owned() } else { format!("add `first {keeps} only`") };
-        let release = scope.names.releases.first().map_or("the release", |release| release.name.text);
+        let release = scope.names.releases.first().map_or("the release", |(release, _)| release.name.text);
         report.add(
             Diagnostic::error("E0521", format!("gate `{name}` does not say what happens before the first release"))
                 .at(span, format!("absent until `{release}` is released once"))
@@ -177,9 +178,46 @@ impl Reader<'_, '_> {
                 let (left, right) = (self.number(left, champion_at), self.number(right, champion_at));
                 Some(make(Box::new(left?), Box::new(right?)))
             }
+            ExprKind::Call(call) => match self.fold(call, champion_at) {
+                Some(fold) => fold,
+                None => self.constant(expr),
+            },
             ExprKind::Wrong => None,
             _ => self.constant(expr),
         }
+    }
+
+    /// Reads `max(by_season.quality.mae)`; `None` if it is something else.
+    fn fold(&self, call: &CallExpr<'_>, champion_at: &mut Option<Span>) -> Option<Option<NumExpr>> {
+        let fold = match call.path.text {
+            "min" => Fold::Min,
+            "max" => Fold::Max,
+            "mean" => Fold::Mean,
+            "sum" => Fold::Sum,
+            "count" => Fold::Count,
+            _ => return None,
+        };
+        let [Field { name: None, value }] = call.args.as_slice() else { return None };
+        let ExprKind::Path(path) = &value.kind else { return None };
+        let Followed::Found { entity: Entity::Loop(index), rest, .. } = self.scope.follow(path) else { return None };
+        let items = match lists::items(self.scope, index, &rest, value.span) {
+            Ok(items) => items,
+            Err(problem) => {
+                self.scope.report.add(*problem);
+                return Some(None);
+            }
+        };
+        let first = path.first()?;
+        let of: Vec<_> = items
+            .into_iter()
+            .map(|item| match item.followed {
+                Followed::Found { entity: Entity::Call(call), rest, .. } => {
+                    self.metric(call, &rest, first, value, champion_at)
+                }
+                _ => None,
+            })
+            .collect();
+        Some(of.into_iter().collect::<Option<_>>().map(|of| NumExpr::Fold { fold, of }))
     }
 
     fn constant(&self, expr: &Expr<'_>) -> Option<NumExpr> {
@@ -195,56 +233,76 @@ impl Reader<'_, '_> {
     /// Reads `REPORT.METRIC`, `NODE.OUTPUT.METRIC` or a parameter.
     fn path(&self, path: &[Name<'_>], expr: &Expr<'_>, champion_at: &mut Option<Span>) -> Option<NumExpr> {
         let report = self.scope.report;
-        let (first, rest) = path.split_first()?;
-        let Some(Entity::Call(call)) = self.scope.names.get(first.text) else {
-            match self.scope.names.get(first.text) {
-                Some(Entity::Param(_)) => return self.constant(expr),
-                Some(Entity::Broken) => {}
-                Some(_) => {
-                    let word = self.scope.names.word(first.text);
-                    let message = format!("`{}` is a {word}, not a report", first.text);
-                    report.add(Diagnostic::error("E0502", message).at(first.span, "a check reads metrics of reports"));
-                }
-                None if first.text == "champion" => {
-                    let problem = Diagnostic::error("E0502", "a gate does not read stored figures of the champion");
-                    let problem = problem.at(expr.span, "was measured on other rows");
-                    let help = "evaluate `champion.model` in a step of its own, and compare with that report";
-                    report.add(problem.help(help));
-                }
-                None => {
-                    let names = self.scope.names.order.iter().copied();
-                    report.add(
-                        Diagnostic::error("E0202", format!("`{}` is not known", first.text))
-                            .at(first.span, "nothing in this file has this name")
-                            .maybe_help(report.suggest(first.text, names)),
-                    );
-                }
+        let first = path.first()?;
+        let (call, rest) = match self.scope.follow(path) {
+            Followed::Found { entity: Entity::Call(call), rest, .. } => (call, rest),
+            Followed::Found { entity: Entity::Value(_), .. } => return self.constant(expr),
+            Followed::Found { entity: Entity::Broken, .. } | Followed::Silent | Followed::Given { .. } => return None,
+            Followed::Found { entity: Entity::Loop(index), rest, .. } => {
+                let items = lists::items(self.scope, index, &rest, expr.span);
+                let problem =
+                    items.err().map_or_else(|| lists::not_one(self.scope, expr.span, None), |problem| *problem);
+                report.add(problem);
+                return None;
             }
-            return None;
+            Followed::Found { word, .. } => {
+                let message = format!("`{}` is a {word}, not a report", first.text);
+                report.add(Diagnostic::error("E0502", message).at(first.span, "a check reads metrics of reports"));
+                return None;
+            }
+            Followed::Champion { .. } => {
+                let problem = Diagnostic::error("E0502", "a gate does not read stored figures of the champion");
+                let problem = problem.at(expr.span, "was measured on other rows");
+                let help = "evaluate `champion.model` in a step of its own, and compare with that report";
+                report.add(problem.help(help));
+                return None;
+            }
+            Followed::Wrong(problem) => {
+                report.add(*problem);
+                return None;
+            }
+            Followed::Unknown(name) => {
+                report.add(self.scope.unknown(name));
+                return None;
+            }
         };
+        self.metric(call, &rest, first, expr, champion_at)
+    }
+
+    /// Reads a metric of the report that a call gives.
+    fn metric(
+        &self,
+        call: usize,
+        rest: &[Name<'_>],
+        first: &Name<'_>,
+        expr: &Expr<'_>,
+        champion_at: &mut Option<Span>,
+    ) -> Option<NumExpr> {
+        let report = self.scope.report;
         let result = self.results.get(call)?.as_ref()?;
-        let (output_path, metric) = match rest {
-            [] => (rest, None),
-            [.., metric] => (&rest[..rest.len() - 1], Some(metric)),
+        let (output_path, metric) = match rest.split_last() {
+            None => (&[][..], None),
+            Some((metric, path)) => (path, Some(metric)),
         };
         let (_, ty) = find_output(self.scope, self.results, call, first.text, output_path, expr.span)?;
+        let written = self.scope.source.written(expr.span);
+        let shown = metric.and_then(|metric| written.strip_suffix(&format!(".{}", metric.text))).unwrap_or(&written);
         let Type::Report(report_type) = ty else {
-            let names: Vec<_> = std::iter::once(first).chain(output_path).map(|name| name.text).collect();
-            let message = format!("`{}` is a {ty}, not a report", names.join("."));
+            let message = format!("`{shown}` is a {ty}, not a report");
             let problem = Diagnostic::error("E0502", message).at(expr.span, "a check reads metrics of reports");
             report.add(problem);
             return None;
         };
         let metrics = || report_type.metrics.iter().map(String::as_str);
         let Some(metric) = metric else {
-            let message = format!("`{}` is a whole report, one metric of it is needed", first.text);
+            let message = format!("`{shown}` is a whole report, one metric of it is needed");
             let problem = Diagnostic::error("E0502", message);
             report.add(problem.at(expr.span, format!("its metrics are {}", listed(metrics(), "and"))));
             return None;
         };
         if !metrics().any(|known| known == metric.text) {
             report.add(
-                Diagnostic::error("E0501", format!("`{}` has no metric `{}`", first.text, metric.text))
+                Diagnostic::error("E0501", format!("`{shown}` has no metric `{}`", metric.text))
                     .at(metric.span, format!("its metrics are {}", listed(metrics(), "and")))
                     .maybe_help(report.suggest(metric.text, metrics())),
             );

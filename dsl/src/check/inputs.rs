@@ -7,7 +7,8 @@ use mlp_model::{Input, InputType, Span, Type, Value};
 use super::bind;
 use super::calls::Results;
 use super::champion::{Champion, ChampionPart};
-use super::names::Entity;
+use super::lists;
+use super::names::{Entity, Followed};
 use super::value::kind;
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind, Name};
@@ -33,12 +34,14 @@ pub struct Found<'r> {
 }
 
 /// Reads the input arguments of one call. What is wrong is reported, and `None` returned.
+#[derive(Clone, Copy)]
 pub struct Inputs<'r, 'a> {
-    pub scope: &'r Scope<'a>,
+    pub scope: Scope<'a>,
     pub champion: &'r Champion<'a>,
     pub results: &'r Results,
     pub places: &'r Places,
-    pub decl: &'r CallDecl<'a>,
+    /// `None` where no call is checked, but what a `def` is given.
+    pub decl: Option<&'r CallDecl<'a>>,
     pub op: &'r str,
 }
 
@@ -70,7 +73,18 @@ impl<'r, 'a> Inputs<'r, 'a> {
                 };
             }
         };
-        let found = self.node(path, expr.span, Some(needed))?;
+        let found = match self.scope.follow(path) {
+            // What a `def` is given as a path or as a call, is read as its caller would read it.
+            Followed::Given { bound, expr } => {
+                let found = self.of_caller(bound).given(bound, expr)?;
+                return match found.ty {
+                    Type::Folder if is_folder => Some(found),
+                    Type::File if is_path && !is_folder => Some(found),
+                    ty => self.mismatch(argument, needed, &format!("the {ty} {}", found.shown), expr.span, None),
+                };
+            }
+            followed => self.node(followed, path, expr.span, Some(needed))?,
+        };
         let fits = matches!(
             (ty, found.ty),
             (InputType::Table(_) | InputType::Predictions { .. }, Type::Table(_))
@@ -99,6 +113,13 @@ impl<'r, 'a> Inputs<'r, 'a> {
         match &expr.kind {
             ExprKind::Record(fields) => {
                 for field in fields {
+                    if self.is_list(&field.value) {
+                        let name = bind::field_name(self.scope.report, field);
+                        let listed = name.and_then(|name| self.list(argument, &name.text, &field.value, spans));
+                        is_complete &= listed.is_some();
+                        members.extend(listed.into_iter().flatten());
+                        continue;
+                    }
                     let name = bind::field_name(self.scope.report, field);
                     let found = self.member(argument, &field.value);
                     let (Some(name), Some(found)) = (name, found) else {
@@ -113,6 +134,10 @@ impl<'r, 'a> Inputs<'r, 'a> {
                     }
                     members.push((key, found));
                 }
+            }
+            ExprKind::Path(path) if self.is_list(expr) => {
+                let name = path.last().map_or("", |name| name.text);
+                return self.list(argument, name, expr, spans);
             }
             ExprKind::Path(path) => {
                 let found = self.member(argument, expr)?;
@@ -132,10 +157,52 @@ impl<'r, 'a> Inputs<'r, 'a> {
         is_complete.then_some(members)
     }
 
+    fn is_list(&self, expr: &Expr<'a>) -> bool {
+        let ExprKind::Path(path) = &expr.kind else { return false };
+        let entity = path.first().and_then(|first| self.scope.get(first.text));
+        matches!(entity, Some(Entity::Loop(_) | Entity::Group(_)))
+            && matches!(self.scope.follow(path), Followed::Found { entity: Entity::Loop(_), .. })
+    }
+
+    /// Reads what the rounds of a loop give: one member for each, called after its value.
+    fn list(
+        &self,
+        argument: &str,
+        name: &str,
+        expr: &Expr<'a>,
+        spans: &mut BTreeMap<String, Span>,
+    ) -> Option<Vec<(String, Found<'r>)>> {
+        let ExprKind::Path(path) = &expr.kind else { return None };
+        let Followed::Found { entity: Entity::Loop(index), rest, .. } = self.scope.follow(path) else { return None };
+        let items =
+            lists::items(&self.scope, index, &rest, expr.span).map_err(|problem| self.scope.report.add(*problem));
+        let mut members = Vec::new();
+        let mut is_complete = true;
+        for item in items.ok()? {
+            let Some(found) = self.node(item.followed, path, expr.span, Some("an artifact")) else {
+                is_complete = false;
+                continue;
+            };
+            let member = format!("{name}_{}", item.key);
+            let key = format!("{argument}.{member}");
+            if spans.insert(key.clone(), expr.span).is_some() {
+                let message = format!("`{argument}` has two members called `{member}`");
+                let problem = Diagnostic::error("E0207", message).at(expr.span, "one for each value of the loop");
+                self.scope.report.add(problem.help("values that differ only in signs need other names"));
+                is_complete = false;
+            }
+            members.push((key, found));
+        }
+        is_complete.then_some(members)
+    }
+
     fn member(&self, argument: &str, expr: &Expr<'a>) -> Option<Found<'r>> {
         match &expr.kind {
             ExprKind::Call(call) => self.path_call(argument, call),
-            ExprKind::Path(path) => self.node(path, expr.span, Some("an artifact")),
+            ExprKind::Path(path) => match self.scope.follow(path) {
+                Followed::Given { bound, expr } => self.of_caller(bound).given(bound, expr),
+                followed => self.node(followed, path, expr.span, Some("an artifact")),
+            },
             ExprKind::Wrong => None,
             _ => {
                 let value = self.scope.eval().value(expr)?;
@@ -175,7 +242,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
 
     /// Makes an input of a path beside the pipeline. One that cannot be read is reported, its type is known all the same.
     fn path(&self, argument: &str, shown: &str, folder: bool, span: Span) -> Option<Found<'r>> {
-        let base = self.scope.file.parent();
+        let file = self.scope.source.path(span);
+        let base = file.parent();
         let path = base.map_or_else(|| shown.into(), |base| base.join(shown));
         let problem = match self.scope.world.kind(&path) {
             _ if shown.is_empty() => Some("it is empty"),
@@ -186,10 +254,10 @@ impl<'r, 'a> Inputs<'r, 'a> {
             PathKind::File | PathKind::Folder => None,
         };
         if let Some(problem) = problem {
-            let (word, name) = (self.decl.word(), self.decl.name.text);
+            let (word, name) = self.decl.map_or(("step", ""), |decl| (decl.word(), decl.name.text));
             let what = if shown.is_empty() { "the path".to_owned() } else { format!("`{shown}`") };
             let message = format!("cannot read {what}, argument `{argument}` of {word} `{name}`: {problem}");
-            let here = self.scope.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let here = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             self.scope.report.add(
                 Diagnostic::error("E0219", message)
                     .at(span, "")
@@ -206,55 +274,119 @@ impl<'r, 'a> Inputs<'r, 'a> {
         })
     }
 
-    fn is_node(&self, expr: &Expr<'_>) -> bool {
+    pub fn is_node(&self, expr: &Expr<'_>) -> bool {
         let ExprKind::Path(path) = &expr.kind else { return false };
         let Some(first) = path.first() else { return false };
-        !matches!(self.scope.names.get(first.text), Some(Entity::Param(_)))
+        !matches!(self.scope.get(first.text), Some(Entity::Value(_)))
     }
 
-    /// Finds the output that a path names. `needed` says what is expected, for the message.
-    fn node(&self, path: &[Name<'a>], span: Span, needed: Option<&str>) -> Option<Found<'r>> {
-        let (first, rest) = path.split_first()?;
-        if first.text == "champion" {
-            return self.champion(path, span);
-        }
+    /// Returns the reader of what the caller of a `def` writes.
+    pub fn of_caller(&self, bound: usize) -> Self {
+        let bound = &self.scope.names.bounds[bound];
+        let scope = Scope { env: bound.env, report: bound.report, ..self.scope };
+        Self { scope, decl: Some(bound.caller), ..*self }
+    }
+
+    /// Reads what a `def` is given where that is no name: a path beside the file that writes it. Anything else has
+    /// been, or will be, reported with the call.
+    pub fn given(&self, bound: usize, expr: &Expr<'a>) -> Option<Found<'r>> {
+        let bound = &self.scope.names.bounds[bound];
+        let is_folder = bound.word == "folder";
+        let found = match &expr.kind {
+            ExprKind::Call(call) if ["file", "folder"].contains(&call.path.text) => {
+                self.path_call(bound.param, call)?
+            }
+            ExprKind::Text(text) if is_folder || bound.word == "file" => {
+                self.path(bound.param, &text.value, is_folder, expr.span)?
+            }
+            _ => return None,
+        };
+        (found.ty.to_string() == bound.word).then_some(found)
+    }
+
+    /// Finds the output that a path leads to. `needed` says what is expected, for the message.
+    pub fn node(
+        &self,
+        followed: Followed<'_, 'a>,
+        path: &[Name<'a>],
+        span: Span,
+        needed: Option<&str>,
+    ) -> Option<Found<'r>> {
+        let first = path.first()?;
         let report = self.scope.report;
-        match self.scope.names.get(first.text) {
-            Some(Entity::Call(call)) => {
-                let (output, ty) = self.output(call, first.text, rest, span)?;
+        match followed {
+            Followed::Champion { .. } if first.text == "champion" && self.scope.is_in_def() => {
+                let problem =
+                    Diagnostic::error("E0216", "a def does not know the champion of the pipeline that calls it");
+                let problem = problem.at(span, "which pipeline's?");
+                let help = "give the def a parameter `current: model`, and `champion.model` where it is called";
+                report.add(problem.help(help));
+                None
+            }
+            Followed::Champion { path } => self.champion(&path, span),
+            Followed::Found { entity: Entity::Call(call), rest, .. } => {
+                let (output, ty) = self.output(call, first.text, &rest, span)?;
                 let result = self.results.get(call)?.as_ref()?;
+                if !self.is_as_declared(first, ty) {
+                    return None;
+                }
                 Some(Found {
                     ty,
                     input: Input::Output { node: *self.places.calls.get(call)?, output: output.to_owned() },
-                    shown: self.scope.source.slice(span),
+                    shown: self.shown(path, span),
                     from: Some((call, output)),
                     reads_champion: result.reads_champion,
                     schema: result.schema,
                 })
             }
-            Some(Entity::Broken) => None,
-            Some(_) => {
-                let word = self.scope.names.word(first.text);
+            Followed::Found { entity: Entity::Broken, .. } | Followed::Silent | Followed::Given { .. } => None,
+            Followed::Found { entity: Entity::Loop(index), rest, .. } => {
+                let items = lists::items(&self.scope, index, &rest, span);
+                report.add(items.err().map_or_else(|| lists::not_one(&self.scope, span, needed), |problem| *problem));
+                None
+            }
+            Followed::Found { word, .. } => {
                 let needed = needed.map_or(String::new(), |needed| format!(", not {needed}"));
-                let message = format!("`{}` is a {word}{needed}", first.text);
+                let written = self.scope.source.written(span);
+                let message = format!("`{written}` is a {word}{needed}");
                 report.add(Diagnostic::error("E0301", message).at(span, ""));
                 None
             }
-            None => {
-                let names = self.scope.names.order.iter().copied();
-                report.add(
-                    Diagnostic::error("E0202", format!("`{}` is not known", first.text))
-                        .at(first.span, "nothing in this file has this name")
-                        .maybe_help(report.suggest(first.text, names)),
-                );
+            Followed::Wrong(problem) => {
+                report.add(*problem);
+                None
+            }
+            Followed::Unknown(name) => {
+                report.add(self.scope.unknown(name));
                 None
             }
         }
     }
 
+    /// Returns whether what a `def` is given is of the kind that its parameter declares. What is not has been, or will
+    /// be, reported with the call.
+    fn is_as_declared(&self, first: &Name<'a>, ty: &Type) -> bool {
+        match self.scope.entry(first.text) {
+            Some(entry) if matches!(entry.entity, Entity::Bound(_)) => ty.to_string() == entry.word,
+            _ => true,
+        }
+    }
+
+    /// Returns how the artifact is written; what a `def` is given, as its caller writes it.
+    fn shown(&self, path: &[Name<'a>], span: Span) -> &'r str {
+        let mut at = path.first().and_then(|first| self.scope.get(first.text));
+        let mut shown = self.scope.source.slice(span);
+        while let Some(Entity::Bound(bound)) = at {
+            let bound = &self.scope.names.bounds[bound];
+            shown = self.scope.source.slice(bound.expr.span);
+            at = bound.expr.as_name().and_then(|name| self.scope.names.get(bound.env, name.text)).map(|e| e.entity);
+        }
+        shown
+    }
+
     fn champion(&self, path: &[Name<'a>], span: Span) -> Option<Found<'r>> {
         let Some((release, part, found)) = self.champion.part(path) else {
-            if let Some(problem) = self.champion.why_not(path, span, self.scope) {
+            if let Some(problem) = self.champion.why_not(path, span, &self.scope) {
                 self.scope.report.add(problem);
             }
             return None;
@@ -288,7 +420,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
     }
 
     fn output(&self, call: usize, node: &str, rest: &[Name<'a>], span: Span) -> Option<(&'r str, &'r Type)> {
-        find_output(self.scope, self.results, call, node, rest, span)
+        find_output(&self.scope, self.results, call, node, rest, span)
     }
 
     fn mismatch(&self, argument: &str, needed: &str, got: &str, span: Span, help: Option<String>) -> Option<Found<'r>> {

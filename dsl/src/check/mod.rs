@@ -1,24 +1,33 @@
 //! From the syntax tree to a checked pipeline: names, types and the safety of learning.
 //!
-//! The phases run over the whole file, each collecting every mistake: names, parameters, schemas, the binding of
-//! arguments, the order of steps, then each call in that order, gates and releases. Something that is wrong is `None`
-//! from there on, and what depends on it is passed over in silence.
+//! The phases run over all files, each collecting every mistake: modules, names, values, schemas, the expansion of
+//! `def`s, the binding of arguments, the order of steps, then each call in that order, gates and releases. Something
+//! that is wrong is `None` from there on, and what depends on it is passed over in silence.
 
 mod arguments;
 mod bind;
 mod call;
 mod calls;
 mod champion;
+mod collect;
+mod constants;
+mod defs;
+mod expand;
 mod facts;
+mod functions;
 mod gates;
+mod given;
 mod infer;
 mod inputs;
+mod lists;
+mod load;
 mod names;
 mod order;
 mod params;
 mod releases;
 mod report;
 mod roles;
+mod rounds;
 mod schemas;
 mod types;
 mod value;
@@ -26,7 +35,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mlp_model::{Catalogue, Node, NodeKind, Pipeline, Schema, SourceText, Span, Value};
+use mlp_model::{Catalogue, Node, NodeKind, Pipeline, SourceText, Span, Value};
 
 pub use facts::{Facts, NodeFacts};
 pub use names::RESERVED;
@@ -34,12 +43,14 @@ pub use schemas::MARKS;
 pub use types::{TYPE_NAMES, written};
 pub use value::show;
 
+use crate::ast::{Expr, Name};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::outline;
-use crate::parse;
+use crate::shelf::Shelf;
 use crate::world::{World, WorldError};
-use names::{Item, Names};
-use report::Report;
+use inputs::Inputs;
+use load::Unit;
+use names::{CallInst, Entity, Entry, Followed, Item, Names};
+use report::{Findings, Report};
 use value::Eval;
 
 /// What a check looks at.
@@ -80,8 +91,11 @@ fn check_file(input: &CheckInput<'_>, facts: Option<&mut Facts>) -> Checked {
             return Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() };
         }
     };
-    let sources = vec![SourceText { path: input.file.to_owned(), text }];
-    let (pipeline, mut diagnostics) = check_text(input, &sources[0].text, facts);
+    let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
+    let mut diagnostics = Vec::new();
+    let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
+    let (pipeline, mut diagnostics) = check_units(input, &units, facts, diagnostics);
+    let sources = load::sources(&units);
     diagnostics.sort_by_key(|diagnostic| {
         let place = diagnostic.primary().map(|label| (label.span.source, label.span.start));
         (place.is_some(), place, diagnostic.severity)
@@ -106,70 +120,82 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
     }
 }
 
-fn check_text(input: &CheckInput<'_>, text: &str, facts: Option<&mut Facts>) -> (Option<Pipeline>, Vec<Diagnostic>) {
-    let mut diagnostics = Vec::new();
-    let outline = outline::cut(0, text, &mut diagnostics);
-    let file = parse::parse_file(0, &outline, &mut diagnostics);
-    if file.decls.is_empty() && diagnostics.iter().all(|d| d.severity == Severity::Warning) {
+fn check_units<'a>(
+    input: &CheckInput<'a>,
+    units: &'a [Unit<'a>],
+    facts: Option<&mut Facts>,
+    diagnostics: Vec<Diagnostic>,
+) -> (Option<Pipeline>, Vec<Diagnostic>) {
+    let Some(root) = units.first() else { return (None, diagnostics) };
+    if root.tree.decls.is_empty() && diagnostics.iter().all(|d| d.severity == Severity::Warning) {
         let problem = Diagnostic::error("E0111", format!("`{}` declares nothing", input.file.display()));
-        diagnostics.push(problem.help("begin it with `pipeline NAME`"));
-        return (None, diagnostics);
+        let problem = problem.help("begin it with `pipeline NAME`");
+        return (None, diagnostics.into_iter().chain([problem]).collect());
     }
-    let report = Report::new(diagnostics);
-    let source = Source { text };
-    let names = Names::collect(&file, &report);
-    let params = params::check(&names, input.params, source, &report);
-    let values: Vec<_> = params.iter().map(|param| param.as_ref().map(|param| param.value.clone())).collect();
-    let eval = Eval { report: &report, names: &names, params: Some(&values) };
-    let schemas: Vec<_> = names.schemas.iter().map(|decl| schemas::check(decl, &eval)).collect();
-    let scope = Scope {
-        report: &report,
-        names: &names,
-        values: &values,
-        schemas: &schemas,
-        catalogue: input.catalogue,
-        world: input.world,
-        file: input.file,
-        source,
-    };
-    let is_editor = facts.is_some();
-    let nodes = check_nodes(&scope, facts);
-    if is_editor {
-        return (None, report.into_diagnostics());
-    }
-    let pipeline = names.pipeline.zip(nodes).map(|((name, doc), nodes)| {
-        let docs: Vec<_> = [file.doc, doc].into_iter().filter(|doc| !doc.is_empty()).collect();
-        let params = names.params.iter().zip(params);
-        let params = params.filter_map(|(decl, param)| Some((decl.name.text.to_owned(), param?))).collect();
-        Pipeline { name: name.text.to_owned(), doc: docs.join("\n"), params, nodes, sources: Vec::new() }
-    });
-    (pipeline, report.into_diagnostics())
+    let findings = Findings::new(diagnostics);
+    let pipeline = check_with(input, units, root, facts, Report::new(&findings));
+    (pipeline, findings.into_diagnostics())
 }
+
+fn check_with<'a>(
+    input: &CheckInput<'a>,
+    units: &'a [Unit<'a>],
+    root: &Unit<'a>,
+    facts: Option<&mut Facts>,
+    report: Report<'_>,
+) -> Option<Pipeline> {
+    let source = Sources { units };
+    let (mut names, constants) = collect::collect(units, report);
+    let entities = names.declare_calls(PIPELINE, &root.tree.decls, "", report, &None);
+    let params = constants::compute(&mut names, &constants, input.params, source, report);
+    names.schemas = schemas::check_all(&names, report);
+    let shapes = defs::check(&names, &|span| source.written(span), report);
+    expand::expand_for_themselves(&mut names, &shapes, source, report);
+    expand::expand(&mut names, &shapes, source, &root.tree.decls, entities);
+    let (catalogue, world) = (input.catalogue, input.world);
+    let scope = Scope { report, names: &names, env: PIPELINE, catalogue, world, source };
+    let nodes = check_nodes(&scope, facts);
+    for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.get()) {
+        let message = format!("module `{}` is used nowhere", module.name.text);
+        report.add(Diagnostic::warning("E0227", message).at(module.name.span, "").help("remove the `use`"));
+    }
+    names.pipeline.zip(nodes).map(|((name, doc), nodes)| {
+        let docs: Vec<_> = [root.tree.doc, doc].into_iter().filter(|doc| !doc.is_empty()).collect();
+        Pipeline { name: name.text.to_owned(), doc: docs.join("\n"), params, nodes, sources: Vec::new() }
+    })
+}
+
+/// The name space, and the number, of the pipeline's file.
+const PIPELINE: usize = 0;
 
 /// Checks sources, steps, gates and releases. `None` when any of them is wrong, or when facts are asked for instead.
 fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>> {
+    let names = scope.names;
     let infos = calls::bind_all(scope);
     let champion = champion::Champion::find(scope);
-    let order = order::sort(scope, &infos, &champion);
+    let order = order::sort_calls(scope, &infos, &champion);
     // Places in the checked pipeline are known before any call is checked: an implicit step stands before its node.
-    let mut places = Places::default();
+    let mut places = Places { calls: vec![0; names.calls.len()], gates: vec![0; names.gates.len()] };
     let mut n_nodes = 0;
-    for item in &scope.names.items {
+    for item in &names.items {
         if let Item::Call(call) = item
             && infos[*call].scores()
         {
             n_nodes += 1;
         }
         match item {
-            Item::Call(_) => places.calls.push(n_nodes),
-            Item::Gate(_) => places.gates.push(n_nodes),
+            Item::Call(call) => places.calls[*call] = n_nodes,
+            Item::Gate(gate) => places.gates[*gate] = n_nodes,
             Item::Release(_) => {}
         }
         n_nodes += 1;
     }
     let mut results = calls::check_all(scope, &infos, &champion, &order, &places);
-    let gates: Vec<_> = scope.names.gates.iter().map(|gate| gates::check(scope, gate, &results, &places)).collect();
-    let releases = scope.names.releases.iter().map(|release| releases::check(scope, release, &results, &places));
+    let inputs = Inputs { scope: *scope, champion: &champion, results: &results, places: &places, decl: None, op: "" };
+    given::check_bounds(&inputs);
+    given::check_results(&inputs);
+    let gates: Vec<_> = names.gates.iter().map(|(gate, _)| gates::check(scope, gate, &results, &places)).collect();
+    let releases = names.releases.iter().map(|(release, _)| releases::check(scope, release, &results, &places));
     let releases: Vec<_> = releases.collect();
     if let Some(facts) = facts {
         facts.collect(scope, results);
@@ -178,73 +204,144 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>
 
     let mut nodes = Vec::with_capacity(n_nodes);
     let (mut gates, mut releases) = (gates.into_iter(), releases.into_iter());
-    for (item, doc) in scope.names.items.iter().zip(&scope.names.docs) {
-        let (name, kind) = match item {
+    for item in &names.items {
+        let (name, span, doc, kind) = match item {
             Item::Call(call) => {
                 let result = results[*call].take()?;
-                let name = infos[*call].decl.name;
+                let inst = &names.calls[*call];
+                let span = inst.decl.name.span;
                 if let Some(predictions) = result.predictions {
-                    let name_of_it = format!("{}.predictions", name.text);
+                    let name_of_it = format!("{}.predictions", inst.name);
                     let doc = String::new();
-                    nodes.push(Node { name: name_of_it, doc, span: name.span, kind: NodeKind::Call(*predictions) });
+                    nodes.push(Node { name: name_of_it, doc, span, kind: NodeKind::Call(*predictions) });
                 }
-                (name, NodeKind::Call(result.call))
+                (inst.name.as_str(), span, inst.doc, NodeKind::Call(result.call))
             }
-            Item::Gate(gate) => (scope.names.gates[*gate].name, NodeKind::Gate(gates.next()??)),
-            Item::Release(release) => (scope.names.releases[*release].name, NodeKind::Release(releases.next()??)),
+            Item::Gate(gate) => {
+                let (decl, doc) = names.gates[*gate];
+                (decl.name.text, decl.name.span, doc, NodeKind::Gate(gates.next()??))
+            }
+            Item::Release(release) => {
+                let (decl, doc) = names.releases[*release];
+                (decl.name.text, decl.name.span, doc, NodeKind::Release(releases.next()??))
+            }
         };
-        nodes.push(Node { name: name.text.to_owned(), doc: (*doc).to_owned(), span: name.span, kind });
+        nodes.push(Node { name: name.to_owned(), doc: doc.to_owned(), span, kind });
     }
     Some(nodes)
 }
 
 /// Where calls and gates stand in the checked pipeline, by their index among their kind.
-#[derive(Default)]
 pub(crate) struct Places {
     pub calls: Vec<usize>,
     pub gates: Vec<usize>,
 }
 
-/// What is known before the first call is checked.
+/// What is known before the first call is checked, as the file or body sees it that is being checked.
+#[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
-    pub report: &'a Report,
+    pub report: Report<'a>,
     pub names: &'a Names<'a>,
-    /// The parameters' values, by index; `None` for one that is wrong.
-    pub values: &'a [Option<Value>],
-    pub schemas: &'a [Option<Schema>],
+    /// The name space that names are looked up in.
+    pub env: usize,
     pub catalogue: &'a Catalogue,
     pub world: &'a dyn World,
-    pub file: &'a Path,
-    pub source: Source<'a>,
+    pub source: Sources<'a>,
 }
 
 impl<'a> Scope<'a> {
-    pub fn eval(&self) -> Eval<'_, 'a> {
-        Eval { report: self.report, names: self.names, params: Some(self.values) }
+    /// Returns the scope in which a call is written.
+    pub fn of(&self, inst: &CallInst<'a>) -> Self {
+        Self { env: inst.env, report: inst.report, ..*self }
+    }
+
+    pub fn eval(&self) -> Eval<'a, 'a> {
+        Eval { report: self.report, names: self.names, env: Some(self.env) }
+    }
+
+    pub fn entry(&self, name: &str) -> Option<Entry> {
+        self.names.get(self.env, name)
+    }
+
+    pub fn get(&self, name: &str) -> Option<Entity> {
+        self.entry(name).map(|entry| entry.entity)
+    }
+
+    /// Returns the word that declared the name, such as `param`.
+    pub fn word(&self, name: &str) -> &'static str {
+        self.entry(name).map_or("name", |entry| entry.word)
+    }
+
+    pub fn follow<'p>(&self, path: &'p [Name<'a>]) -> Followed<'p, 'a> {
+        self.names.follow(self.env, path)
+    }
+
+    /// Returns the schema that a path names, if it names one.
+    pub fn schema_of(&self, path: &[Name<'a>]) -> Option<usize> {
+        match self.follow(path) {
+            Followed::Found { entity: Entity::Schema(schema), rest, .. } if rest.is_empty() => Some(schema),
+            _ => None,
+        }
+    }
+
+    pub fn is_in_def(&self) -> bool {
+        self.names.is_in_def(self.env)
+    }
+
+    /// Says that a name is not known, or not seen from here.
+    pub fn unknown(&self, name: Name<'_>) -> Diagnostic {
+        if let Some(hidden) = self.names.hidden(self.env, name.text) {
+            return value::not_seen(name, hidden.word);
+        }
+        let place = if self.is_in_def() { "def" } else { "file" };
+        Diagnostic::error("E0202", format!("`{}` is not known", name.text))
+            .at(name.span, format!("nothing in this {place} has this name"))
+            .maybe_help(self.report.suggest(name.text, self.names.visible(self.env)))
     }
 }
 
-/// The text that spans refer to.
+/// The texts that spans refer to.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub text: &'a str,
+pub(crate) struct Sources<'a> {
+    units: &'a [Unit<'a>],
 }
 
-impl<'a> Source<'a> {
+impl<'a> Sources<'a> {
     /// Returns what is written there, on one line and without comments.
     pub fn written(&self, span: Span) -> String {
         let lines = self.slice(span).lines().map(|line| line.split_once("//").map_or(line, |(before, _)| before));
         lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns what is written there, as it is.
-    pub fn slice(&self, span: Span) -> &'a str {
-        self.text.get(span.start..span.end).unwrap_or_default()
+    /// Computes the condition of a call; returns why it does not run if that is false.
+    pub fn skip_reason(&self, condition: &Expr<'_>, eval: &Eval<'_, '_>) -> Option<String> {
+        match eval.value(condition)? {
+            Value::Bool(true) => None,
+            Value::Bool(false) => Some(format!("when {} is false", self.written(condition.span))),
+            other => {
+                let message = format!("the condition of a step must be a bool, got {}", value::kind(&other));
+                eval.report.add(Diagnostic::error("E0305", message).at(condition.span, ""));
+                None
+            }
+        }
     }
 
-    /// Returns the line of the span's start, from 1.
-    pub fn line(&self, span: Span) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+    /// Returns what is written there, as it is.
+    pub fn slice(&self, span: Span) -> &'a str {
+        self.units.get(span.source).and_then(|unit| unit.text.get(span.start..span.end)).unwrap_or_default()
+    }
+
+    /// Returns the file that it is written in.
+    pub fn path(&self, span: Span) -> &'a Path {
+        self.units.get(span.source).map_or(Path::new(""), |unit| &unit.path)
+    }
+
+    /// Says where `span` is, to someone who looks at `from`: its line and, where that is another one, its file.
+    pub fn place(&self, span: Span, from: Span) -> String {
+        let text = self.units.get(span.source).map_or("", |unit| unit.text);
+        let before = text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let file = self.path(span).file_name().filter(|_| span.source != from.source);
+        file.map_or(format!("line {line}"), |file| format!("line {line} of {}", file.to_string_lossy()))
     }
 }

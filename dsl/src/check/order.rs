@@ -1,52 +1,48 @@
-//! Finds the order in which calls can be checked, and refuses cycles.
+//! Finds an order in which things can be checked, each after what it depends on, and refuses cycles.
+
+use std::collections::HashMap;
 
 use mlp_model::{ArgType, InputType, Span};
 
 use super::Scope;
 use super::calls::{CallInfo, Slot};
 use super::champion::{Champion, ChampionPart};
-use super::names::Entity;
+use super::lists;
+use super::names::{Entity, Followed};
 use crate::ast::{Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
 /// At most so many edges of a cycle are shown.
 const MOST_LABELS: usize = 8;
 
-/// An order of calls in which each comes after all it depends on.
+/// An order in which each comes after all it depends on.
 pub struct Order {
-    pub calls: Vec<usize>,
-    /// By call: part of a cycle, so its type is unknown.
+    pub order: Vec<usize>,
+    /// By index: part of a cycle, so nothing is known of it.
     pub in_cycle: Vec<bool>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Edge {
-    to: usize,
-    span: Span,
-    /// Only the type depends: the bytes come from an earlier run.
-    through_champion: bool,
-}
-
-pub fn sort(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> Order {
-    let edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(scope, info, champion)).collect();
-    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); infos.len()];
+/// Sorts by dependencies. Each cycle is told once, as a way along dependencies that closes.
+pub fn sort<E: Copy>(edges: &[Vec<E>], to: impl Fn(&E) -> usize, mut on_cycle: impl FnMut(&[(usize, E)])) -> Order {
+    let n_nodes = edges.len();
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); n_nodes];
     let mut n_waiting: Vec<usize> = edges.iter().map(Vec::len).collect();
-    for (call, edges) in edges.iter().enumerate() {
+    for (node, edges) in edges.iter().enumerate() {
         for edge in edges {
-            dependents[edge.to].push(call);
+            dependents[to(edge)].push(node);
         }
     }
-    let mut order = Order { calls: Vec::with_capacity(infos.len()), in_cycle: vec![false; infos.len()] };
-    let mut is_done = vec![false; infos.len()];
-    let mut ready: Vec<usize> = (0..infos.len()).rev().filter(|call| n_waiting[*call] == 0).collect();
+    let mut order = Order { order: Vec::with_capacity(n_nodes), in_cycle: vec![false; n_nodes] };
+    let mut is_done = vec![false; n_nodes];
+    let mut ready: Vec<usize> = (0..n_nodes).rev().filter(|node| n_waiting[*node] == 0).collect();
     let mut next_stuck = 0;
     loop {
-        while let Some(call) = ready.pop() {
-            if std::mem::replace(&mut is_done[call], true) {
+        while let Some(node) = ready.pop() {
+            if std::mem::replace(&mut is_done[node], true) {
                 continue;
             }
-            order.calls.push(call);
-            for dependent in &dependents[call] {
+            order.order.push(node);
+            for dependent in &dependents[node] {
                 n_waiting[*dependent] -= 1;
                 if n_waiting[*dependent] == 0 {
                     ready.push(*dependent);
@@ -57,16 +53,50 @@ pub fn sort(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) 
         while is_done.get(next_stuck) == Some(&true) {
             next_stuck += 1;
         }
-        if next_stuck == infos.len() {
+        if next_stuck == n_nodes {
             return order;
         }
-        let cycle = find_cycle(next_stuck, &edges, &is_done);
-        refuse_cycle(scope, infos, &cycle);
-        for (call, _) in &cycle {
-            order.in_cycle[*call] = true;
-            ready.push(*call);
+        let cycle = find_cycle(next_stuck, edges, &to, &is_done);
+        on_cycle(&cycle);
+        for (node, _) in &cycle {
+            order.in_cycle[*node] = true;
+            ready.push(*node);
+        }
+        if cycle.is_empty() {
+            // Cannot be: something that is not done waits for something that is not done.
+            ready.push(next_stuck);
         }
     }
+}
+
+/// Walks along dependencies from `start`, which waits for a cycle, until it closes.
+fn find_cycle<E: Copy>(start: usize, edges: &[Vec<E>], to: &impl Fn(&E) -> usize, is_done: &[bool]) -> Vec<(usize, E)> {
+    let mut path: Vec<(usize, E)> = Vec::new();
+    let mut place_of: HashMap<usize, usize> = HashMap::new();
+    let mut at = start;
+    loop {
+        if let Some(place) = place_of.get(&at) {
+            return path.split_off(*place);
+        }
+        let Some(edge) = edges[at].iter().find(|edge| !is_done[to(edge)]).copied() else { return Vec::new() };
+        place_of.insert(at, path.len());
+        path.push((at, edge));
+        at = to(&edge);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    to: usize,
+    span: Span,
+    /// Only the type depends: the bytes come from an earlier run.
+    through_champion: bool,
+}
+
+/// Sorts the calls and refuses cycles among them.
+pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> Order {
+    let edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
+    sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle))
 }
 
 fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> Vec<Edge> {
@@ -92,37 +122,28 @@ fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> 
 
 fn add_edge(scope: &Scope<'_>, expr: &Expr<'_>, champion: &Champion<'_>, edges: &mut Vec<Edge>) {
     let ExprKind::Path(path) = &expr.kind else { return };
-    let Some(first) = path.first() else { return };
-    if first.text == "champion" {
-        if let Some((_, _, ChampionPart::Output { call, .. })) = champion.part(path) {
-            edges.push(Edge { to: call, span: expr.span, through_champion: true });
+    match scope.follow(path) {
+        Followed::Champion { path, .. } => {
+            if let Some((_, _, ChampionPart::Output { call, .. })) = champion.part(&path) {
+                edges.push(Edge { to: call, span: expr.span, through_champion: true });
+            }
         }
-    } else if let Some(Entity::Call(call)) = scope.names.get(first.text) {
-        edges.push(Edge { to: call, span: expr.span, through_champion: false });
-    }
-}
-
-/// Walks along dependencies from `start`, which waits for a cycle, until it closes.
-fn find_cycle(start: usize, edges: &[Vec<Edge>], is_done: &[bool]) -> Vec<(usize, Edge)> {
-    let mut path: Vec<(usize, Edge)> = Vec::new();
-    let mut place_of: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
-    let mut at = start;
-    loop {
-        if let Some(place) = place_of.get(&at) {
-            return path.split_off(*place);
+        Followed::Found { entity: Entity::Call(call), .. } => {
+            edges.push(Edge { to: call, span: expr.span, through_champion: false });
         }
-        let Some(edge) = edges[at].iter().find(|edge| !is_done[edge.to]).copied() else {
-            // Cannot be: something that is not done waits for something that is not done.
-            return vec![(at, Edge { to: at, span: Span::default(), through_champion: false })];
-        };
-        place_of.insert(at, path.len());
-        path.push((at, edge));
-        at = edge.to;
+        Followed::Found { entity: Entity::Loop(index), rest, .. } => {
+            for item in lists::items(scope, index, &rest, expr.span).into_iter().flatten() {
+                if let Followed::Found { entity: Entity::Call(call), .. } = item.followed {
+                    edges.push(Edge { to: call, span: expr.span, through_champion: false });
+                }
+            }
+        }
+        _ => {}
     }
 }
 
 fn refuse_cycle(scope: &Scope<'_>, infos: &[CallInfo<'_>], cycle: &[(usize, Edge)]) {
-    let name = |call: usize| infos[call].decl.name.text;
+    let name = |call: usize| infos[call].inst.name.as_str();
     let Some((first, first_edge)) = cycle.first() else { return };
     let mut chain: Vec<_> = cycle.iter().take(MOST_LABELS).map(|(call, _)| format!("`{}`", name(*call))).collect();
     if cycle.len() > MOST_LABELS {

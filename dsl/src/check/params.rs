@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use mlp_model::{ParamValue, Scalar, Span, Type, Value};
 
-use super::Source;
+use super::Sources;
 use super::names::Names;
-use super::report::Report;
+use super::report::{Findings, Report};
 use super::types::{fit, read_rules, read_type, satisfies, written};
 use super::value::{Eval, kind, show};
 use crate::ast::ParamDecl;
@@ -14,41 +14,47 @@ use crate::diagnostic::Diagnostic;
 use crate::literal::{self, Number};
 use crate::parse;
 
-/// Returns each parameter's value by index, `None` for one that is wrong.
-pub fn check(
-    names: &Names<'_>,
-    given: &BTreeMap<String, String>,
-    source: Source<'_>,
-    report: &Report,
-) -> Vec<Option<ParamValue>> {
+/// Refuses what the command line gives and the pipeline does not have.
+pub fn refuse_unknown(names: &Names<'_>, given: &BTreeMap<String, String>, report: Report<'_>) {
     for name in given.keys() {
-        if !names.params.iter().any(|param| param.name.text == name) && names.get(name).is_none() {
-            let candidates = names.params.iter().map(|param| param.name.text);
-            report.add(
-                Diagnostic::error("E0213", format!("`--param {name}`: the pipeline has no parameter `{name}`"))
-                    .maybe_help(report.suggest(name, candidates)),
-            );
-        } else if !names.params.iter().any(|param| param.name.text == name) && names.word(name) != "param" {
-            let message = format!("`--param {name}`: `{name}` is a {}, not a parameter", names.word(name));
-            report.add(Diagnostic::error("E0213", message));
+        let entry = names.get(PIPELINE, name);
+        if names.params.iter().any(|(param, _)| param.name.text == name) {
+            continue;
+        }
+        match entry.map(|entry| entry.word) {
+            None => {
+                let candidates = names.params.iter().map(|(param, _)| param.name.text);
+                report.add(
+                    Diagnostic::error("E0213", format!("`--param {name}`: the pipeline has no parameter `{name}`"))
+                        .maybe_help(report.suggest(name, candidates)),
+                );
+            }
+            // One that could not be read.
+            Some("param") => {}
+            Some(word) => {
+                let message = format!("`--param {name}`: `{name}` is a {word}, not a parameter");
+                report.add(Diagnostic::error("E0213", message));
+            }
         }
     }
-    names.params.iter().map(|param| check_param(param, names, given, source, report)).collect()
 }
 
-fn check_param(
+/// The name space of the pipeline's file.
+const PIPELINE: usize = 0;
+
+/// Returns the parameter's value, or `None` after reporting what is wrong.
+pub fn check(
     param: &ParamDecl<'_>,
-    names: &Names<'_>,
+    eval: &Eval<'_, '_>,
     given: &BTreeMap<String, String>,
-    source: Source<'_>,
-    report: &Report,
+    source: Sources<'_>,
 ) -> Option<ParamValue> {
-    let eval = Eval { report, names, params: None };
+    let report = eval.report;
     let name = param.name.text;
     let ty = read_type(&param.ty, report);
     let default = param.default.as_ref().map(|expr| (expr, eval.value(expr)));
     let ty = ty?;
-    let rules = read_rules(&param.rules, &ty, &eval);
+    let rules = read_rules(&param.rules, &ty, eval);
     let rules_text = || {
         let rules: Vec<_> = param.rules.iter().map(|rule| format!("`{}`", source.written(rule.span))).collect();
         rules.join(" and ")
@@ -109,13 +115,15 @@ fn read_given(text: &str, ty: &Type) -> Option<Value> {
     match ty {
         Type::Optional(_) if text == "none" => Some(Value::Null),
         Type::Optional(inner) => read_given(text, inner),
+        Type::Size => literal::read_size(text.trim()).flatten().map(Value::SizeBytes),
         Type::Scalar(scalar) => read_scalar(text, *scalar).and_then(|value| fit(value, ty).ok()),
         Type::List(_) => {
-            let report = Report::new(Vec::new());
+            let findings = Findings::new(Vec::new());
+            let report = Report::new(&findings);
             // The grammar knows no blanks but spaces.
             let text = text.replace(['\t', '\r', '\n'], " ");
             let expr = parse::parse_value(&text)?;
-            let value = Eval { report: &report, names: &Names::default(), params: None }.value(&expr)?;
+            let value = Eval { report, names: &Names::default(), env: None }.value(&expr)?;
             fit(value, ty).ok()
         }
         _ => None,
@@ -156,6 +164,7 @@ fn example(ty: &Type, name: &str) -> Option<String> {
         Type::Scalar(Scalar::Timestamp) => "2026-09-01T12:30:00Z",
         Type::Scalar(Scalar::Duration) => "30m",
         Type::List(_) => "[64, 32]",
+        Type::Size => "\"8 GiB\"",
         _ => return None,
     };
     Some(format!("write it like this: `--param {name}={example}`"))

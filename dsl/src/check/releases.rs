@@ -6,7 +6,8 @@ use mlp_model::{CallClass, Input, Part, Release, Span, Type, Value};
 
 use super::calls::Results;
 use super::inputs::find_output;
-use super::names::Entity;
+use super::lists;
+use super::names::{Entity, Followed};
 use super::{Places, Scope};
 use crate::ast::{Expr, ExprKind, Name, PartDecl, PartValue, ReleaseContent, ReleaseDecl};
 use crate::diagnostic::Diagnostic;
@@ -42,7 +43,7 @@ impl Reader<'_, '_> {
         let mut gates = Vec::new();
         let mut is_complete = true;
         for name in &release.gates {
-            match self.scope.names.get(name.text) {
+            match self.scope.get(name.text) {
                 Some(Entity::Gate(gate)) => {
                     let place = *self.places.gates.get(gate)?;
                     if !gates.contains(&place) {
@@ -52,12 +53,12 @@ impl Reader<'_, '_> {
                 }
                 Some(Entity::Broken) => {}
                 Some(_) => {
-                    let word = self.scope.names.word(name.text);
+                    let word = self.scope.word(name.text);
                     let message = format!("`{}` is a {word}, not a gate", name.text);
                     report.add(Diagnostic::error("E0531", message).at(name.span, "only gates guard a release"));
                 }
                 None => {
-                    let gates = self.scope.names.gates.iter().map(|gate| gate.name.text);
+                    let gates = self.scope.names.gates.iter().map(|(gate, _)| gate.name.text);
                     report.add(
                         Diagnostic::error("E0531", format!("there is no gate `{}`", name.text))
                             .at(name.span, "")
@@ -132,19 +133,19 @@ impl Reader<'_, '_> {
             return self.scope.eval().value(expr).map(Part::Value);
         };
         let first = path.first()?;
-        match self.scope.names.get(first.text) {
-            Some(Entity::Schema(index)) if path.len() == 1 => {
-                let schema = self.scope.schemas.get(index)?.as_ref()?;
+        match self.scope.follow(path) {
+            Followed::Found { entity: Entity::Schema(index), rest, .. } if rest.is_empty() => {
+                let schema = self.scope.names.schemas.get(index)?.as_ref()?;
                 return Some(Part::Value(Value::Schema(Box::new(schema.clone()))));
             }
-            Some(Entity::Param(_)) => return self.scope.eval().value(expr).map(Part::Value),
+            Followed::Found { entity: Entity::Value(_), .. } => return self.scope.eval().value(expr).map(Part::Value),
             _ => {}
         }
         let (part, ty) = self.output(path, expr.span)?;
         if matches!(ty, Type::Table(_)) {
             let written = self.scope.source.written(expr.span);
             let problem = Diagnostic::error("E0532", format!("`{written}` is a table, and rows are not released"));
-            let transform = match self.scope.names.get(first.text) {
+            let transform = match self.scope.get(first.text) {
                 Some(Entity::Call(call)) => self.transform_of(call),
                 _ => None,
             };
@@ -156,31 +157,34 @@ impl Reader<'_, '_> {
     }
 
     fn output(&self, path: &[Name<'_>], span: Span) -> Option<(Part, &Type)> {
-        let (first, rest) = path.split_first()?;
+        let first = path.first()?;
         let report = self.scope.report;
-        match self.scope.names.get(first.text) {
-            Some(Entity::Call(call)) => {
-                let (output, ty) = find_output(self.scope, self.results, call, first.text, rest, span)?;
+        match self.scope.follow(path) {
+            Followed::Found { entity: Entity::Call(call), rest, .. } => {
+                let (output, ty) = find_output(self.scope, self.results, call, first.text, &rest, span)?;
                 Some((Part::Output { node: *self.places.calls.get(call)?, output: output.to_owned() }, ty))
             }
-            Some(Entity::Broken) => None,
-            Some(_) => {
-                let word = self.scope.names.word(first.text);
+            Followed::Found { entity: Entity::Broken, .. } | Followed::Silent | Followed::Given { .. } => None,
+            Followed::Found { entity: Entity::Loop(index), rest, .. } => {
+                let items = lists::items(self.scope, index, &rest, span);
+                report.add(items.err().map_or_else(|| lists::not_one(self.scope, span, None), |problem| *problem));
+                None
+            }
+            Followed::Found { word, .. } => {
                 let message = format!("`{}` is a {word}, which cannot be released", first.text);
                 report.add(Diagnostic::error("E0532", message).at(span, ""));
                 None
             }
-            None if first.text == "champion" => {
+            Followed::Champion { .. } => {
                 report.add(Diagnostic::error("E0532", "the champion is released already").at(span, ""));
                 None
             }
-            None => {
-                let names = self.scope.names.order.iter().copied();
-                report.add(
-                    Diagnostic::error("E0202", format!("`{}` is not known", first.text))
-                        .at(first.span, "nothing in this file has this name")
-                        .maybe_help(report.suggest(first.text, names)),
-                );
+            Followed::Wrong(problem) => {
+                report.add(*problem);
+                None
+            }
+            Followed::Unknown(name) => {
+                report.add(self.scope.unknown(name));
                 None
             }
         }
@@ -189,24 +193,29 @@ impl Reader<'_, '_> {
     /// Reads `step NAME`: a step that can be done again on other rows.
     fn transform(&self, step: Name<'_>) -> Option<Part> {
         let report = self.scope.report;
-        let Some(Entity::Call(call)) = self.scope.names.get(step.text) else {
-            match self.scope.names.get(step.text) {
-                Some(Entity::Broken) => {}
-                Some(_) => {
-                    let word = self.scope.names.word(step.text);
-                    let message = format!("`{}` is a {word}, not a step", step.text);
-                    report.add(Diagnostic::error("E0532", message).at(step.span, ""));
-                }
-                None => {
-                    let steps = self.scope.names.calls.iter().map(|call| call.name.text);
-                    report.add(
-                        Diagnostic::error("E0202", format!("`{}` is not known", step.text))
-                            .at(step.span, "no step has this name")
-                            .maybe_help(report.suggest(step.text, steps)),
-                    );
-                }
+        let path = [step];
+        let call = match self.scope.follow(&path) {
+            Followed::Found { entity: Entity::Call(call), rest, .. } if rest.is_empty() => call,
+            Followed::Found { entity: Entity::Broken, .. } | Followed::Silent => return None,
+            Followed::Found { word, .. } => {
+                let message = format!("`{}` is a {word}, not a step", step.text);
+                report.add(Diagnostic::error("E0532", message).at(step.span, ""));
+                return None;
             }
-            return None;
+            Followed::Wrong(problem) => {
+                report.add(*problem);
+                return None;
+            }
+            _ => {
+                let is_call = |name: &&str| matches!(self.scope.get(name), Some(Entity::Call(_) | Entity::Group(_)));
+                let steps = self.scope.names.visible(self.scope.env).filter(is_call);
+                report.add(
+                    Diagnostic::error("E0202", format!("`{}` is not known", step.text))
+                        .at(step.span, "no step has this name")
+                        .maybe_help(report.suggest(step.text, steps)),
+                );
+                return None;
+            }
         };
         self.results.get(call)?.as_ref()?;
         let transform = self.transform_of(call);

@@ -1,35 +1,149 @@
 //! Where the checks put what they find. Every phase adds to it; nothing is ever taken back.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use mlp_model::Span;
 
 use crate::diagnostic::Diagnostic;
 use crate::suggest;
 
-pub struct Report {
+/// At most so many calls of a `def` are shown with a mistake in its body.
+const MOST_SITES: usize = 4;
+
+const IN_ROUND: &str = "in the round with ";
+
+/// All that was found.
+pub struct Findings {
     diagnostics: RefCell<Vec<Diagnostic>>,
     /// How many more names may be compared for suggestions: a long file of wrong names is not compared with itself.
     budget: Cell<usize>,
+    sites: RefCell<Vec<Site>>,
+    /// Where the mistakes of bodies that are checked more than once are found again.
+    seen: RefCell<HashMap<(Span, String), Seen>>,
 }
 
-impl Report {
+/// Why a body is checked: the call of its `def`, or a value of its loop.
+struct Site {
+    /// The site within whose body this one is.
+    outer: Option<usize>,
+    kind: SiteKind,
+}
+
+enum SiteKind {
+    /// Nobody's call: what is wrong here is wrong in every call.
+    Itself,
+    Call(Span),
+    /// A round of a loop: `lr = 0.1`.
+    Round(String),
+}
+
+struct Seen {
+    place: usize,
+    n_sites: usize,
+}
+
+impl Findings {
     pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
-        Self { diagnostics: RefCell::new(diagnostics), budget: Cell::new(100_000) }
-    }
-
-    pub fn add(&self, diagnostic: Diagnostic) {
-        self.diagnostics.borrow_mut().push(diagnostic);
-    }
-
-    /// Returns ``did you mean `x`?`` when one of the candidates is like `word`.
-    pub fn suggest<'c>(&self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
-        let budget = self.budget.get();
-        let mut n_seen = 0;
-        let help = suggest::help(word, candidates.into_iter().take(budget).inspect(|_| n_seen += 1));
-        self.budget.set(budget - n_seen);
-        help
+        Self {
+            diagnostics: RefCell::new(diagnostics),
+            budget: Cell::new(100_000),
+            sites: RefCell::default(),
+            seen: RefCell::default(),
+        }
     }
 
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.diagnostics.into_inner()
+    }
+}
+
+/// The findings, as the checks of one body see them.
+#[derive(Clone, Copy)]
+pub struct Report<'r> {
+    findings: &'r Findings,
+    site: Option<usize>,
+}
+
+impl<'r> Report<'r> {
+    pub fn new(findings: &'r Findings) -> Self {
+        Self { findings, site: None }
+    }
+
+    /// Returns the report for the body of a `def` that is checked by itself.
+    pub fn for_itself(self) -> Self {
+        self.within(SiteKind::Itself)
+    }
+
+    /// Returns the report for the body of a `def` that is called at `span`.
+    pub fn for_call(self, span: Span) -> Self {
+        self.within(SiteKind::Call(span))
+    }
+
+    /// Returns the report for one round of a loop.
+    pub fn for_round(self, shown: String) -> Self {
+        self.within(SiteKind::Round(shown))
+    }
+
+    fn within(self, kind: SiteKind) -> Self {
+        let mut sites = self.findings.sites.borrow_mut();
+        sites.push(Site { outer: self.site, kind });
+        Self { site: Some(sites.len() - 1), ..self }
+    }
+
+    /// Adds a finding. One about a body that is checked again is told once, with the calls that lead to it.
+    pub fn add(&self, diagnostic: Diagnostic) {
+        let mut diagnostics = self.findings.diagnostics.borrow_mut();
+        let (Some(site), Some(label)) = (self.site, diagnostic.primary()) else {
+            diagnostics.push(diagnostic);
+            return;
+        };
+        let mut seen = self.findings.seen.borrow_mut();
+        let key = (label.span, diagnostic.message.clone());
+        match seen.get_mut(&key) {
+            Some(seen) if seen.n_sites > 0 && seen.n_sites < MOST_SITES => {
+                seen.n_sites += 1;
+                let told = &mut diagnostics[seen.place];
+                if let Some(note) = told.notes.iter_mut().find(|note| note.starts_with(IN_ROUND)) {
+                    *note = format!("{}, and in others", note.trim_end_matches(", and in others"));
+                }
+                *told = self.with_site(told.clone(), site, "and called here");
+            }
+            Some(_) => {}
+            None => {
+                let diagnostic = self.with_site(diagnostic, site, "called here");
+                let n_sites = usize::from(!matches!(self.findings.sites.borrow()[site].kind, SiteKind::Itself));
+                seen.insert(key, Seen { place: diagnostics.len(), n_sites });
+                diagnostics.push(diagnostic);
+            }
+        }
+    }
+
+    fn with_site(&self, mut diagnostic: Diagnostic, site: usize, text: &str) -> Diagnostic {
+        let sites = self.findings.sites.borrow();
+        let mut at = Some(site);
+        for _ in 0..MOST_SITES {
+            let Some(site) = at.and_then(|at| sites.get(at)) else { break };
+            match &site.kind {
+                SiteKind::Call(span) if diagnostic.labels.iter().all(|label| label.span != *span) => {
+                    diagnostic = diagnostic.and(*span, text);
+                }
+                SiteKind::Round(shown) if diagnostic.notes.is_empty() => {
+                    diagnostic = diagnostic.note(format!("{IN_ROUND}{shown}"));
+                }
+                SiteKind::Itself | SiteKind::Call(_) | SiteKind::Round(_) => {}
+            }
+            at = site.outer;
+        }
+        diagnostic
+    }
+
+    /// Returns ``did you mean `x`?`` when one of the candidates is like `word`.
+    pub fn suggest<'c>(&self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+        let budget = self.findings.budget.get();
+        let mut n_seen = 0;
+        let help = suggest::help(word, candidates.into_iter().take(budget).inspect(|_| n_seen += 1));
+        self.findings.budget.set(budget - n_seen);
+        help
     }
 }

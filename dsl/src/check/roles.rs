@@ -106,7 +106,9 @@ fn better_output(
     let fits =
         |ty: &Type| matches!(ty, Type::Table(table) if table.role != Role::All && !refused.contains(&table.role));
     let other = outputs.iter().find(|output| fits(&output.ty))?;
-    Some(format!("{}.{}", scope.names.calls.get(call)?.name.text, other.name))
+    // A step within another body has no name here.
+    let inst = scope.names.calls.get(call).filter(|inst| inst.env == scope.env)?;
+    Some(format!("{}.{}", inst.decl.name.text, other.name))
 }
 
 /// Writes the call with one more argument, when it is short enough to be shown.

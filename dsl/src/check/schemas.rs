@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mlp_model::{Column, Marks, Scalar, Schema, Span, Type};
 
+use super::names::Names;
 use super::report::Report;
 use super::types::{TYPE_NAMES, read_rules, read_type, written};
 use super::value::Eval;
@@ -14,8 +15,14 @@ use crate::suggest::listed;
 /// The words that mark a column.
 pub const MARKS: [&str; 5] = ["key", "personal", "protected", "label", "unusable"];
 
+/// Computes the schemas of all files, by index.
+pub fn check_all(names: &Names<'_>, report: Report<'_>) -> Vec<Option<Schema>> {
+    let schemas = names.schema_decls.iter();
+    schemas.map(|(decl, env)| check(decl, &Eval { report, names, env: Some(*env) })).collect()
+}
+
 /// Returns the schema, or `None` when something is wrong with it.
-pub fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
+fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
     let report = eval.report;
     let mut columns = Vec::with_capacity(decl.columns.len());
     let mut is_complete = !decl.incomplete;
@@ -87,13 +94,13 @@ fn check_column(column: &ColumnDecl<'_>, eval: &Eval<'_, '_>) -> Option<Column> 
     Some(Column { name: column.name.text.clone().into_owned(), scalar, optional, marks, rules: rules? })
 }
 
-fn refuse_type(ty: &Type, column: &ColumnDecl<'_>, report: &Report) -> Option<Column> {
+fn refuse_type(ty: &Type, column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Column> {
     let message = format!("column `{}` cannot be of type `{}`", column.name.text, written(ty));
     report.add(Diagnostic::error("E0323", message).at(column.ty.span, "a column holds one plain value a row"));
     None
 }
 
-fn check_marks(column: &ColumnDecl<'_>, report: &Report) -> Option<Marks> {
+fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
     let mut marks = Marks::default();
     let mut is_complete = true;
     let mut refuse = |problem: Diagnostic| {

@@ -11,10 +11,11 @@ use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
 /// The words that begin a type.
-pub const TYPE_NAMES: [&str; 9] = ["int", "float", "bool", "str", "date", "timestamp", "decimal", "duration", "list"];
+pub const TYPE_NAMES: [&str; 10] =
+    ["int", "float", "bool", "str", "date", "timestamp", "decimal", "duration", "size", "list"];
 
 /// Returns the type that is written, or reports why it is none.
-pub fn read_type(ty: &TypeExpr<'_>, report: &Report) -> Option<Type> {
+pub fn read_type(ty: &TypeExpr<'_>, report: Report<'_>) -> Option<Type> {
     let scalar = match ty.name.text {
         "int" => Some(Scalar::Int),
         "float" => Some(Scalar::Float),
@@ -31,6 +32,7 @@ pub fn read_type(ty: &TypeExpr<'_>, report: &Report) -> Option<Type> {
             report.add(Diagnostic::error("E0304", format!("type `{name}` takes nothing in brackets")).at(ty.span, ""));
             None
         }
+        (None, "size", []) => Some(Type::Size),
         (None, "decimal", [TypeArg::Number(precision), TypeArg::Number(scale)]) => {
             let (ExprKind::Int(p), ExprKind::Int(s)) = (&precision.kind, &scale.kind) else {
                 return wrong_decimal(ty, report);
@@ -71,7 +73,7 @@ pub fn read_type(ty: &TypeExpr<'_>, report: &Report) -> Option<Type> {
     Some(if ty.optional { Type::Optional(Box::new(read)) } else { read })
 }
 
-fn wrong_decimal(ty: &TypeExpr<'_>, report: &Report) -> Option<Type> {
+fn wrong_decimal(ty: &TypeExpr<'_>, report: Report<'_>) -> Option<Type> {
     let problem = Diagnostic::error("E0304", "`decimal` takes two numbers: digits in all, and after the point");
     let problem = problem.at(ty.span, "");
     report.add(problem.help("write `decimal(18, 2)`: 1 to 38 digits, at most all of them after the point"));
@@ -87,6 +89,7 @@ pub fn fit(value: Value, ty: &Type) -> Result<Value, Value> {
             let fitted: Result<Vec<_>, _> = items.iter().cloned().map(|value| fit(value, item)).collect();
             fitted.map(Value::List).map_err(|_| Value::List(items))
         }
+        (Type::Size, value @ Value::SizeBytes(_)) => Ok(value),
         (Type::Scalar(scalar), value) => fit_scalar(value, *scalar),
         (_, value) => Err(value),
     }
@@ -117,18 +120,14 @@ fn fit_scalar(value: Value, scalar: Scalar) -> Result<Value, Value> {
 
 /// Computes rules over values of type `ty`. A rule that is wrong is reported and makes the whole `None`.
 pub fn read_rules(rules: &[RuleExpr<'_>], ty: &Type, eval: &Eval<'_, '_>) -> Option<Vec<Rule>> {
-    let scalar = match ty {
-        Type::Scalar(scalar) => Some(*scalar),
-        Type::Optional(inner) => match **inner {
-            Type::Scalar(scalar) => Some(scalar),
-            _ => None,
-        },
-        _ => None,
+    let base = match ty {
+        Type::Optional(inner) => inner,
+        other => other,
     };
     let mut read = Vec::new();
     let mut is_complete = true;
     for rule in rules {
-        match read_rule(rule, ty, scalar, eval) {
+        match read_rule(rule, ty, base, eval) {
             Some(some) => read.extend(some),
             None => is_complete = false,
         }
@@ -136,32 +135,43 @@ pub fn read_rules(rules: &[RuleExpr<'_>], ty: &Type, eval: &Eval<'_, '_>) -> Opt
     is_complete.then_some(read)
 }
 
-fn read_rule(rule: &RuleExpr<'_>, ty: &Type, scalar: Option<Scalar>, eval: &Eval<'_, '_>) -> Option<Vec<Rule>> {
+fn read_rule(rule: &RuleExpr<'_>, ty: &Type, base: &Type, eval: &Eval<'_, '_>) -> Option<Vec<Rule>> {
     let report = eval.report;
-    let is_ordered = scalar.is_some_and(|scalar| !matches!(scalar, Scalar::Bool | Scalar::Str));
+    let is_plain = matches!(base, Type::Scalar(_) | Type::Size);
+    let is_ordered = is_plain && !matches!(base, Type::Scalar(Scalar::Bool | Scalar::Str));
     let is_list = matches!(rule.kind, RuleKind::OneOf(_));
-    let Some(scalar) = scalar.filter(|_| is_ordered || is_list) else {
+    if !is_plain || !(is_ordered || is_list) {
         let problem = Diagnostic::error("E0324", format!("this rule does not fit type `{}`", written(ty)));
-        let help = if scalar.is_some() { "list the values it can have: `in [..]`" } else { "a list has no rules" };
+        let help = if is_plain { "list the values it can have: `in [..]`" } else { "a list has no rules" };
         report.add(problem.at(rule.span, "").help(help));
         return None;
+    }
+    let fitted = |value: Value, span: mlp_model::Span| {
+        let refuse = |value: Value| {
+            let message = format!("the rule has {}, but the type is `{base}`", kind(&value));
+            report.add(Diagnostic::error("E0324", message).at(span, format!("`{}`", show(&value))));
+        };
+        fit(value, base).map_err(refuse).ok()
     };
-    let value = |expr: &crate::ast::Expr<'_>| {
-        let fitted = fit_scalar(eval.value(expr)?, scalar);
-        fitted
-            .map_err(|value| {
-                let message = format!("the rule has {}, but the type is `{scalar}`", kind(&value));
-                report.add(Diagnostic::error("E0324", message).at(expr.span, format!("`{}`", show(&value))));
-            })
-            .ok()
-    };
+    let value = |expr: &crate::ast::Expr<'_>| fitted(eval.value(expr)?, expr.span);
     match &rule.kind {
-        RuleKind::OneOf(items) => {
-            if items.is_empty() {
+        RuleKind::OneOf(list) => {
+            // Written out, each item has a place of its own.
+            let values: Vec<_> = match &list.kind {
+                ExprKind::List(items) => items.iter().map(value).collect(),
+                _ => match eval.value(list)? {
+                    Value::List(items) => items.into_iter().map(|item| fitted(item, list.span)).collect(),
+                    other => {
+                        let message = format!("`in` needs a list or a range, got {}", kind(&other));
+                        report.add(Diagnostic::error("E0324", message).at(list.span, ""));
+                        return None;
+                    }
+                },
+            };
+            if values.is_empty() {
                 report.add(Diagnostic::error("E0325", "no value is in an empty list").at(rule.span, ""));
                 return None;
             }
-            let values: Vec<_> = items.iter().map(value).collect();
             Some(vec![Rule::OneOf(values.into_iter().collect::<Option<_>>()?)])
         }
         RuleKind::Bound { comparison, value: bound } => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use mlp_model::{Comparison, Span, Value};
 
+use super::functions;
 use super::names::{Entity, Names};
 use super::report::Report;
 use crate::ast::{Binary, Expr, ExprKind, Name, Unary};
@@ -12,11 +13,12 @@ use crate::diagnostic::Diagnostic;
 use crate::literal;
 
 /// Computes expressions; what is wrong is reported, and `None` returned.
+#[derive(Clone, Copy)]
 pub struct Eval<'e, 'a> {
-    pub report: &'e Report,
+    pub report: Report<'e>,
     pub names: &'e Names<'a>,
-    /// The parameters' values, by index; `None` for one that is wrong. Without any, names are not allowed at all.
-    pub params: Option<&'e [Option<Value>]>,
+    /// The name space that names are looked up in. Without one, none is known.
+    pub env: Option<usize>,
 }
 
 impl Eval<'_, '_> {
@@ -26,9 +28,14 @@ impl Eval<'_, '_> {
             ExprKind::Literal(value) => Some(value.clone()),
             ExprKind::Text(text) => Some(Value::Str(text.value.clone().into_owned())),
             ExprKind::Path(path) => self.name(path, expr.span),
+            ExprKind::If(parts) => self.choose(parts),
+            ExprKind::Index { list, index } => self.item(list, index),
             ExprKind::Group(inner) => self.value(inner),
             ExprKind::Unary { op, operand } => self.unary(*op, operand, expr.span),
             ExprKind::Binary { op, op_span, left, right } => {
+                if let Some(value) = self.shortcut(*op, left, right) {
+                    return value;
+                }
                 // Both sides, so that mistakes in both are reported.
                 let (left_value, right_value) = (self.value(left), self.value(right));
                 self.binary(*op, *op_span, (left, left_value?), (right, right_value?))
@@ -49,50 +56,95 @@ impl Eval<'_, '_> {
                 }
                 is_complete.then_some(Value::Record(values))
             }
-            ExprKind::Call(call) => {
-                let problem = Diagnostic::error("E0218", format!("`{}(..)` is not a value", call.path.text))
-                    .at(expr.span, "a call cannot stand here");
-                self.report.add(problem.help("give an operation a `step` of its own and use its name"));
-                None
-            }
+            ExprKind::Call(call) => functions::call(self, call, expr.span),
             ExprKind::Wrong => None,
         }
     }
 
     fn name(&self, path: &[Name<'_>], span: Span) -> Option<Value> {
         let first = path.first()?;
-        let Some(params) = self.params else {
-            self.report.add(
-                Diagnostic::error("E0309", format!("`{}` is a name, but this must be a constant", first.text))
-                    .at(span, "names are not known here"),
-            );
-            return None;
-        };
-        let problem = match self.names.get(first.text) {
-            Some(Entity::Param(i)) if path.len() == 1 => return params.get(i).cloned().flatten(),
-            Some(Entity::Broken) => return None,
-            Some(Entity::Param(_)) => {
-                Diagnostic::error("E0202", format!("parameter `{}` has no parts", first.text)).at(span, "")
+        let entry = self.env.and_then(|env| self.names.get(env, first.text));
+        let problem = match entry.map(|entry| (entry.entity, entry.word)) {
+            Some((Entity::Value(i), _)) if path.len() == 1 => return self.names.values.get(i).cloned().flatten(),
+            Some((Entity::Broken, _)) => return None,
+            Some((Entity::Value(_), word)) => {
+                Diagnostic::error("E0202", format!("{word} `{}` has no parts", first.text)).at(span, "")
             }
-            Some(_) => {
-                let word = self.names.word(first.text);
-                Diagnostic::error("E0301", format!("`{}` is a {word}, not a value", first.text))
-                    .at(span, "a value is needed here")
-                    .help("values are literals and parameters; what a step gives is known only when it has run")
-            }
+            Some((_, word)) => Diagnostic::error("E0301", format!("`{}` is a {word}, not a value", first.text))
+                .at(span, "a value is needed here")
+                .help("values are literals, parameters and `let`s; what a step gives is known only when it has run"),
             None if first.text == "champion" => {
                 Diagnostic::error("E0301", "what the champion holds is not known when the file is checked")
                     .at(span, "a value is needed here")
             }
             None => {
-                let params = self.names.params.iter().map(|param| param.name.text);
+                let env = self.env.unwrap_or_default();
+                if let Some(hidden) = self.names.hidden(env, first.text) {
+                    self.report.add(not_seen(*first, hidden.word));
+                    return None;
+                }
+                let is_value = |name: &&str| {
+                    self.names.get(env, name).is_some_and(|entry| matches!(entry.entity, Entity::Value(_)))
+                };
+                let values = self.names.visible(env).filter(is_value);
                 Diagnostic::error("E0202", format!("`{}` is not known", first.text))
-                    .at(first.span, "no parameter has this name")
-                    .maybe_help(self.report.suggest(first.text, params))
+                    .at(first.span, "no value has this name")
+                    .maybe_help(self.report.suggest(first.text, values))
             }
         };
         self.report.add(problem);
         None
+    }
+
+    fn choose(&self, [condition, yes, no]: &[Expr<'_>; 3]) -> Option<Value> {
+        match self.value(condition)? {
+            // Only what is chosen is computed, so that a condition can guard against what has no result.
+            Value::Bool(true) => self.value(yes),
+            Value::Bool(false) => self.value(no),
+            other => {
+                let message = format!("the condition of an `if` must be a bool, got {}", kind(&other));
+                self.report.add(Diagnostic::error("E0305", message).at(condition.span, ""));
+                None
+            }
+        }
+    }
+
+    fn item(&self, list: &Expr<'_>, index: &Expr<'_>) -> Option<Value> {
+        let (items, at) = (self.value(list), self.value(index));
+        match (items?, at?) {
+            (Value::List(items), Value::Int(at)) => {
+                let item = usize::try_from(at).ok().and_then(|at| items.get(at)).cloned();
+                if item.is_none() {
+                    let n = items.len();
+                    let plural = if n == 1 { "" } else { "s" };
+                    let message = format!("there is no item {at} in a list of {n} item{plural}");
+                    let problem = Diagnostic::error("E0306", message).at(index.span, "");
+                    self.report.add(problem.help("the first item is number 0"));
+                }
+                item
+            }
+            (Value::List(_), other) => {
+                let message = format!("the number of an item must be an int, got {}", kind(&other));
+                self.report.add(Diagnostic::error("E0305", message).at(index.span, ""));
+                None
+            }
+            (other, _) => {
+                let message = format!("only a list has items, got {}", kind(&other));
+                self.report.add(Diagnostic::error("E0305", message).at(list.span, kind(&other)));
+                None
+            }
+        }
+    }
+
+    /// Answers where the left side alone decides. What is not looked at then may be wrong.
+    fn shortcut(&self, op: Binary, left: &Expr<'_>, right: &Expr<'_>) -> Option<Option<Value>> {
+        if op != Binary::Otherwise {
+            return None;
+        }
+        Some(match self.value(left) {
+            Some(Value::Null) => self.value(right),
+            other => other,
+        })
     }
 
     fn unary(&self, op: Unary, operand: &Expr<'_>, span: Span) -> Option<Value> {
@@ -121,6 +173,17 @@ impl Eval<'_, '_> {
     ) -> Option<Value> {
         let span = Span { end: right_expr.span.end, ..left_expr.span };
         match (op, &left, &right) {
+            (Binary::Within, item, Value::List(items)) => {
+                let is_item = |other: &Value| compare(item, other) == Some(Ordering::Equal) || item == other;
+                return Some(Value::Bool(items.iter().any(is_item)));
+            }
+            (Binary::Add, Value::List(a), Value::List(b)) => return Some(Value::List([a.as_slice(), b].concat())),
+            (Binary::Equal, Value::Null, other) | (Binary::Equal, other, Value::Null) => {
+                return Some(Value::Bool(*other == Value::Null));
+            }
+            (Binary::NotEqual, Value::Null, other) | (Binary::NotEqual, other, Value::Null) => {
+                return Some(Value::Bool(*other != Value::Null));
+            }
             (Binary::And, Value::Bool(a), Value::Bool(b)) => return Some(Value::Bool(*a && *b)),
             (Binary::Or, Value::Bool(a), Value::Bool(b)) => return Some(Value::Bool(*a || *b)),
             (Binary::Add, Value::Str(_), other) | (Binary::Add, other, Value::Str(_)) if is_scalar(other) => {
@@ -131,6 +194,18 @@ impl Eval<'_, '_> {
             }
             (Binary::Subtract, Value::DurationMs(a), Value::DurationMs(b)) => {
                 return self.result(a.checked_sub(*b).map(Value::DurationMs), span, "a duration cannot be negative");
+            }
+            (Binary::Add, Value::SizeBytes(a), Value::SizeBytes(b)) => {
+                return self.result(
+                    a.checked_add(*b).map(Value::SizeBytes),
+                    span,
+                    "the size does not fit into 64 bits",
+                );
+            }
+            (Binary::Multiply, Value::SizeBytes(a), Value::Int(n))
+            | (Binary::Multiply, Value::Int(n), Value::SizeBytes(a)) => {
+                let product = u64::try_from(*n).ok().and_then(|n| a.checked_mul(n));
+                return self.result(product.map(Value::SizeBytes), span, "the size does not fit into 64 bits");
             }
             (Binary::Remainder, Value::Int(_), Value::Int(0)) | (Binary::Divide, _, Value::Int(0)) => {
                 return self.result(None, right_expr.span, "division by zero");
@@ -165,12 +240,15 @@ impl Eval<'_, '_> {
             _ => None,
         };
         if truth.is_none() {
+            let none = [(&left, left_expr), (&right, right_expr)].into_iter().find(|(value, _)| **value == Value::Null);
             let (left, right) = (kind(&left), kind(&right));
             let problem = Diagnostic::error("E0305", format!("`{}` does not fit {left} and {right}", sign(op)))
                 .at(op_span, "")
                 .and(left_expr.span, left)
                 .and(right_expr.span, right);
-            self.report.add(problem);
+            let name = none.and_then(|(_, expr)| expr.as_name());
+            let help = name.map(|name| format!("say what it is without a value: `({} ?? ..)`", name.text));
+            self.report.add(problem.maybe_help(help));
         }
         truth.map(Value::Bool)
     }
@@ -187,6 +265,13 @@ impl Eval<'_, '_> {
     }
 }
 
+/// Says that the body of a `def` does not see what the file around it declares.
+pub fn not_seen(name: Name<'_>, word: &str) -> Diagnostic {
+    Diagnostic::error("E0202", format!("a def does not see {word} `{}`", name.text))
+        .at(name.span, "declared outside of it")
+        .help(format!("give the def a parameter, and `{}` where it is called", name.text))
+}
+
 /// Compares two scalars of one type, or an int and a float; other pairs have no order.
 pub fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     match (left, right) {
@@ -196,6 +281,7 @@ pub fn compare(left: &Value, right: &Value) -> Option<Ordering> {
         (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
         (Value::Timestamp(a), Value::Timestamp(b)) => Some(a.cmp(b)),
         (Value::DurationMs(a), Value::DurationMs(b)) => Some(a.cmp(b)),
+        (Value::SizeBytes(a), Value::SizeBytes(b)) => Some(a.cmp(b)),
         _ => left.as_float()?.partial_cmp(&right.as_float()?),
     }
 }
@@ -220,6 +306,7 @@ pub fn kind(value: &Value) -> &'static str {
         Value::Date(_) => "a date",
         Value::Timestamp(_) => "a timestamp",
         Value::DurationMs(_) => "a duration",
+        Value::SizeBytes(_) => "a size",
         Value::List(_) => "a list",
         Value::Record(_) => "a record",
         Value::Call { .. } => "a call",
@@ -238,14 +325,14 @@ pub fn show(value: &Value) -> String {
 }
 
 /// Writes a scalar as `+` joins it to a string.
-fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::Str(text) => text.clone(),
         other => show(other),
     }
 }
 
-fn is_scalar(value: &Value) -> bool {
+pub fn is_scalar(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::List(_) | Value::Record(_) | Value::Call { .. } | Value::Schema(_))
 }
 
@@ -259,6 +346,8 @@ pub fn sign(op: Binary) -> &'static str {
         Binary::Compare(Comparison::LessOrEqual) => "<=",
         Binary::Compare(Comparison::Greater) => ">",
         Binary::Compare(Comparison::GreaterOrEqual) => ">=",
+        Binary::Within => "in",
+        Binary::Otherwise => "??",
         Binary::Add => "+",
         Binary::Subtract => "-",
         Binary::Multiply => "*",

@@ -1,6 +1,6 @@
 //! Gates that look stricter than they are.
 
-use mlp_model::{Call, Check, Comparison, Gate, Node, NodeKind, NumExpr, Value};
+use mlp_model::{Call, Check, Comparison, Fold, Gate, Node, NodeKind, NumExpr, Value};
 
 use super::{Subject, known, metrics};
 use crate::diagnostic::Diagnostic;
@@ -124,6 +124,15 @@ fn range(subject: &Subject<'_>, expr: &NumExpr) -> (f64, f64) {
         NumExpr::Negate(inner) => {
             let (low, high) = range(subject, inner);
             (-high, -low)
+        }
+        // Of no figures there is no least or greatest, and that refuses: nothing is decided before.
+        NumExpr::Fold { fold: Fold::Count, of } => (0.0, of.len() as f64),
+        NumExpr::Fold { fold: Fold::Sum, of } => of.iter().fold((0.0, 0.0), |(low, high), expr| {
+            let (a, b) = range(subject, expr);
+            (low + a, high + b)
+        }),
+        NumExpr::Fold { of, .. } => {
+            of.iter().map(|expr| range(subject, expr)).reduce(|(a, b), (c, d)| (a.min(c), b.max(d))).unwrap_or(ANYTHING)
         }
         NumExpr::Add(a, b) => {
             let ((a, b), (c, d)) = (range(subject, a), range(subject, b));

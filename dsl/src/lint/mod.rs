@@ -142,6 +142,7 @@ fn metrics<'a>(expr: &'a NumExpr, found: &mut dyn FnMut(usize, &'a str)) {
         NumExpr::Number(_) => {}
         NumExpr::Metric { node, metric } => found(*node, metric),
         NumExpr::Negate(inner) => metrics(inner, found),
+        NumExpr::Fold { of, .. } => of.iter().for_each(|expr| metrics(expr, found)),
         NumExpr::Add(a, b) | NumExpr::Subtract(a, b) | NumExpr::Multiply(a, b) | NumExpr::Divide(a, b) => {
             metrics(a, found);
             metrics(b, found);

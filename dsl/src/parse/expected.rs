@@ -36,7 +36,7 @@ fn expected(rules: &[Rule]) -> String {
     }
     // What could merely go on is worth a word only when nothing else is expected, and what a value can begin with only
     // when it is not any value.
-    const GOING_ON: [&str; 3] = ["an operator", "`(`", "`?`"];
+    const GOING_ON: [&str; 4] = ["an operator", "`(`", "`[`", "`?`"];
     const VALUES: [&str; 5] = ["a number", "a string", "a name", "`{`", "`[`"];
     if words.iter().any(|word| !GOING_ON.contains(word)) {
         words.retain(|word| !GOING_ON.contains(word));
@@ -60,12 +60,19 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::name | Rule::label => &["a name"],
         Rule::path | Rule::model => &["a name"],
         Rule::string | Rule::text_label => &["a string"],
-        Rule::number | Rule::date_like | Rule::exponent => &["a number"],
+        Rule::number | Rule::size_like | Rule::date_like | Rule::exponent => &["a number"],
         Rule::expr | Rule::plain | Rule::reference | Rule::group | Rule::argument | Rule::field | Rule::part => {
             &["a value"]
         }
         Rule::negate | Rule::not => &["a value"],
-        Rule::list | Rule::open_bracket => &["`[`"],
+        Rule::list | Rule::open_bracket | Rule::index => &["`[`"],
+        Rule::choice | Rule::word_if => &["a value"],
+        Rule::word_then => &["`then`"],
+        Rule::word_else => &["`else`"],
+        Rule::word_as => &["`as`"],
+        Rule::word_in => &["`in`"],
+        Rule::def_param => &["a parameter"],
+        Rule::binding => &["a name"],
         Rule::record | Rule::open_brace => &["`{`"],
         Rule::close_brace => &["`}`"],
         Rule::open_paren | Rule::arguments | Rule::type_args => &["`(`"],
@@ -85,7 +92,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::refuse => &["`refuse`"],
         Rule::only => &["`only`"],
         Rule::options | Rule::word_with => &["`with`"],
-        Rule::when | Rule::word_when => &["`when`"],
+        Rule::when | Rule::word_when | Rule::condition => &["`when`"],
         Rule::bundle => &["`bundle`"],
         Rule::transform => &["`step`"],
         Rule::open => &["`open`"],
@@ -103,12 +110,19 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::multiply
         | Rule::divide
         | Rule::remainder
+        | Rule::within
+        | Rule::otherwise
         | Rule::operator
         | Rule::arithmetic
         | Rule::comparison => &["an operator"],
-        Rule::end | Rule::EOI => &[THE_END],
+        Rule::end | Rule::EOI | Rule::no_tail => &[THE_END],
         Rule::pipeline_decl
+        | Rule::use_decl
         | Rule::param_decl
+        | Rule::let_decl
+        | Rule::def_head
+        | Rule::for_head
+        | Rule::result_decl
         | Rule::schema_decl
         | Rule::source_decl
         | Rule::step_decl
@@ -121,13 +135,17 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::prefix
         | Rule::word_char
         | Rule::word_pipeline
+        | Rule::word_use
         | Rule::word_param
+        | Rule::word_let
+        | Rule::word_def
+        | Rule::word_for
+        | Rule::word_result
         | Rule::word_schema
         | Rule::word_source
         | Rule::word_step
         | Rule::word_gate
         | Rule::word_release
-        | Rule::word_in
         | Rule::word_and
         | Rule::word_bundle
         | Rule::word_first

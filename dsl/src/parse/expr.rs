@@ -25,7 +25,9 @@ static PRECEDENCE: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
             | left(Rule::less)
             | left(Rule::less_or_equal)
             | left(Rule::greater)
-            | left(Rule::greater_or_equal))
+            | left(Rule::greater_or_equal)
+            | left(Rule::within))
+        .op(Op::infix(Rule::otherwise, Assoc::Right))
         .op(left(Rule::add) | left(Rule::subtract))
         .op(left(Rule::multiply) | left(Rule::divide) | left(Rule::remainder))
         .op(Op::prefix(Rule::negate))
@@ -81,6 +83,8 @@ impl Builder<'_> {
             Rule::multiply => Binary::Multiply,
             Rule::divide => Binary::Divide,
             Rule::remainder => Binary::Remainder,
+            Rule::within => Binary::Within,
+            Rule::otherwise => Binary::Otherwise,
             other => match comparison_of(other) {
                 Some(comparison) => Binary::Compare(comparison),
                 None => return wrong(span),
@@ -109,12 +113,24 @@ impl Builder<'_> {
                 self.bounded(ExprKind::Record(fields), span, depth)
             }
             Rule::group => {
-                let inner = pair.into_inner().find(|pair| pair.as_rule() == Rule::expr).map(|pair| self.expr(pair));
+                let mut parts = pair.into_inner();
+                let inner = parts.find(|pair| pair.as_rule() == Rule::expr).map(|pair| self.expr(pair));
                 let inner = inner.unwrap_or_else(|| wrong(span));
                 let depth = inner.depth + 1;
-                self.bounded(ExprKind::Group(Box::new(inner)), span, depth)
+                let close = parts.next().map_or(span.end, |close| self.span(&close).end);
+                let group = self.bounded(ExprKind::Group(Box::new(inner)), Span { end: close, ..span }, depth);
+                self.indexed(group, parts)
             }
             Rule::reference => self.reference(pair),
+            Rule::choice => {
+                let parts = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);
+                let parts: Vec<_> = parts.map(|pair| self.expr(pair)).collect();
+                let depth = parts.iter().map(|part| part.depth).max().unwrap_or(0) + 1;
+                match <[Expr<'a>; 3]>::try_from(parts) {
+                    Ok(parts) => self.bounded(ExprKind::If(Box::new(parts)), span, depth),
+                    Err(_) => wrong(span),
+                }
+            }
             _ => wrong(span),
         }
     }
@@ -124,11 +140,33 @@ impl Builder<'_> {
         let mut inner = pair.into_inner();
         let Some(path) = inner.next() else { return wrong(span) };
         let path_name = Name { text: path.as_str(), span: self.span(&path) };
-        let Some(arguments) = inner.next() else { return self.path_expr(path) };
-        let end = Span { start: span.end.saturating_sub(1), ..span };
-        let args = self.fields(arguments.into_inner());
-        let depth = deepest(&args) + 1;
-        self.bounded(ExprKind::Call(CallExpr { path: path_name, args, end }), span, depth)
+        let Some(next) = inner.next() else { return self.path_expr(path) };
+        let (expr, first_index) = if next.as_rule() == Rule::arguments {
+            let arguments_end = self.span(&next).end;
+            let end = Span { start: arguments_end.saturating_sub(1), end: arguments_end, ..span };
+            let args = self.fields(next.into_inner());
+            let depth = deepest(&args) + 1;
+            let span = Span { end: arguments_end, ..span };
+            (self.bounded(ExprKind::Call(CallExpr { path: path_name, args, end }), span, depth), None)
+        } else {
+            (self.path_expr(path), Some(next))
+        };
+        self.indexed(expr, first_index.into_iter().chain(inner))
+    }
+
+    /// Adds the `[..]` that follow.
+    fn indexed<'a>(&mut self, mut expr: Expr<'a>, indices: impl Iterator<Item = Pair<'a, Rule>>) -> Expr<'a> {
+        for pair in indices {
+            if matches!(expr.kind, ExprKind::Wrong) {
+                break;
+            }
+            let span = Span { end: self.span(&pair).end, ..expr.span };
+            let index = pair.into_inner().find(|pair| pair.as_rule() == Rule::expr).map(|pair| self.expr(pair));
+            let index = index.unwrap_or_else(|| wrong(span));
+            let depth = expr.depth.max(index.depth) + 1;
+            expr = self.bounded(ExprKind::Index { list: Box::new(expr), index: Box::new(index) }, span, depth);
+        }
+        expr
     }
 
     pub(super) fn path_expr<'a>(&mut self, pair: Pair<'a, Rule>) -> Expr<'a> {
@@ -137,7 +175,7 @@ impl Builder<'_> {
             "true" => ExprKind::Literal(Value::Bool(true)),
             "false" => ExprKind::Literal(Value::Bool(false)),
             "none" => ExprKind::Literal(Value::Null),
-            word @ ("and" | "or" | "in" | "with" | "when") => {
+            word @ ("and" | "or" | "in" | "with" | "when" | "if" | "then" | "else") => {
                 let message = format!("expected a value, found `{word}`");
                 self.diagnostics.push(Diagnostic::error("E0103", message).at(span, ""));
                 ExprKind::Wrong

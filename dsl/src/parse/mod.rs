@@ -59,8 +59,7 @@ fn parse_decl<'a>(
     chunk: &'a Chunk<'a>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Decl<'a> {
-    let text = &outline.plain[chunk.start..chunk.end];
-    let kind = (!chunk.broken).then(|| parse_chunk(source, text, chunk, diagnostics)).flatten();
+    let kind = (!chunk.broken).then(|| parse_chunk(source, outline, chunk, diagnostics)).flatten();
     let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
     Decl { doc: &chunk.doc, kind }
 }
@@ -69,7 +68,7 @@ fn parse_decl<'a>(
 pub fn parse_value(text: &str) -> Option<Expr<'_>> {
     let mut diagnostics = Vec::new();
     let n_brackets = text.bytes().filter(|byte| b"([{".contains(byte)).count();
-    if n_brackets > MAX_DEPTH {
+    if n_brackets + text.matches("if").count() > MAX_DEPTH {
         return None;
     }
     let pair = Grammar::parse(Rule::value_text, text).ok()?.next()?;
@@ -84,24 +83,73 @@ fn is_declaring(word: &str) -> bool {
 
 fn parse_chunk<'a>(
     source: usize,
-    text: &'a str,
-    chunk: &Chunk<'a>,
+    outline: &'a Outline<'a>,
+    chunk: &'a Chunk<'a>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<DeclKind<'a>> {
     let rule = match chunk.keyword {
         "pipeline" => Rule::pipeline_decl,
+        "use" => Rule::use_decl,
         "param" => Rule::param_decl,
+        "let" => Rule::let_decl,
         "schema" => Rule::schema_decl,
         "source" => Rule::source_decl,
         "step" => Rule::step_decl,
         "gate" => Rule::gate_decl,
-        _ => Rule::release_decl,
+        "release" => Rule::release_decl,
+        "result" => Rule::result_decl,
+        _ => return parse_block(source, outline, chunk, diagnostics),
     };
-    match Grammar::parse(rule, text) {
-        Ok(mut pairs) => {
-            let mut builder = Builder { source, base: chunk.start, diagnostics };
-            builder.declaration(pairs.next()?)
+    let pair = parse_rule(source, outline, (chunk.start, chunk.end), rule, diagnostics)?;
+    Builder { source, base: chunk.start, diagnostics }.declaration(pair)
+}
+
+/// Parses a declaration that holds others: its head, its body and what stands behind.
+fn parse_block<'a>(
+    source: usize,
+    outline: &'a Outline<'a>,
+    chunk: &'a Chunk<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<DeclKind<'a>> {
+    let head_end = chunk.body.as_ref().map_or(chunk.end, |body| body.start);
+    let rule = if chunk.keyword == "def" { Rule::def_head } else { Rule::for_head };
+    let head = parse_rule(source, outline, (chunk.start, head_end), rule, diagnostics).and_then(|pair| {
+        let mut builder = Builder { source, base: chunk.start, diagnostics };
+        if rule == Rule::def_head { builder.def_head(pair) } else { builder.for_head(pair) }
+    });
+    let Some(body) = &chunk.body else {
+        if head.is_some() {
+            let here = Span { source, start: chunk.end, end: chunk.end };
+            let problem = Diagnostic::error("E0103", format!("`{}` has no body", chunk.keyword));
+            diagnostics.push(problem.at(here, "expected `{`"));
         }
+        return None;
+    };
+    let body_decls = body.chunks.iter().map(|chunk| parse_decl(source, outline, chunk, diagnostics)).collect();
+    parse_rule(source, outline, (body.end, chunk.end), Rule::no_tail, diagnostics)?;
+    Some(match head? {
+        Head::Def(name, params) => DeclKind::Def(DefDecl { name, params, body: body_decls }),
+        Head::For { variable, values, name } => DeclKind::Loop(LoopDecl { name, variable, values, body: body_decls }),
+    })
+}
+
+/// What stands before the body of a declaration that holds others.
+enum Head<'a> {
+    Def(Name<'a>, Vec<ParamDecl<'a>>),
+    For { variable: Name<'a>, values: Expr<'a>, name: Name<'a> },
+}
+
+/// Parses a piece of the text; what is wrong with it is reported.
+fn parse_rule<'a>(
+    source: usize,
+    outline: &'a Outline<'a>,
+    (start, end): (usize, usize),
+    rule: Rule,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Pair<'a, Rule>> {
+    let text = &outline.plain[start..end];
+    match Grammar::parse(rule, text) {
+        Ok(mut pairs) => pairs.next(),
         Err(error) => {
             let offset = match error.location {
                 InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
@@ -110,7 +158,7 @@ fn parse_chunk<'a>(
                 ErrorVariant::ParsingError { positives, .. } => positives,
                 ErrorVariant::CustomError { .. } => Vec::new(),
             };
-            diagnostics.push(expected::syntax_error(source, chunk.start, text, offset, &rules));
+            diagnostics.push(expected::syntax_error(source, start, text, offset, &rules));
             None
         }
     }
@@ -127,16 +175,86 @@ impl<'d> Builder<'d> {
     /// Returns `None` only when grammar and builder disagree, which the test of all constructs excludes.
     fn declaration<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<DeclKind<'a>> {
         let rule = pair.as_rule();
+        let span = self.span(&pair);
         let mut inner = pair.into_inner();
+        if rule == Rule::result_decl {
+            return Some(DeclKind::Result(self.result(span, inner)?));
+        }
+        if rule == Rule::use_decl {
+            return Some(DeclKind::Use(self.use_decl(inner)?));
+        }
         let name = inner.find(|pair| pair.as_rule() == Rule::name).map(|pair| self.name(pair))?;
         Some(match rule {
             Rule::pipeline_decl => DeclKind::Pipeline(name),
             Rule::param_decl => DeclKind::Param(self.param(name, inner)?),
+            Rule::let_decl => {
+                let value = inner.find(|pair| pair.as_rule() == Rule::expr)?;
+                DeclKind::Let(LetDecl { name, value: self.expr(value) })
+            }
             Rule::schema_decl => DeclKind::Schema(self.schema(name, inner)?),
             Rule::source_decl | Rule::step_decl => DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?),
             Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
             _ => DeclKind::Release(self.release(name, inner)?),
         })
+    }
+
+    fn use_decl<'a>(&mut self, inner: Pairs<'a, Rule>) -> Option<UseDecl<'a>> {
+        let (mut module, mut name) = (ModuleRef::Wrong, None);
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::string => module = self.string(pair).map_or(ModuleRef::Wrong, ModuleRef::File),
+                Rule::path => module = ModuleRef::Standard(Name { text: pair.as_str(), span: self.span(&pair) }),
+                Rule::name => name = Some(self.name(pair)),
+                _ => {}
+            }
+        }
+        Some(UseDecl { module, name: name? })
+    }
+
+    fn for_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {
+        let (mut bound, mut name) = (None, None);
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::name => name = Some(self.name(pair)),
+                Rule::binding => {
+                    let mut inner = pair.into_inner();
+                    let variable = self.name(inner.next()?);
+                    let values = inner.find(|pair| pair.as_rule() == Rule::expr)?;
+                    bound = Some((variable, self.expr(values)));
+                }
+                _ => {}
+            }
+        }
+        let (variable, values) = bound?;
+        Some(Head::For { variable, values, name: name? })
+    }
+
+    fn def_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {
+        let (mut name, mut params) = (None, Vec::new());
+        for pair in pair.into_inner() {
+            match pair.as_rule() {
+                Rule::name => name = Some(self.name(pair)),
+                Rule::def_param => {
+                    let mut inner = pair.into_inner();
+                    let name = self.name(inner.next()?);
+                    params.push(self.param(name, inner)?);
+                }
+                _ => {}
+            }
+        }
+        Some(Head::Def(name?, params))
+    }
+
+    fn result<'a>(&mut self, span: Span, inner: Pairs<'a, Rule>) -> Option<ResultDecl<'a>> {
+        for pair in inner {
+            let content = match pair.as_rule() {
+                Rule::model => ResultContent::One(self.path_expr(pair.into_inner().next()?)),
+                Rule::record => ResultContent::Several(self.fields(pair.into_inner())),
+                _ => continue,
+            };
+            return Some(ResultDecl { content, span });
+        }
+        None
     }
 
     fn param<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<ParamDecl<'a>> {
@@ -216,11 +334,6 @@ impl<'d> Builder<'d> {
         for pair in pair.into_inner() {
             match pair.as_rule() {
                 Rule::plain => values.push(self.expr(pair)),
-                Rule::list => {
-                    let items = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);
-                    let items = items.map(|pair| self.expr(pair)).collect();
-                    return Some(RuleExpr { kind: RuleKind::OneOf(items), span });
-                }
                 Rule::through => inclusive = Some(true),
                 Rule::upto => inclusive = Some(false),
                 Rule::comparison => comparison = comparison_of(pair.into_inner().next()?.as_rule()),
@@ -230,16 +343,21 @@ impl<'d> Builder<'d> {
         let mut values = values.into_iter();
         let kind = match inclusive {
             Some(inclusive) => RuleKind::Range { low: values.next()?, high: values.next()?, inclusive },
+            None if comparison.is_none() => RuleKind::OneOf(values.next()?),
             None => RuleKind::Bound { comparison: comparison?, value: values.next()? },
         };
         Some(RuleExpr { kind, span })
     }
 
     fn call<'a>(&mut self, is_source: bool, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
-        let (mut value, mut options) = (None, Vec::new());
+        let (mut value, mut options, mut condition) = (None, Vec::new(), None);
         for pair in inner {
             match pair.as_rule() {
                 Rule::expr => value = Some(self.expr(pair)),
+                Rule::condition => {
+                    let expr = pair.into_inner().find(|pair| pair.as_rule() == Rule::expr)?;
+                    condition = Some(self.expr(expr));
+                }
                 Rule::options => {
                     let record = pair.into_inner().find(|pair| pair.as_rule() == Rule::record)?;
                     options = self.fields(record.into_inner());
@@ -247,7 +365,7 @@ impl<'d> Builder<'d> {
                 _ => {}
             }
         }
-        Some(CallDecl { is_source, name, value: value?, options })
+        Some(CallDecl { is_source, name, value: value?, options, condition })
     }
 
     fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {

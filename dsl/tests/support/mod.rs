@@ -18,8 +18,7 @@ pub struct Memory<'a>(pub Result<&'a str, WorldError>);
 
 impl World for Memory<'_> {
     fn read(&self, path: &Path) -> Result<String, WorldError> {
-        assert_eq!(path, Path::new("flows/churn.mlp"));
-        self.0.clone().map(str::to_owned)
+        if path == Path::new("flows/churn.mlp") { self.0.clone().map(str::to_owned) } else { Err(WorldError::NotFound) }
     }
 
     fn kind(&self, path: &Path) -> PathKind {
@@ -32,6 +31,33 @@ impl World for Memory<'_> {
 
     fn line_of(&self, _: &Path, _: usize) -> Option<usize> {
         Some(3)
+    }
+}
+
+/// A world with a pipeline, `churn.mlp`, and modules beside it.
+pub struct Modules<'a> {
+    pub pipeline: Memory<'a>,
+    /// By their path from the pipeline's folder.
+    pub modules: BTreeMap<&'a str, &'a str>,
+}
+
+impl World for Modules<'_> {
+    fn read(&self, path: &Path) -> Result<String, WorldError> {
+        let module = path.strip_prefix("flows").ok().and_then(Path::to_str).and_then(|path| self.modules.get(path));
+        match module {
+            Some(text) => Ok((*text).to_owned()),
+            None if path == Path::new("flows/churn.mlp") => self.pipeline.read(path),
+            None if path.ends_with("binary.mlp") => Err(WorldError::NotUtf8 { offset: 3 }),
+            None => Err(WorldError::NotFound),
+        }
+    }
+
+    fn kind(&self, path: &Path) -> PathKind {
+        if path == Path::new("flows/lib/clean.py") { PathKind::File } else { self.pipeline.kind(path) }
+    }
+
+    fn line_of(&self, path: &Path, offset: usize) -> Option<usize> {
+        self.pipeline.line_of(path, offset)
     }
 }
 
@@ -86,6 +112,11 @@ const ANY_FLOAT: ParamType = ParamType::Float { min: f64::NEG_INFINITY, max: f64
 const ANY_INT: ParamType = ParamType::Int { min: i64::MIN, max: i64::MAX };
 
 pub fn catalogue() -> Catalogue {
+    let evaluation = include_str!("../../../stdlib/modules/evaluation.mlp");
+    operations().with_modules([("evaluation", evaluation), ("demo", "def copy(data: table) { result = data }\n")])
+}
+
+fn operations() -> Catalogue {
     let (source, step) = (CallClass::Source, CallClass::Step);
     let file = || required("file", ArgType::Input(InputType::File));
     let read_args = vec![
@@ -154,6 +185,7 @@ pub fn catalogue() -> Catalogue {
             let metrics = ["auc", "log_loss", "precision", "positives"].map(str::to_owned).to_vec();
             gives(Type::Report(ReportType { metrics }))
         }),
+        op("eval.regression", step, eval_args(), |_| gives(Type::Report(ReportType { metrics: vec!["mae".into()] }))),
         op("demo.values", step, values_args, |_| gives(Type::File)),
         op("demo.report", step, vec![required("report", ArgType::Input(InputType::Report))], |_| gives(Type::File)),
         op("demo.folder", step, vec![required("folder", ArgType::Input(InputType::Folder))], |_| gives(Type::File)),

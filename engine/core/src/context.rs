@@ -8,7 +8,7 @@ use mlp_model::{Call, Digest, Input, Node, NodeKind, Pipeline, Runner, Store, St
 use crate::bundle::{Bundle, BundleError};
 use crate::collect::CollectedObjects;
 use crate::graph::Graph;
-use crate::names::find_node;
+use crate::names::find_nodes;
 use crate::registry::Registry;
 use crate::sources::Sources;
 use crate::{Engine, RunError};
@@ -70,8 +70,8 @@ impl Request {
         let graph = Graph::new(pipeline)?;
         let mut unknown = Vec::new();
         let mut find_all = |names: &[String]| -> Vec<usize> {
-            let found = names.iter().filter_map(|name| find_node(pipeline, name).map_err(|e| unknown.push(e)).ok());
-            found.collect()
+            let found = names.iter().filter_map(|name| find_nodes(pipeline, name).map_err(|e| unknown.push(e)).ok());
+            found.flatten().collect()
         };
         let (targets_found, forced) = (find_all(targets), find_all(force));
         if !unknown.is_empty() {
@@ -130,6 +130,11 @@ impl Context {
         Ok(objects.iter().any(|digest| collected.contains(digest)))
     }
 
+    /// Returns whether a node's own condition keeps it from running.
+    pub(crate) fn is_left_out(&self, idx: usize) -> bool {
+        call_of(self.node(idx)).is_some_and(|call| call.options.skip.is_some())
+    }
+
     pub(crate) fn node(&self, idx: usize) -> &Node {
         &self.pipeline.nodes[idx]
     }
@@ -139,9 +144,13 @@ impl Context {
         call_of(self.node(idx)).expect("only sources and steps are resolved and started")
     }
 
-    /// Returns why a node cannot run yet: it reads a part that no live version has.
-    pub(crate) fn absent_champion(&self, idx: usize) -> Option<String> {
-        call_of(self.node(idx))?.inputs.values().find_map(|input| {
+    /// Returns why a node does not run in this run: its condition is false, or it reads a part that no live version has.
+    pub(crate) fn absence(&self, idx: usize) -> Option<String> {
+        let call = call_of(self.node(idx))?;
+        if let Some(reason) = &call.options.skip {
+            return Some(reason.clone());
+        }
+        call.inputs.values().find_map(|input| {
             let Input::Champion { release, part } = input else { return None };
             match self.champions.get(release) {
                 None | Some(Champion::Nothing) => Some(format!("no champion of release `{release}` yet")),

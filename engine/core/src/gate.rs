@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlp_model::{Check, CheckResult, Comparison, FirstRelease, Gate, NumExpr, Verdict};
+use mlp_model::{Check, CheckResult, Comparison, FirstRelease, Fold, Gate, NumExpr, Verdict};
 
 use crate::graph::metric_nodes;
 
@@ -92,8 +92,24 @@ fn value_of(expr: &NumExpr, reports: &BTreeMap<usize, Measured>) -> Option<f64> 
         NumExpr::Subtract(left, right) => value_of(left, reports)? - value_of(right, reports)?,
         NumExpr::Multiply(left, right) => value_of(left, reports)? * value_of(right, reports)?,
         NumExpr::Divide(left, right) => value_of(left, reports)? / value_of(right, reports)?,
+        NumExpr::Fold { fold, of } => fold_of(*fold, of.iter().map(|expr| value_of(expr, reports)))?,
     };
     value.is_finite().then_some(value)
+}
+
+/// Returns one number of many; of none there is no least, greatest or mean.
+fn fold_of(fold: Fold, mut values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    if fold == Fold::Count {
+        return Some(values.flatten().count() as f64);
+    }
+    let values: Vec<f64> = values.collect::<Option<_>>()?;
+    let sum = values.iter().sum::<f64>();
+    match fold {
+        Fold::Min => values.into_iter().reduce(f64::min),
+        Fold::Max => values.into_iter().reduce(f64::max),
+        Fold::Mean => (!values.is_empty()).then(|| sum / values.len() as f64),
+        Fold::Sum | Fold::Count => Some(sum),
+    }
 }
 
 fn collect_metrics(
@@ -108,6 +124,7 @@ fn collect_metrics(
             metrics.insert(format!("{}.{metric}", name(*node)), metric_of(*node, metric, reports));
         }
         NumExpr::Negate(inner) => collect_metrics(inner, reports, name, metrics),
+        NumExpr::Fold { of, .. } => of.iter().for_each(|expr| collect_metrics(expr, reports, name, metrics)),
         NumExpr::Add(left, right)
         | NumExpr::Subtract(left, right)
         | NumExpr::Multiply(left, right)
@@ -220,6 +237,23 @@ mod tests {
         let only_floor = Some(FirstRelease::Only(vec!["floor".into()]));
         assert!(!decide(&gate(only_floor), report(Some(0.81)), report(Some(0.9))).passed);
         assert!(decide(&gate(Some(FirstRelease::Refuse)), report(Some(0.9)), report(Some(0.9))).passed);
+    }
+
+    #[test]
+    fn many_figures_become_one_and_none_that_is_missing_is_passed_over() {
+        let fold = |fold, of: &[Option<f64>]| fold_of(fold, of.iter().copied());
+        let all = [Some(0.5), Some(0.75), Some(0.25)];
+        let some = [Some(0.5), None];
+        for (how, of_all, of_none) in [
+            (Fold::Min, 0.25, None),
+            (Fold::Max, 0.75, None),
+            (Fold::Mean, 0.5, None),
+            (Fold::Sum, 1.5, Some(0.0)),
+            (Fold::Count, 3.0, Some(0.0)),
+        ] {
+            assert_eq!((fold(how, &all), fold(how, &[])), (Some(of_all), of_none), "{how:?}");
+            assert_eq!(fold(how, &some), (how == Fold::Count).then_some(1.0), "{how:?}");
+        }
     }
 
     #[test]

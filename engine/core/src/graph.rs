@@ -163,6 +163,7 @@ pub(crate) fn metric_nodes(expr: &NumExpr) -> Vec<usize> {
             NumExpr::Number(_) => {}
             NumExpr::Metric { node, .. } => found.push(*node),
             NumExpr::Negate(inner) => open.push(inner),
+            NumExpr::Fold { of, .. } => open.extend(of),
             NumExpr::Add(left, right)
             | NumExpr::Subtract(left, right)
             | NumExpr::Multiply(left, right)

@@ -25,6 +25,18 @@ pub fn find_node(pipeline: &Pipeline, name: &str) -> Result<usize, UnknownName> 
     Err(UnknownName { name: name.to_owned(), suggestion })
 }
 
+/// Finds the nodes that a name means: one node, or all that came from a call of a `def` or from a loop of that name.
+pub fn find_nodes(pipeline: &Pipeline, name: &str) -> Result<Vec<usize>, UnknownName> {
+    let unknown = match find_node(pipeline, name) {
+        Ok(node) => return Ok(vec![node]),
+        Err(unknown) => unknown,
+    };
+    let is_within = |node: &str| node.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '[']));
+    let nodes = pipeline.nodes.iter().enumerate().filter(|(_, node)| is_within(&node.name)).map(|(idx, _)| idx);
+    let nodes: Vec<_> = nodes.collect();
+    if nodes.is_empty() { Err(unknown) } else { Ok(nodes) }
+}
+
 /// Returns the candidate that differs from `name` by the fewest edits, if that is at most a third of its letters.
 pub fn most_similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let max_edits = (name.chars().count() / 3).max(1);

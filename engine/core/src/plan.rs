@@ -67,7 +67,7 @@ impl Outlook {
             return (Decision::Decide, "decided in every run".to_owned(), Fate::Known);
         }
         let skip = |reason: String| (Decision::Skip, reason.clone(), Fate::Absent { reason });
-        if let Some(reason) = ctx.absent_champion(idx) {
+        if let Some(reason) = ctx.absence(idx) {
             return skip(reason);
         }
         let inputs: Vec<&Fate> =

@@ -34,7 +34,7 @@ pub struct SourceText {
 }
 
 /// Bytes `start..end` of a pipeline's source text number `source`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     pub source: usize,
     pub start: usize,
@@ -123,6 +123,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Further attempts after a failed one.
     pub retries: u32,
+    /// Why it does not run, nor what needs it: `when epochs > 5 is false`.
+    pub skip: Option<String>,
 }
 
 /// Named checks over metrics. Evaluated in every run.
@@ -164,12 +166,30 @@ pub enum Comparison {
 #[derive(Debug, Clone, PartialEq)]
 pub enum NumExpr {
     Number(f64),
-    Metric { node: usize, metric: String },
+    Metric {
+        node: usize,
+        metric: String,
+    },
     Negate(Box<NumExpr>),
     Add(Box<NumExpr>, Box<NumExpr>),
     Subtract(Box<NumExpr>, Box<NumExpr>),
     Multiply(Box<NumExpr>, Box<NumExpr>),
     Divide(Box<NumExpr>, Box<NumExpr>),
+    /// One number of many, such as the metrics of all rounds of a loop.
+    Fold {
+        fold: Fold,
+        of: Vec<NumExpr>,
+    },
+}
+
+/// How many numbers become one. What is not measurable makes all of it so, except that it is not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    Min,
+    Max,
+    Mean,
+    Sum,
+    Count,
 }
 
 /// `release NAME = bundle { .. } when gate and gate`.

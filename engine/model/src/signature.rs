@@ -198,12 +198,30 @@ impl ArgError {
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     operations: BTreeMap<&'static str, Signature>,
+    modules: BTreeMap<&'static str, &'static str>,
 }
 
 impl Catalogue {
     /// Collects signatures; a later one of the same name replaces an earlier one.
     pub fn new(signatures: impl IntoIterator<Item = Signature>) -> Self {
-        Self { operations: signatures.into_iter().map(|signature| (signature.name, signature)).collect() }
+        let operations = signatures.into_iter().map(|signature| (signature.name, signature)).collect();
+        Self { operations, modules: BTreeMap::new() }
+    }
+
+    /// Adds modules of the language, by name: `use std.NAME as ..` reads them.
+    pub fn with_modules(mut self, modules: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        self.modules.extend(modules);
+        self
+    }
+
+    /// Returns the text of a module.
+    pub fn module(&self, name: &str) -> Option<&'static str> {
+        self.modules.get(name).copied()
+    }
+
+    /// Returns names and texts of all modules.
+    pub fn modules(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        self.modules.iter().map(|(name, text)| (*name, *text))
     }
 
     pub fn get(&self, name: &str) -> Option<&Signature> {

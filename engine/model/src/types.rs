@@ -52,6 +52,8 @@ pub enum Type {
     Scalar(Scalar),
     Optional(Box<Type>),
     List(Box<Type>),
+    /// A number of bytes. No column has it.
+    Size,
     Table(TableType),
     Model(ModelType),
     Report(ReportType),
@@ -68,7 +70,7 @@ impl Type {
             Self::Report(_) => Some(ArtifactKind::Report),
             Self::File => Some(ArtifactKind::File),
             Self::Folder => Some(ArtifactKind::Folder),
-            Self::Scalar(_) | Self::Optional(_) | Self::List(_) => None,
+            Self::Scalar(_) | Self::Optional(_) | Self::List(_) | Self::Size => None,
         }
     }
 
@@ -89,6 +91,7 @@ impl fmt::Display for Type {
             Self::Scalar(scalar) => scalar.fmt(f),
             Self::Optional(inner) => write!(f, "{inner}?"),
             Self::List(inner) => write!(f, "list of {inner}"),
+            Self::Size => f.write_str("size"),
             Self::Table(_) => f.write_str("table"),
             Self::Model(_) => f.write_str("model"),
             Self::Report(_) => f.write_str("report"),

@@ -22,6 +22,7 @@ pub enum Value {
     /// Microseconds since 1970-01-01T00:00:00Z.
     Timestamp(i64),
     DurationMs(u64),
+    SizeBytes(u64),
     List(Vec<Value>),
     Record(BTreeMap<String, Value>),
     /// A constructor of the catalogue, such as `torch.mlp([64, 32])`; positional arguments already have their names.
@@ -107,6 +108,7 @@ impl Value {
                 out.push(11);
                 schema.encode(out);
             }
+            Self::SizeBytes(n) => tagged(out, 12, &n.to_le_bytes()),
         }
     }
 }
@@ -158,6 +160,13 @@ impl fmt::Display for Value {
                 ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
                 ms => write!(f, "{ms}ms"),
             },
+            Self::SizeBytes(n) => {
+                let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+                match units.into_iter().find(|(_, bits)| *n > 0 && n.trailing_zeros() >= *bits) {
+                    Some((unit, bits)) => write!(f, "{} {unit}", n >> bits),
+                    None => write!(f, "{n} B"),
+                }
+            }
             Self::List(items) => {
                 f.write_str("[")?;
                 for (i, item) in items.iter().enumerate() {

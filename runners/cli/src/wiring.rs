@@ -36,7 +36,8 @@ pub const WASM_WORKER: &str = "__wasm-worker";
 /// Returns the operations that a runner of this binary can execute.
 pub fn catalogue() -> Catalogue {
     let all = mlp_stdlib::catalogue(Arc::new(SqlInfer));
-    Catalogue::new(all.iter().filter(|signature| RUNNERS.contains(&signature.runner)).cloned())
+    let known = all.iter().filter(|signature| RUNNERS.contains(&signature.runner)).cloned();
+    Catalogue::new(known).with_modules(all.modules())
 }
 
 /// Connects to the workspace's store, starting its owner process if there is none.

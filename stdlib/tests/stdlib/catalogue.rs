@@ -30,6 +30,7 @@ fn operations_have_their_runner_and_class() {
             "source folder by builtin: path",
             "source parquet.read by builtin: file, schema",
             "step parquet.write by builtin: data",
+            "step pick.best by builtin: candidates, reports, metric, by, order = []",
             r#"step sh by process: command, inputs = none, outputs, env = {}, pass_env = [], network = false, confine = "on""#,
             "step sql by builtin: query, tables",
             "step table.split by builtin: data, test, seed, stratify = none",

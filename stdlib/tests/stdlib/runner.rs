@@ -8,7 +8,7 @@ use std::time::Duration;
 use mlp_model::{ArtifactKind, Cancel, ErrorClass, Handle, Runner, RunnerEvent, Type, Value};
 use mlp_stdlib::BuiltinRunner;
 
-use crate::support::{Bench, Cells, digest, operations, text, weyl};
+use crate::support::{Bench, Cells, digest, infer, mistakes, operations, text, texts, weyl};
 
 fn people(n: usize) -> [(&'static str, Cells); 4] {
     let u = weyl(n, 3.0);
@@ -51,6 +51,19 @@ fn sample(op: &str) -> Bench {
             bench.input("path", &path, Type::File);
             bench
         }
+        "pick.best" => {
+            let params = [("metric", text("auc")), ("by", text("max")), ("order", texts(&["b", "a"]))];
+            let mut bench = Bench::new(op, &params);
+            // `a` and `b` are equally good, `c` could not be measured.
+            for (name, auc) in [("a", "0.75"), ("b", "0.75"), ("c", "null")] {
+                let (model, report) = (bench.path().join(name), bench.path().join(format!("{name}.json")));
+                fs::write(&model, format!("model {name}")).unwrap();
+                fs::write(&report, format!("{{\"auc\":{auc}}}")).unwrap();
+                bench.input(&format!("candidates.m_{name}"), &model, Type::File);
+                bench.input(&format!("reports.q_{name}"), &report, Type::File);
+            }
+            bench
+        }
         other => panic!("no sample of {other}"),
     }
 }
@@ -62,6 +75,7 @@ fn results_change_only_with_the_version_of_their_operation() {
         ("eval.binary", 1, "out", "af13c09d2d77"),
         ("eval.regression", 1, "out", "33bee62068e2"),
         ("file", 1, "out", "04d2649eb725"),
+        ("pick.best", 1, "out", "0427db0ef94d"),
         ("table.split", 1, "train", "ceeecdb0c7a1"),
         ("table.split", 1, "test", "9fb724776072"),
         ("table.split_rows", 1, "train", "3d34dbd39a94"),
@@ -85,6 +99,48 @@ fn results_change_only_with_the_version_of_their_operation() {
         .map(|(op, version, out, digest)| (*op, *version, (*out).to_owned(), (*digest).to_owned()))
         .collect();
     assert_eq!(found, golden);
+}
+
+#[test]
+fn the_best_figure_wins_the_first_in_order_of_equal_ones_and_none_that_is_missing() {
+    let mut bench = sample("pick.best");
+    let chosen = |bench: &Bench| bench.run().map(|outcome| fs::read_to_string(&outcome.outputs["out"].path).unwrap());
+    assert_eq!(chosen(&bench).unwrap(), "model b");
+    let again = |mut bench: Bench, params: &[(&str, Value)]| {
+        bench.step.params.extend(params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        chosen(&bench)
+    };
+    assert_eq!(again(sample("pick.best"), &[("order", texts(&[]))]).unwrap(), "model a");
+    assert_eq!(again(sample("pick.best"), &[("by", text("min"))]).unwrap(), "model b");
+    for name in ["a", "b"] {
+        bench.step.inputs.remove(&format!("candidates.m_{name}"));
+        bench.step.inputs.remove(&format!("reports.q_{name}"));
+    }
+    let error = chosen(&bench).unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Step, "D1151"));
+}
+
+#[test]
+fn what_is_chosen_from_has_one_type_and_a_report_each() {
+    let report = |metrics: &[&str]| {
+        Type::Report(mlp_model::ReportType { metrics: metrics.iter().map(|name| (*name).to_owned()).collect() })
+    };
+    let params = [("metric", text("auc")), ("by", text("max"))];
+    let check = |inputs: &[(&str, Type)]| mistakes(infer("pick.best", inputs, &params));
+    let (a, b) = (("candidates.m_1", Type::File), ("candidates.m_2", Type::File));
+    let (p, q) = (("reports.q_1", report(&["auc"])), ("reports.q_2", report(&["auc"])));
+    assert_eq!(check(&[a.clone(), b.clone(), p.clone(), q.clone()]), Vec::<String>::new());
+    for (inputs, expected) in [
+        (vec![p.clone()], "there is nothing to choose from"),
+        (vec![a.clone(), b.clone(), p.clone()], "2 candidates and 1 reports do not belong together"),
+        (vec![a.clone(), b.clone(), p.clone(), ("reports.q_3", report(&["auc"]))], "2 candidates and 2 reports"),
+        (vec![a.clone(), ("candidates.m_2", Type::Folder), p.clone(), q.clone()], "`m_2` is a folder, and the first"),
+        (vec![a.clone(), ("reports.q_1", report(&["aucc", "f1"]))], "report `q_1` has no metric `auc`"),
+        (vec![a.clone(), ("reports.q_1", Type::File)], "`q_1` is a file, not a report"),
+    ] {
+        let found = check(&inputs);
+        assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
+    }
 }
 
 #[test]

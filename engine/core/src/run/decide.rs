@@ -58,21 +58,31 @@ pub(crate) enum Candidate {
     Absent(String),
 }
 
-/// Evaluates a gate. `reports` gives the report of each node that it reads, or `None` where there is no champion.
+/// What a gate finds where it reads a report.
+pub(crate) enum Reading {
+    Report(Digest),
+    /// The node was skipped because there is no champion.
+    NoChampion,
+    /// The node was skipped because of a condition: there is nothing to measure.
+    LeftOut,
+}
+
+/// Evaluates a gate. `reports` gives what it finds at each node that it reads.
 pub(crate) fn decide_gate(
     ctx: &Context,
     idx: usize,
-    reports: BTreeMap<usize, Option<Digest>>,
+    reports: BTreeMap<usize, Reading>,
 ) -> Result<GateOutcome, StepError> {
     let node = ctx.node(idx);
     let NodeKind::Gate(declared) = &node.kind else {
         return Err(bug("N6601", format!("`{}` is no gate", node.name)));
     };
     let mut measured = BTreeMap::new();
-    for (reader, digest) in reports {
-        let found = match digest {
-            None => Measured::NoChampion,
-            Some(digest) => {
+    for (reader, reading) in reports {
+        let found = match reading {
+            Reading::NoChampion => Measured::NoChampion,
+            Reading::LeftOut => Measured::Report(BTreeMap::new()),
+            Reading::Report(digest) => {
                 let name = &ctx.node(reader).name;
                 let bytes = ctx.store.read(&digest).map_err(|error| store_trouble(&error))?.ok_or_else(|| {
                     let message =

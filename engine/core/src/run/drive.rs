@@ -63,6 +63,8 @@ pub(crate) struct Drive<'a, F> {
     is_executed: Vec<bool>,
     /// Gates that refused in this run.
     has_refused: Vec<bool>,
+    /// Steps that did not run because of a condition, their own or that of one they need.
+    is_left_out: Vec<bool>,
     leases: HashMap<usize, Lease>,
     attempts: HashMap<usize, Attempt>,
     /// Results that are on their way to the disk.
@@ -121,6 +123,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             outputs: vec![None; n_nodes],
             is_executed: vec![false; n_nodes],
             has_refused: vec![false; n_nodes],
+            is_left_out: vec![false; n_nodes],
             leases: HashMap::new(),
             attempts: HashMap::new(),
             results: HashMap::new(),
@@ -269,6 +272,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn on_skipped(&mut self, step: usize, because: Because) {
         self.leases.remove(&step);
+        self.is_left_out[step] = matches!(because, Because::NoChampion { step } if self.ctx.is_left_out(step));
         self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
         self.outcome.steps.skipped += usize::from(call_of(self.ctx.node(step)).is_some());
         self.emit(Event::StepSkipped {
@@ -354,7 +358,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             Because::Failed { step } => format!("`{}` failed", self.name(step)),
             Because::Stopped { step } => format!("nothing was started after `{}` failed", self.name(step)),
             Because::NoChampion { step } => {
-                self.ctx.absent_champion(step).unwrap_or_else(|| "there is no champion yet".to_owned())
+                self.ctx.absence(step).unwrap_or_else(|| "there is no champion yet".to_owned())
             }
             Because::Cancelled if self.trouble.is_some() => "the store could not keep the run's records".to_owned(),
             Because::Cancelled => "the run was interrupted".to_owned(),
@@ -370,7 +374,7 @@ fn steps_of(ctx: &Context) -> Vec<Step> {
         _ if !request.is_wanted[idx] => StepKind::Unwanted,
         NodeKind::Gate(_) => StepKind::Gate,
         NodeKind::Release(_) => StepKind::Release,
-        NodeKind::Call(_) if ctx.absent_champion(idx).is_some() => StepKind::WithoutChampion,
+        NodeKind::Call(_) if ctx.absence(idx).is_some() => StepKind::WithoutChampion,
         NodeKind::Call(call) => StepKind::Call { retries: call.options.retries },
     };
     (0..ctx.pipeline.nodes.len())

@@ -87,6 +87,7 @@ fn metrics(expr: &NumExpr, read: &mut Vec<usize>) {
         NumExpr::Number(_) => {}
         NumExpr::Metric { node, .. } => read.push(*node),
         NumExpr::Negate(inner) => metrics(inner, read),
+        NumExpr::Fold { of, .. } => of.iter().for_each(|expr| metrics(expr, read)),
         NumExpr::Add(a, b) | NumExpr::Subtract(a, b) | NumExpr::Multiply(a, b) | NumExpr::Divide(a, b) => {
             metrics(a, read);
             metrics(b, read);

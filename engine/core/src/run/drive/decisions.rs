@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mlp_model::{ArtifactKind, CheckResult, Digest, Event, NodeKind, OutputRecord, Part, Record, RunId};
+use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, Record, RunId};
 
 use super::{Drive, Message};
 use crate::bundle::{BundlePart, Pinned};
 use crate::gate::{self, GateOutcome};
-use crate::run::decide::{self, Candidate, ReleaseOutcome, Releaser};
+use crate::run::decide::{self, Candidate, Reading, ReleaseOutcome, Releaser};
 use crate::run::{GateResult, ReleaseResult};
 use crate::scheduler::Because;
 
@@ -19,8 +19,13 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             let outputs = self.outputs[node].iter().flat_map(|outputs| outputs.iter());
             outputs.clone().find(|output| output.kind == ArtifactKind::Report).map(|output| output.digest)
         };
-        let reports: BTreeMap<usize, Option<Digest>> =
-            gate::nodes_read(declared).into_iter().map(|node| (node, report_of(node))).collect();
+        let reading = |node: usize| match report_of(node) {
+            Some(digest) => Reading::Report(digest),
+            None if self.is_left_out[node] => Reading::LeftOut,
+            None => Reading::NoChampion,
+        };
+        let reports: BTreeMap<usize, Reading> =
+            gate::nodes_read(declared).into_iter().map(|node| (node, reading(node))).collect();
         self.work(
             step,
             move |ctx| decide::decide_gate(ctx, step, reports),

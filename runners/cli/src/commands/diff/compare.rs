@@ -328,6 +328,11 @@ fn options(old: &Call, new: &Call) -> Vec<String> {
     if old.options.retries != new.options.retries {
         why.push(format!("retries is {} instead of {}", new.options.retries, old.options.retries));
     }
+    if old.options.skip != new.options.skip {
+        let shown =
+            |skip: &Option<String>| skip.as_ref().map_or("runs".to_owned(), |reason| format!("is skipped ({reason})"));
+        why.push(format!("it {}; before, it {}", shown(&new.options.skip), shown(&old.options.skip)));
+    }
     if why.is_empty() {
         why.push("options changed".into());
     }
@@ -379,6 +384,10 @@ fn numbers(expr: &mlp_model::NumExpr, pipeline: &Pipeline) -> String {
         NumExpr::Subtract(a, b) => two("-", a, b),
         NumExpr::Multiply(a, b) => two("*", a, b),
         NumExpr::Divide(a, b) => two("/", a, b),
+        NumExpr::Fold { fold, of } => {
+            let of: Vec<_> = of.iter().map(|expr| numbers(expr, pipeline)).collect();
+            format!("{}({})", format!("{fold:?}").to_lowercase(), of.join(", "))
+        }
     }
 }
 
