@@ -143,7 +143,9 @@ impl<'a> View<'a> {
         if first.text == "champion" {
             let [part] = rest else { return None };
             let path = self.part(part.text)?;
-            return self.type_of(&path, None);
+            // A part that is the champion's own has no type; the checker says so.
+            let is_circle = path.first().is_some_and(|word| word.text == "champion");
+            return if is_circle { None } else { self.type_of(&path, None) };
         }
         let node = self.node(self.index.get(first.text, within)?)?;
         match (rest, node.outputs.as_slice()) {
