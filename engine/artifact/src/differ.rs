@@ -23,13 +23,25 @@ use crate::table::Reader;
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Difference {
     /// The column at `position` (from 1) is another: name and type, if there is one.
-    Column { position: usize, before: Option<String>, after: Option<String> },
+    Column {
+        position: usize,
+        before: Option<String>,
+        after: Option<String>,
+    },
     /// All rows that both have are the same, but one has more.
-    Rows { before: u64, after: u64 },
+    Rows {
+        before: u64,
+        after: u64,
+    },
     /// `row` counts from 1.
-    Cell { row: u64, column: String },
+    Cell {
+        row: u64,
+        column: String,
+    },
     /// What the model's card says, rather than a tensor.
-    Card { member: String },
+    Card {
+        member: String,
+    },
     Tensor {
         tensor: String,
         /// `None`: it has no such tensor.
@@ -40,11 +52,23 @@ pub enum Difference {
         /// The largest distance of two values, where both are numbers.
         largest: Option<f64>,
     },
-    Metric { metric: String, before: Option<f64>, after: Option<f64> },
+    Metric {
+        metric: String,
+        before: Option<f64>,
+        after: Option<f64>,
+    },
     /// A file of a folder; `None` where there is none.
-    File { path: String, before: Option<u64>, after: Option<u64> },
+    File {
+        path: String,
+        before: Option<u64>,
+        after: Option<u64>,
+    },
     /// Counts from 0.
-    Byte { offset: u64, before_bytes: u64, after_bytes: u64 },
+    Byte {
+        offset: u64,
+        before_bytes: u64,
+        after_bytes: u64,
+    },
 }
 
 impl fmt::Display for Difference {
@@ -55,7 +79,9 @@ impl fmt::Display for Difference {
             Self::Column { position, before, after } => {
                 write!(f, "column {position} was {}, is {}", or_none(before), or_none(after))
             }
-            Self::Rows { before, after } => write!(f, "{before} rows, then {after}; the rows that both have are the same"),
+            Self::Rows { before, after } => {
+                write!(f, "{before} rows, then {after}; the rows that both have are the same")
+            }
             Self::Cell { row, column } => write!(f, "first in row {row}, column `{column}`"),
             Self::Card { member } => write!(f, "`{member}` of its card"),
             Self::Tensor { tensor, before: Some(before), after: Some(after), n_values, n_differ, largest } => {
@@ -159,7 +185,8 @@ fn in_models(before: Side<'_>, after: Side<'_>) -> Option<Difference> {
     let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for name in names {
         let (was, is) = (before.get(name), after.get(name));
-        let (shape_before, shape_after) = (was.map(|tensor| tensor.shape.clone()), is.map(|tensor| tensor.shape.clone()));
+        let (shape_before, shape_after) =
+            (was.map(|tensor| tensor.shape.clone()), is.map(|tensor| tensor.shape.clone()));
         let mut difference = Difference::Tensor {
             tensor: name.clone(),
             before: shape_before.clone(),
@@ -317,9 +344,11 @@ mod tests {
             write(path, "mlp", if is_after { vec![1.0, 2.5, 3.25] } else { vec![1.0, 2.0, 3.0] });
         });
         assert_eq!(off, "tensor `0.weight`: 2 of 3 values, by 5e-1 at most");
-        let shape = differ(ArtifactKind::Model, |path, is_after| write(path, "mlp", vec![1.0; 2 + usize::from(is_after)]));
+        let shape =
+            differ(ArtifactKind::Model, |path, is_after| write(path, "mlp", vec![1.0; 2 + usize::from(is_after)]));
         assert_eq!(shape, "tensor `0.weight` had the shape [2], has [3]");
-        let card = differ(ArtifactKind::Model, |path, is_after| write(path, if is_after { "a" } else { "b" }, vec![1.0]));
+        let card =
+            differ(ArtifactKind::Model, |path, is_after| write(path, if is_after { "a" } else { "b" }, vec![1.0]));
         assert_eq!(card, "`net` of its card");
     }
 

@@ -66,12 +66,7 @@ pub struct Kept {
 ///
 /// # Errors
 /// The store; what is kept is whole then, too. Running it again goes on.
-pub fn collect(
-    store: &dyn Keep,
-    rules: &KeepRules,
-    now: Timestamp,
-    dry_run: bool,
-) -> Result<Collection, StoreError> {
+pub fn collect(store: &dyn Keep, rules: &KeepRules, now: Timestamp, dry_run: bool) -> Result<Collection, StoreError> {
     if dry_run {
         return Ok(Marked::mark(store, rules)?.report(true));
     }
@@ -201,7 +196,8 @@ impl Marked {
 }
 
 fn runs_to_keep(survey: &Survey, rules: &KeepRules) -> BTreeSet<usize> {
-    let n_complete = rules.runs.unwrap_or(if rules.max_bytes.is_some() && rules.since.is_none() { 1 } else { KEEP_RUNS });
+    let n_complete =
+        rules.runs.unwrap_or(if rules.max_bytes.is_some() && rules.since.is_none() { 1 } else { KEEP_RUNS });
     let mut complete: HashMap<&str, usize> = HashMap::new();
     let mut kept = BTreeSet::new();
     for (idx, run) in survey.runs.iter().enumerate() {

@@ -76,7 +76,10 @@ pub struct Packed {
 pub enum ExportTarget {
     Run(RunId),
     /// Without a version: the live one.
-    Model { release: String, version: Option<u64> },
+    Model {
+        release: String,
+        version: Option<u64>,
+    },
 }
 
 /// Why there is no archive.
@@ -158,10 +161,9 @@ impl Content {
                     return Err(ExportError::UnknownRelease(release.clone()));
                 }
                 let number = version.or(registry.live).ok_or_else(|| ExportError::NothingLive(release.clone()))?;
-                let found = registry.version(number).ok_or_else(|| ExportError::UnknownVersion {
-                    release: release.clone(),
-                    version: number,
-                })?;
+                let found = registry
+                    .version(number)
+                    .ok_or_else(|| ExportError::UnknownVersion { release: release.clone(), version: number })?;
                 let is_it = |record: &Record| {
                     matches!(record, Record::Released { version, bundle, .. }
                         if *version == number && *bundle == found.bundle)
@@ -177,8 +179,7 @@ impl Content {
             return Err(ExportError::Running(run));
         }
         let runs = runs_behind(store, &run)?;
-        let mut content =
-            Self { what, run, pipeline: summary.pipeline, records: Vec::new(), objects: BTreeSet::new() };
+        let mut content = Self { what, run, pipeline: summary.pipeline, records: Vec::new(), objects: BTreeSet::new() };
         let mut artifacts = HashSet::new();
         for (other, records) in &runs {
             for stored in records {
@@ -303,7 +304,8 @@ fn write(store: &dyn Keep, manifest: &Manifest, records: &[u8], path: &Path) -> 
         };
         let object = store.object(&packed.digest)?.ok_or_else(gone)?;
         let mut file = File::open(&object.path).map_err(|error| io_trouble("read", &object.path, &error))?;
-        append(&object_name(&packed.digest), packed.size_bytes, &mut (&mut file).take(packed.size_bytes)).map_err(fail)?;
+        append(&object_name(&packed.digest), packed.size_bytes, &mut (&mut file).take(packed.size_bytes))
+            .map_err(fail)?;
     }
     let mut file = archive.into_inner().map_err(fail)?;
     file.flush().map_err(fail)?;

@@ -10,9 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mlp_model::{
-    CacheKey, CommitGuard, Digest, Keep, Record, RunId, StepResult, StoreError,
-};
+use mlp_model::{CacheKey, CommitGuard, Digest, Keep, Record, RunId, StepResult, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::commit_and_wait;
@@ -105,9 +103,7 @@ impl Unpacked {
         let file = File::open(path).map_err(|error| unreadable(&error))?;
         let mut archive = tar::Archive::new(io::BufReader::new(file));
         // Raw: no extension of the format gets to rename or resize an entry.
-        let mut entries = Entries(Box::new(
-            archive.entries().map_err(|error| unreadable(&error))?.raw(true),
-        ));
+        let mut entries = Entries(Box::new(archive.entries().map_err(|error| unreadable(&error))?.raw(true)));
         let text = entries.next(MANIFEST)?.ok_or_else(|| ImportError::NoArchive("it is empty".to_owned()))?;
         let text = text.read_text("the manifest")?;
         let manifest = read_manifest(&text)?;
@@ -258,7 +254,8 @@ fn admit(
         ));
     }
     // Under another name it is another fact, with an id of its own.
-    let id = if name == release { id } else { Digest::of(format!("{id} as {name}").as_bytes()).to_string()[..32].into() };
+    let id =
+        if name == release { id } else { Digest::of(format!("{id} as {name}").as_bytes()).to_string()[..32].into() };
     to_commit.push(Record::Released { id, release: name.clone(), version, bundle, run, at });
     let guard = CommitGuard { release: name.clone(), n_records: 0 };
     Ok((Some(ImportedRelease::Taken { release: name, version }), Some(guard)))
@@ -374,7 +371,10 @@ fn check_key(result: &StepResult, files: &BTreeMap<Digest, &PathBuf>) -> Result<
         result.inputs.iter().map(|input| (input.name.as_str(), input.digest)).collect();
     let same_inputs = key.inputs.iter().map(|(name, digest)| (name.as_str(), *digest)).eq(inputs);
     if key.id() != result.key || key.op != result.op || !same_inputs {
-        return Err(refused(&format!("the result of key {} does not fit the fields of that key", result.key.0.short())));
+        return Err(refused(&format!(
+            "the result of key {} does not fit the fields of that key",
+            result.key.0.short()
+        )));
     }
     Ok(())
 }

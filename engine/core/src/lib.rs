@@ -44,9 +44,9 @@ pub use graph::GraphError;
 pub use lineage::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, LineageStart, ObjectCount};
 pub use names::{UnknownName, most_similar};
 pub use registry::{Registry, Version};
+pub use run::{Failure, GateResult, ReleaseOutcome, ReleaseResult, RunOutcome, RunRequest};
 pub use survey::{Named, Survey, SurveyedRun};
 pub use verify::{Checked, CheckedResult, HowItDiffers, Sample, Unverified, Verification, VerifyRequest};
-pub use run::{Failure, GateResult, ReleaseOutcome, ReleaseResult, RunOutcome, RunRequest};
 pub use versions::{RegistryError, RolledBack};
 pub use why::{Attempt, Cause, Comparison, HowItCame, Link, Now, Why, WhyError};
 

@@ -5,7 +5,9 @@
 //! carry digests, names, counts and figures, never a cell's value. Equal records give equal events: ids are drawn from what
 //! they name.
 
-use mlp_model::{Digest, Facts, InputRecord, OutputRecord, Record, RunId, RunStatus, StepId, StepResult, Stored, Timestamp};
+use mlp_model::{
+    Digest, Facts, InputRecord, OutputRecord, Record, RunId, RunStatus, StepId, StepResult, Stored, Timestamp,
+};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
@@ -73,7 +75,16 @@ impl Teller<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the members of an event, each once")]
-    fn push(&mut self, event_type: &str, id: &str, at: Timestamp, facets: Value, job: Value, inputs: Value, outputs: Value) {
+    fn push(
+        &mut self,
+        event_type: &str,
+        id: &str,
+        at: Timestamp,
+        facets: Value,
+        job: Value,
+        inputs: Value,
+        outputs: Value,
+    ) {
         self.events.push(json!({
             "eventType": event_type,
             "eventTime": instant(at),

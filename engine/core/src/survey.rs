@@ -137,4 +137,3 @@ fn all_runs(store: &dyn Store) -> Result<Vec<RunSummary>, StoreError> {
         }
     }
 }
-

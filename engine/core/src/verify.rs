@@ -10,8 +10,8 @@ use std::sync::mpsc;
 
 use mlp_artifact::differ::{Difference, Side, first_difference};
 use mlp_model::{
-    ArtifactKind, Call, CallClass, Digest, Input, Outcome, Output, OutputRecord, Pipeline, RunId,
-    RunnerEvent, StepError, StoreError,
+    ArtifactKind, Call, CallClass, Digest, Input, Outcome, Output, OutputRecord, Pipeline, RunId, RunnerEvent,
+    StepError, StoreError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,9 @@ pub enum CheckedResult {
     Same,
     /// The first of its outputs that has other bytes.
     Differs(HowItDiffers),
-    Failed { error: StepError },
+    Failed {
+        error: StepError,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

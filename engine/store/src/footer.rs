@@ -43,7 +43,9 @@ pub(crate) fn decode(footer: &[u8; FOOTER_LEN], file_len: u64) -> Result<Option<
         return Err(StoreError::NewerFormat { found: u32::from(version), known: u32::from(VERSION) });
     }
     let Some(payload) = file_len.checked_sub(FOOTER_LEN as u64) else { return Ok(None) };
-    Ok([Sensitivity::Plain, Sensitivity::Personal].into_iter().find(|sensitivity| *footer == encode(payload, *sensitivity)))
+    Ok([Sensitivity::Plain, Sensitivity::Personal]
+        .into_iter()
+        .find(|sensitivity| *footer == encode(payload, *sensitivity)))
 }
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ mod scratch;
 pub mod snapshot;
 mod spawn;
 mod stat_cache;
-mod verify;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 pub use client::{Client, SpawnOwner, StoreStats};
 pub use clock::{Clock, SystemClock};

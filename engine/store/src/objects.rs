@@ -166,7 +166,6 @@ impl Objects {
         read_footer(&*file, &path)
     }
 
-
     /// Makes the names of all objects so far durable.
     pub fn sync(&self) -> Result<(), StoreError> {
         let folders = std::mem::take(&mut *lock(&self.unsynced));

@@ -170,7 +170,10 @@ pub(crate) enum Answer {
     Count(u64),
     Position(Position),
     Removed(Removed),
-    Damaged { n_files: u64, size_bytes: u64 },
+    Damaged {
+        n_files: u64,
+        size_bytes: u64,
+    },
     IndexState(IndexState),
 }
 

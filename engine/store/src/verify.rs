@@ -171,7 +171,9 @@ fn look_at_journal(
 fn compare(state: &IndexState, expected: Option<IndexState>) -> IndexCheck {
     let differs = |what: String| IndexCheck::Differs { what };
     match expected {
-        _ if !state.is_counted => IndexCheck::Unknown { why: "new rows kept coming in while they were counted".to_owned() },
+        _ if !state.is_counted => {
+            IndexCheck::Unknown { why: "new rows kept coming in while they were counted".to_owned() }
+        }
         None => differs(format!("it has read up to commit {}, which the journal does not hold", state.frame)),
         Some(expected) if expected == *state => IndexCheck::Sound { n_rows: state.n_rows },
         Some(expected) if (expected.n_rows, expected.sum) == (state.n_rows, state.sum) => {
@@ -180,9 +182,7 @@ fn compare(state: &IndexState, expected: Option<IndexState>) -> IndexCheck {
         Some(expected) if expected.n_rows == state.n_rows => {
             differs(format!("it has {} rows as it should, but not those that the journal makes", state.n_rows))
         }
-        Some(expected) => {
-            differs(format!("it has {} rows where the journal makes {}", state.n_rows, expected.n_rows))
-        }
+        Some(expected) => differs(format!("it has {} rows where the journal makes {}", state.n_rows, expected.n_rows)),
     }
 }
 

@@ -61,12 +61,8 @@ impl Desk {
         self.sessions.write(Line::Here { client: client.clone(), process });
         self.next_serial += 1;
         let serial = self.next_serial;
-        let connected = Connected {
-            serial,
-            outbox,
-            runs: runs.into_iter().collect(),
-            uses: uses.into_iter().collect(),
-        };
+        let connected =
+            Connected { serial, outbox, runs: runs.into_iter().collect(), uses: uses.into_iter().collect() };
         self.connected.insert(client.clone(), connected);
         let is_known = |no: u64| waiting.contains(&no) || held.iter().any(|lease| lease.1 == no);
         let verdicts = self.claims.end_all(&client, is_known);

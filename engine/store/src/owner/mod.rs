@@ -146,9 +146,16 @@ enum End {
 
 /// For the committing thread.
 enum Order {
-    Commit { commit: Commit, no: u64, outbox: Outbox },
+    Commit {
+        commit: Commit,
+        no: u64,
+        outbox: Outbox,
+    },
     /// Answer once all commits before it are applied.
-    Barrier { no: u64, outbox: Outbox },
+    Barrier {
+        no: u64,
+        outbox: Outbox,
+    },
     Stop,
 }
 
