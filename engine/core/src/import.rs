@@ -105,9 +105,9 @@ impl Unpacked {
         // Raw: no extension of the format gets to rename or resize an entry.
         let mut entries = Entries(Box::new(archive.entries().map_err(|error| unreadable(&error))?.raw(true)));
         let text = entries.next(MANIFEST)?.ok_or_else(|| ImportError::NoArchive("it is empty".to_owned()))?;
-        let text = text.read_text("the manifest")?;
+        let text = text.read_text()?;
         let manifest = read_manifest(&text)?;
-        let seal = entries.expect(SEAL)?.read_text("the seal")?;
+        let seal = entries.expect(SEAL)?.read_text()?;
         if seal != Digest::of(&text).to_string().as_bytes() {
             return Err(refused("the manifest is not the one that was sealed"));
         }
@@ -115,7 +115,7 @@ impl Unpacked {
         if records.size_bytes != manifest.records.size_bytes {
             return Err(refused("the records have another size than the manifest tells"));
         }
-        let records = records.read_text("the records")?;
+        let records = records.read_text()?;
         if Digest::of(&records) != manifest.records.digest {
             return Err(refused("the records have another digest than the manifest tells"));
         }
@@ -290,9 +290,9 @@ impl<'a, R: Read + 'a> Entries<'a, R> {
 }
 
 impl<R: Read> Entry<'_, R> {
-    fn read_text(self, what: &str) -> Result<Vec<u8>, ImportError> {
+    fn read_text(self) -> Result<Vec<u8>, ImportError> {
         if self.size_bytes > MAX_TEXT_BYTES {
-            return Err(refused(&format!("{what} are larger than anything that mlp writes")));
+            return Err(refused(&format!("`{}` is larger than anything that mlp writes", self.name)));
         }
         let mut bytes = Vec::new();
         let read = self.entry.take(MAX_TEXT_BYTES).read_to_end(&mut bytes);

@@ -86,7 +86,9 @@ pub fn repair_on(
         if lost == LostRecords::Refuse {
             let seq = found.link.map_or(1, |link| link.seq + 1);
             let segment = format!("{:08}.log", found.segment.max(1));
-            return Err(StoreError::JournalDamaged { segment, seq, what: what.clone() });
+            // The error names place and number itself.
+            let what = what.rsplit_once(": ").map_or(what.as_str(), |(_, reason)| reason).to_owned();
+            return Err(StoreError::JournalDamaged { segment, seq, what });
         }
         let mended = journal::mend(&fs, &layout.journal(), &found)?;
         let (what, originals) = (what.clone(), mended.originals);

@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mlp_model::{
-    ArtifactKind, Claim, CommitGuard, Digest, InputRecord, KeyId, OutputRecord, Record, RunId, StepId, StepResult,
-    Store, StoreError, Timestamp,
+    ArtifactKind, Claim, CommitGuard, Digest, GateCounts, InputRecord, KeyId, OutputRecord, Record, RunId, RunStatus,
+    StepCounts, StepId, StepResult, Store, StoreError, Timestamp,
 };
 use tempfile::TempDir;
 
@@ -67,6 +67,17 @@ pub(crate) fn run_started(run_no: u64) -> Record {
         mlp_version: "0.1.0".into(),
         host: "here".into(),
         at: Timestamp(4),
+    }
+}
+
+pub(crate) fn run_finished(run_no: u64) -> Record {
+    Record::RunFinished {
+        run: run(run_no),
+        status: RunStatus::Succeeded,
+        steps: StepCounts::default(),
+        gates: GateCounts::default(),
+        seconds: 1.0,
+        at: Timestamp(9),
     }
 }
 

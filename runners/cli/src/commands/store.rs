@@ -177,7 +177,7 @@ fn repaired_text(repaired: &Repaired) -> String {
 
 fn again(steps: &[String]) -> String {
     match steps {
-        [] => String::new(),
+        [] => ": the fields of a key, or what a release consisted of".to_owned(),
         [one] => format!("; `{one}` will run again"),
         many => {
             format!("; {} will run again", many.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", "))
