@@ -123,6 +123,10 @@ fn lint_tells_doubts_and_shows_what_is_allowed() {
     let told = workspace.mlp(&["lint", "small.mlp", "--json"]).exits(1);
     let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
     assert_eq!(told["files"][0]["allowed"][0]["reason"], "callers still give it");
+    workspace.write("lib/module.mlp", "schema Row { id: str key }\n");
+    let told = workspace.mlp(&["lint", "--json"]).exits(1);
+    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    assert_eq!(told["files"].as_array().expect("a list").len(), 1, "a module is no pipeline: {told:#}");
     workspace.write("broken.mlp", "pipeline q\nparam a int\n");
     workspace.mlp(&["lint"]).exits(2).says(&["E0103", "1 file does not check"]);
 }

@@ -70,6 +70,13 @@ pub fn lint(pipeline: &Pipeline, warnings: &[Diagnostic], catalogue: &Catalogue)
     linted
 }
 
+/// Returns whether a text is a module: what it declares is for pipelines that use it, and it declares none itself.
+pub fn is_module(text: &str) -> bool {
+    let outline = outline::cut(0, text, &mut Vec::new());
+    let shared = ["use", "let", "schema", "def"];
+    !outline.chunks.is_empty() && outline.chunks.iter().all(|chunk| shared.contains(&chunk.keyword))
+}
+
 /// What the lints look at.
 struct Subject<'a> {
     pipeline: &'a Pipeline,

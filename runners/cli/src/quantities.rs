@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn bytes_are_written_in_the_unit_that_suits_them() {
-        let table = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16777216.0 TiB")];
+        let table =
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16777216.0 TiB")];
         for (n_bytes, text) in table {
             assert_eq!(bytes(n_bytes), text);
         }

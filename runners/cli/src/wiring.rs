@@ -69,7 +69,9 @@ pub fn serve_owner(workspace: &Path, idle_seconds: u64) -> Result<Exit, Failure>
 pub fn store_failure(error: StoreError) -> Failure {
     let help = match &error {
         StoreError::DiskFull { .. } => "free some space and run again; nothing that was finished is lost",
-        StoreError::JournalDamaged { .. } => "`mlp store verify` tells what is whole; `mlp store repair` what can be done",
+        StoreError::JournalDamaged { .. } => {
+            "`mlp store verify` tells what is whole; `mlp store repair` what can be done"
+        }
         StoreError::NewerFormat { .. } => "use the newer mlp that wrote it",
         StoreError::Owner { .. } => "see `.mlp/owner.log` in the workspace",
         StoreError::NetworkFilesystem(_) => "put the workspace, or its `.mlp` folder, on a local disk",

@@ -57,7 +57,8 @@ fn exported_text(manifest: &Manifest, path: &Path) -> String {
 pub fn import_bundle(args: &ImportArgs, output: &Output) -> Result<Exit, Failure> {
     let workspace = open_workspace(&super::here()?)?;
     let store = wiring::open_store(&workspace)?;
-    let imported = import_from(&*store, &args.file, args.rename.as_deref()).map_err(|error| import_failure(args, error))?;
+    let imported =
+        import_from(&*store, &args.file, args.rename.as_deref()).map_err(|error| import_failure(args, error))?;
     if output.json {
         output.print_json(&imported);
     } else {
@@ -82,9 +83,9 @@ fn imported_text(imported: &Imported) -> String {
         ));
     }
     match &imported.release {
-        Some(ImportedRelease::Taken { release, version }) => lines.push(format!(
-            "{release} v{version} is live here.\n  where from      mlp lineage {release}@{version}"
-        )),
+        Some(ImportedRelease::Taken { release, version }) => {
+            lines.push(format!("{release} v{version} is live here.\n  where from      mlp lineage {release}@{version}"))
+        }
         Some(ImportedRelease::Known { release, version }) => {
             lines.push(format!("{release} v{version} was here already."));
         }

@@ -18,7 +18,9 @@ pub fn gc(args: &GcArgs, output: &Output) -> Result<Exit, Failure> {
     let now = SystemClock.now();
     let rules = KeepRules {
         runs: args.keep_runs,
-        since: args.older_than.map(|age| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))),
+        since: args
+            .older_than
+            .map(|age| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))),
         versions: args.versions,
         max_bytes: args.max_size,
         shown: shown(args),

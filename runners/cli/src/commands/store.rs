@@ -179,7 +179,9 @@ fn again(steps: &[String]) -> String {
     match steps {
         [] => String::new(),
         [one] => format!("; `{one}` will run again"),
-        many => format!("; {} will run again", many.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")),
+        many => {
+            format!("; {} will run again", many.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -284,7 +286,8 @@ fn stats(workspace: &Workspace, output: &Output) -> Result<Exit, Failure> {
 fn stats_text(stats: &Stats) -> String {
     let store = &stats.store;
     let amount = |amount: &Amount| format!("{:>9}  {}", amount.n_objects, bytes(amount.size_bytes));
-    let mut lines = vec![format!("objects    {}", amount(&Amount { n_objects: store.n_objects, size_bytes: store.objects_bytes }))];
+    let mut lines =
+        vec![format!("objects    {}", amount(&Amount { n_objects: store.n_objects, size_bytes: store.objects_bytes }))];
     lines.extend(stats.by_kind.iter().map(|(kind, found)| format!("  {kind:<9}{}", amount(found))));
     lines.push(format!("journal    {:>9}  {}", store.n_records, bytes(store.journal_bytes)));
     lines.push(format!("index      {:>9}  {}", "", bytes(store.index_bytes)));

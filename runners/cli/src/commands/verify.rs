@@ -14,7 +14,10 @@ pub fn verify(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     let engine = wiring::engine(wiring::open_store(&compiled.workspace)?)?;
     let sample = args.sample.map(|percent| Sample { percent, seed: args.seed.unwrap_or_else(draw_seed) });
     if let (Some(sample), false) = (sample, output.json) {
-        output.print(format!("A sample of {}% by seed {}: repeat it with `--seed {}`.", sample.percent, sample.seed, sample.seed));
+        output.print(format!(
+            "A sample of {}% by seed {}: repeat it with `--seed {}`.",
+            sample.percent, sample.seed, sample.seed
+        ));
     }
     let request = VerifyRequest { steps: args.steps.clone(), sample };
     let tell = |checked: &Checked| {
