@@ -68,7 +68,21 @@ get_componentize() {
 }
 [ -x "$componentize/bin/componentize-py" ] || get_componentize
 
-[ "${1:-}" = --tools-only ] && exit 0
+# What only the tests need: the validator that checks SARIF by its own schema.
+SARIF=5.7.0
+sarif="$share/sarif-multitool-$SARIF"
+get_sarif_validator() {
+  command -v npm >/dev/null || fail "npm is not on the PATH" "install Node.js with npm: the tests of SARIF need its validator"
+  say "getting the SARIF validator $SARIF with npm (once)"
+  rm -rf "$sarif.new"; mkdir -p "$sarif.new"
+  npm install --silent --no-fund --no-audit --prefix "$sarif.new" "@microsoft/sarif-multitool-linux@$SARIF" \
+    || fail "npm could not install the SARIF validator" "check the network and npm's settings, then run this again"
+  rm -rf "$sarif"; mv -T "$sarif.new" "$sarif"
+}
+if [ "${1:-}" = --tools-only ]; then
+  [ -d "$sarif" ] || get_sarif_validator
+  exit 0
+fi
 
 say "building mlp and its torch worker"
 cargo build --locked --workspace --bins

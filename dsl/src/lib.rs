@@ -5,7 +5,9 @@
 //! against the catalogue. A mistake in one declaration never hides those of another, and nothing is complained about
 //! only because of a mistake elsewhere.
 //!
-//! Knows no operation: what exists and what it takes comes from the [`mlp_model::Catalogue`]. Looks at nothing but its
+//! Beside them stand the tools of the language: `format`, `lint`, `explain` and `sarif`.
+//!
+//! Knows no operation but in lints: what exists and what it takes comes from the [`mlp_model::Catalogue`]. Looks at nothing but its
 //! arguments: files are seen through [`World`].
 
 #![forbid(unsafe_code)]

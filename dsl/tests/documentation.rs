@@ -54,3 +54,13 @@ fn the_table_of_codes_is_that_of_the_compiler() {
         mlp_dsl::codes::ALL.iter().map(|(code, meaning)| format!("| `{code}` | {meaning} |")).collect();
     assert_eq!(rows, expected);
 }
+
+#[test]
+fn the_table_of_lints_is_that_of_the_linter() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tools.md");
+    let text = std::fs::read_to_string(path).expect("the document is there");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| `L0")).collect();
+    let expected: Vec<_> =
+        mlp_dsl::lint::ALL.iter().map(|(code, meaning)| format!("| `{code}` | {meaning} |")).collect();
+    assert_eq!(rows, expected);
+}

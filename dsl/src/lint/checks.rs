@@ -47,9 +47,7 @@ fn few_rows(subject: &Subject<'_>, node: &Node, gate: &Gate, found: &mut Vec<Dia
 
 /// Returns which fraction of its rows a split sets aside.
 fn test_part(call: &Call) -> Option<f64> {
-    if call.output("test").is_none() {
-        return None;
-    }
+    call.output("test")?;
     let every = call.params.get("every").and_then(Value::as_int).filter(|n| *n > 0).map(|n| 1.0 / n as f64);
     call.params.get("test").and_then(Value::as_float).or(every)
 }

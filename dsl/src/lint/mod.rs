@@ -10,6 +10,8 @@ mod known;
 mod learning;
 mod unused;
 
+use std::collections::BTreeSet;
+
 use mlp_model::{Call, Catalogue, Input, Node, NodeKind, NumExpr, Part, Pipeline, Span};
 
 pub use allow::Allowed;
@@ -68,6 +70,13 @@ pub fn lint(pipeline: &Pipeline, warnings: &[Diagnostic], catalogue: &Catalogue)
     linted
 }
 
+/// Returns whether a text is a module: what it declares is for pipelines that use it, and it declares none itself.
+pub fn is_module(text: &str) -> bool {
+    let outline = outline::cut(0, text, &mut Vec::new());
+    let shared = ["use", "let", "schema", "def"];
+    !outline.chunks.is_empty() && outline.chunks.iter().all(|chunk| shared.contains(&chunk.keyword))
+}
+
 /// What the lints look at.
 struct Subject<'a> {
     pipeline: &'a Pipeline,
@@ -96,11 +105,12 @@ impl<'a> Subject<'a> {
     /// Returns the calls whose results a call reads, and theirs, nearest first; the call itself is not among them.
     fn before(&self, node: usize) -> Vec<usize> {
         let mut found: Vec<usize> = Vec::new();
+        let mut is_found = vec![false; self.pipeline.nodes.len()];
         let mut next = vec![node];
         while let Some(node) = next.pop() {
             for input in self.call(node).into_iter().flat_map(|call| call.inputs.values()) {
                 if let Input::Output { node, .. } = input
-                    && !found.contains(node)
+                    && !std::mem::replace(&mut is_found[*node], true)
                 {
                     found.push(*node);
                     next.push(*node);
@@ -111,8 +121,8 @@ impl<'a> Subject<'a> {
     }
 
     /// Returns what is read of each node: an output, or `None` for the node as a whole.
-    fn reads(&self) -> Vec<(usize, Option<&'a str>)> {
-        let mut reads = Vec::new();
+    fn reads(&self) -> BTreeSet<(usize, Option<&'a str>)> {
+        let mut reads = BTreeSet::new();
         for node in &self.pipeline.nodes {
             match &node.kind {
                 NodeKind::Call(call) => reads.extend(call.inputs.values().filter_map(|input| match input {
@@ -121,8 +131,8 @@ impl<'a> Subject<'a> {
                 })),
                 NodeKind::Gate(gate) => {
                     for check in &gate.checks {
-                        metrics(&check.left, &mut |node, _| reads.push((node, None)));
-                        metrics(&check.right, &mut |node, _| reads.push((node, None)));
+                        metrics(&check.left, &mut |node, _| _ = reads.insert((node, None)));
+                        metrics(&check.right, &mut |node, _| _ = reads.insert((node, None)));
                     }
                 }
                 NodeKind::Release(release) => reads.extend(release.parts.values().filter_map(|part| match part {

@@ -45,7 +45,7 @@ fn names(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
 fn results(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
     let reads = subject.reads();
     for (i, node, call) in subject.calls() {
-        let is_read = |output: &str| reads.iter().any(|(node, read)| *node == i && read.is_none_or(|r| r == output));
+        let is_read = |output: &str| reads.contains(&(i, None)) || reads.contains(&(i, Some(output)));
         // Reports and files are read by people.
         let is_passed_on = |ty: &Type| matches!(ty, Type::Table(_) | Type::Model(_));
         let name = &node.name;

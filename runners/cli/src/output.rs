@@ -53,6 +53,12 @@ impl Output {
         Self { json, live: terminal && !dumb && !json, colour, quiet: false }
     }
 
+    /// Returns the same, for a command that has an option of its own to ask for JSON.
+    pub fn with_json(self, json: bool) -> Self {
+        let json = self.json || json;
+        Self { json, live: self.live && !json, ..self }
+    }
+
     /// Returns the same without a voice, for what is only tried.
     pub fn silent(self) -> Self {
         Self { quiet: true, ..self }

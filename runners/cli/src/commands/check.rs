@@ -18,9 +18,7 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
         output.print_json(&sarif(&[(&checked.sources, &found)])?);
         return Ok(if checked.pipeline.is_some() { Exit::Done } else { Exit::Usage });
     }
-    let mut output = *output;
-    output.json |= format == CheckFormat::Json;
-    let output = &output;
+    let output = &output.with_json(format == CheckFormat::Json);
     let started = Instant::now();
     let compiled = compile(args, output)?;
     let count = |wanted: fn(&NodeKind) -> bool| compiled.pipeline.nodes.iter().filter(|n| wanted(&n.kind)).count();

@@ -177,7 +177,7 @@ fn format_text(file: &Path, bytes: Vec<u8>) -> Result<(String, Outcome), Failure
 }
 
 fn diff(file: &Path, before: &str, after: &str) -> String {
-    let (from, to) = (format!("a/{}", file.display()), format!("b/{}", file.display()));
+    let (from, to) = (file.display().to_string(), format!("{} (formatted)", file.display()));
     TextDiff::from_lines(before, after).unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()
 }
 
