@@ -242,6 +242,10 @@ impl Session<'_> {
                 Answer::Stats(known.collect::<Result<_, Unanswered>>()?)
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
+            Request::Foresee { asked } => {
+                let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
+                Answer::Foreseen(questions.foresee(&asked, &rely_on)?)
+            }
             Request::Runs { limit, before } => {
                 let mut runs = questions.runs(limit, before.as_ref())?;
                 lock(&self.owner.desk).mark_alive(&mut runs);
