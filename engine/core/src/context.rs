@@ -7,6 +7,7 @@ use mlp_model::{Call, Digest, Input, Node, NodeKind, Pipeline, Runner, Store, St
 
 use crate::bundle::{Bundle, BundleError};
 use crate::collect::CollectedObjects;
+use crate::foresee::foresee;
 use crate::graph::Graph;
 use crate::names::find_nodes;
 use crate::registry::Registry;
@@ -115,7 +116,10 @@ impl Context {
             };
             champions.insert(release.to_owned(), champion);
         }
-        Ok(Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions })
+        let ctx =
+            Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions };
+        foresee(&ctx);
+        Ok(ctx)
     }
 
     /// Whether one of the objects was taken out of the store on purpose.

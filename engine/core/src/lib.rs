@@ -19,6 +19,7 @@ mod explain;
 pub mod export;
 mod fault;
 mod folders;
+mod foresee;
 pub mod gate;
 pub mod graph;
 mod history;

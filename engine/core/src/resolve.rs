@@ -68,23 +68,28 @@ pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Ve
 
 /// Computes the key and looks it up.
 pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Resolved, StepError> {
+    let key = key_of(ctx, idx, &inputs)?;
+    let id = key.id();
+    let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(String::new()) };
+    resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
+    Ok(resolved)
+}
+
+/// Puts the key together.
+pub(crate) fn key_of(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<CacheKey, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
     let runner = ctx.runners.get(&call.runner).ok_or_else(|| {
         bug("N6301", format!("step `{}` needs the runner `{}`, which this mlp does not have", node.name, call.runner))
     })?;
     let environment = catch_unwind(AssertUnwindSafe(|| runner.environment(call)));
-    let key = CacheKey {
+    Ok(CacheKey {
         op: call.op.clone(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
         environment: environment.unwrap_or_else(|_| Err(panicked(&node.name)))?,
         salt: ctx.salt.clone(),
-    };
-    let id = key.id();
-    let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(String::new()) };
-    resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
-    Ok(resolved)
+    })
 }
 
 /// Looks for a stored result under the key whose outputs are all there and whole.

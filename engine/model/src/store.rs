@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, KeyId, Record, RunId, RunStatus, StepCounts, StepId, StepResult, Stored, Timestamp};
+use crate::{Digest, KeyId, OutputRecord, Record, RunId, RunStatus, StepCounts, StepId, StepResult, Stored, Timestamp};
 
 /// Called once, from a thread of the store.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
@@ -68,6 +68,13 @@ pub trait Store: Send + Sync {
 
     /// Returns the newest result stored under `key`, and the run that made it.
     fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError>;
+
+    /// Asks at once what [`Store::result`], [`Store::has_object`] and [`Store::step_history`] will be asked for these
+    /// keys next; each answer is then given once. Returns the outputs of each key that has a result. Returns nothing
+    /// where asking at once gains nothing.
+    fn foresee(&self, _asked: &[(KeyId, StepId)]) -> Vec<Option<Vec<OutputRecord>>> {
+        Vec::new()
+    }
 
     /// Runs, newest first; at most `limit`, older than `before` if given.
     fn runs(&self, limit: usize, before: Option<&RunId>) -> Result<Vec<RunSummary>, StoreError>;

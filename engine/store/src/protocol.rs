@@ -14,7 +14,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -96,6 +96,10 @@ pub(crate) enum Request {
     Result {
         key: KeyId,
     },
+    /// What will be asked about these steps next, in one question.
+    Foresee {
+        asked: Vec<(KeyId, StepId)>,
+    },
     Runs {
         limit: usize,
         before: Option<RunId>,
@@ -163,6 +167,7 @@ pub(crate) enum Answer {
     Blob(bool),
     Stats(Vec<Option<Known>>),
     Result(Option<(u64, RunId, StepResult)>),
+    Foreseen(Vec<Foreseen>),
     Runs(Vec<RunSummary>),
     Stored(Vec<Stored>),
     Digests(Vec<Digest>),
@@ -189,6 +194,26 @@ pub(crate) struct IndexState {
     pub sum: u64,
     /// Rows and sum are what is there; else what should be.
     pub is_counted: bool,
+}
+
+/// What is known of a key, or of its step where it has no result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Foreseen {
+    pub result: Option<(u64, RunId, StepResult)>,
+    /// Of each output.
+    pub kept: Vec<Kept>,
+    pub has_history: bool,
+}
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kept {
+    /// In the journal, whole.
+    Inline,
+    /// In a file that was whole when it had this stamp.
+    File(Known),
+    Unknown,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

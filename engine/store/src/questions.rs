@@ -6,9 +6,11 @@ use std::sync::Arc;
 use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
 
 use crate::index::{Index, IndexError, Order, Row};
-use crate::journal::{Link, Segments};
+use crate::journal::{Link, Place, Segments};
+use crate::protocol::{Foreseen, Kept};
 use crate::rows::{self, CONSUMED, Mark, PRODUCED, SLOT_LEN, Slot};
 use crate::snapshot::Position;
+use crate::stat_cache::{Known, Subject};
 
 /// Reads index and journal; shared by all who ask.
 #[derive(Clone)]
@@ -37,6 +39,54 @@ impl Questions {
             Record::StepFinished { run, result, .. } => Some((seq, run, result)),
             _ => None,
         })
+    }
+
+    /// Answers for many steps at once. Facts that stand in one frame of the journal cost one reading. `rely_on` hears of
+    /// each output before it is looked for.
+    pub fn foresee(&self, asked: &[(KeyId, StepId)], rely_on: &dyn Fn(Digest)) -> Answer<Vec<Foreseen>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        let mut found = Vec::new();
+        for (n, (key, step)) in asked.iter().enumerate() {
+            let newest = self.index.scan(&rows::result_prefix(key), Order::Backward, 1)?;
+            let has_history = match newest.into_iter().next() {
+                Some((key, value)) => {
+                    found.push((n, rows::seq_of(&key), slot_of(&key, &value)?));
+                    true
+                }
+                None => !self.index.scan(&rows::step_prefix(step), Order::Backward, 1)?.is_empty(),
+            };
+            answers.push(Foreseen { result: None, kept: Vec::new(), has_history });
+        }
+        let in_journal = |slot: &Slot| (slot.place.segment, slot.place.offset, slot.start);
+        found.sort_unstable_by_key(|(_, _, slot)| in_journal(slot));
+        let mut frames = Frames { segments: &self.segments, last: None };
+        let mut inline = Vec::new();
+        for (n, seq, slot) in found {
+            let Record::StepFinished { run, result, .. } = self.parse(&slot, frames.bytes(&slot)?)? else { continue };
+            for (nth, output) in result.outputs.iter().enumerate() {
+                rely_on(output.digest);
+                let kept = match self.index.get(&rows::blob(&output.digest))?.as_deref().and_then(Slot::decode) {
+                    Some(slot) => {
+                        inline.push((n, nth, output.digest, slot));
+                        Kept::Unknown
+                    }
+                    None => {
+                        let key = Subject::Object(output.digest).key();
+                        let known = self.index.stat(&key)?.and_then(|bytes| Known::decode(&key, &bytes));
+                        known.map_or(Kept::Unknown, Kept::File)
+                    }
+                };
+                answers[n].kept.push(kept);
+            }
+            answers[n].result = Some((seq, run, result));
+        }
+        inline.sort_unstable_by_key(|(_, _, _, slot)| in_journal(slot));
+        for (n, nth, digest, slot) in inline {
+            if frames.bytes(&slot).is_ok_and(|bytes| Digest::of(bytes) == digest) {
+                answers[n].kept[nth] = Kept::Inline;
+            }
+        }
+        Ok(answers)
     }
 
     /// Returns the position of the newest result under `key`, 0 if there is none.
@@ -160,16 +210,16 @@ impl Questions {
     }
 
     fn record(&self, (key, value): &Row) -> Answer<(u64, Record)> {
-        let seq = rows::seq_of(key);
-        let slot =
-            Slot::decode(value).ok_or_else(|| IndexError::Damaged(format!("the row of record {seq} is short")))?;
-        Ok((seq, self.record_at(&slot)?))
+        Ok((rows::seq_of(key), self.record_at(&slot_of(key, value)?)?))
     }
 
     fn record_at(&self, slot: &Slot) -> Answer<Record> {
-        let bytes = self.bytes(slot)?;
+        self.parse(slot, &self.bytes(slot)?)
+    }
+
+    fn parse(&self, slot: &Slot, bytes: &[u8]) -> Answer<Record> {
         let unread = |_| self.segments.damaged(slot.place.segment, 0, "it holds a record that cannot be read");
-        Ok(serde_json::from_slice(&bytes).map_err(unread)?)
+        Ok(serde_json::from_slice(bytes).map_err(unread)?)
     }
 
     fn bytes(&self, slot: &Slot) -> Answer<Vec<u8>> {
@@ -216,6 +266,30 @@ impl Questions {
             }
         }
         Ok(counts)
+    }
+}
+
+fn slot_of(key: &[u8], value: &[u8]) -> Answer<Slot> {
+    let short = || IndexError::Damaged(format!("the row of record {} is short", rows::seq_of(key)));
+    Ok(Slot::decode(value).ok_or_else(short)?)
+}
+
+/// Reads slots and keeps the frame that it read last.
+struct Frames<'a> {
+    segments: &'a Segments,
+    last: Option<(Place, Vec<u8>)>,
+}
+
+impl Frames<'_> {
+    fn bytes(&mut self, slot: &Slot) -> Answer<&[u8]> {
+        let payload = match self.last.take() {
+            Some((place, payload)) if place == slot.place => payload,
+            _ => self.segments.read(&slot.place)?,
+        };
+        let payload = &self.last.insert((slot.place, payload)).1;
+        let start = slot.start as usize;
+        let behind = || IndexError::Damaged("a row points behind its record".to_owned());
+        Ok(payload.get(start..start + slot.len as usize).ok_or_else(behind)?)
     }
 }
 

@@ -254,6 +254,12 @@ impl Link {
                     Subject::Path(_) => None,
                 }));
             }
+            Request::Foresee { .. } => {
+                if let Ok(Answer::Foreseen(steps)) = &reply.answer {
+                    let results = steps.iter().filter_map(|step| step.result.as_ref());
+                    state.uses.extend(results.flat_map(|(_, _, result)| result.outputs.iter().map(|made| made.digest)));
+                }
+            }
             _ => {}
         }
         drop(state);

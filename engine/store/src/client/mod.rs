@@ -3,6 +3,7 @@
 //! Objects are written here, so that their bytes never pass the socket. Everything that must be in one order, or be
 //! shared with other processes, goes to the owner.
 
+mod ahead;
 mod dial;
 mod keep;
 mod link;
@@ -22,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mlp_model::{
-    Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, Record, RunId, RunSummary, Sensitivity, StepId,
-    StepResult, Store, StoreError, Stored,
+    Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, OutputRecord, Record, RunId, RunSummary, Sensitivity,
+    StepId, StepResult, Store, StoreError, Stored,
 };
 
 use crate::clock::Clock;
@@ -34,6 +35,7 @@ use crate::objects::{Durability, Found, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
 use crate::stat_cache::{Known, Subject, is_settled};
+use ahead::Ahead;
 pub use dial::SpawnOwner;
 use dial::{Dialer, owner};
 pub(crate) use keep::object_files;
@@ -61,6 +63,8 @@ pub struct Client {
     files: Mutex<HashMap<PathBuf, Known>>,
     /// Everything that this process has learnt of outside files, for an answer that is kept.
     learnt: Mutex<Learnt>,
+    /// Answers to questions that are about to be asked.
+    foreseen: Mutex<Ahead>,
     /// How many records of this client are known to be in the journal.
     n_committed: Arc<AtomicU64>,
 }
@@ -99,6 +103,7 @@ impl Client {
             seen: Mutex::default(),
             files: Mutex::default(),
             learnt: Mutex::default(),
+            foreseen: Mutex::default(),
             n_committed: Arc::default(),
         })
     }
@@ -288,6 +293,9 @@ impl Store for Client {
         if self.object_file(digest)?.is_some() || self.outgoing.bytes(digest).is_some() {
             return Ok(true);
         }
+        if lock(&self.foreseen).inline.remove(digest) {
+            return Ok(true);
+        }
         match self.ask(Request::Blob { digest: *digest, is_wanted: false })? {
             Answer::Blob(is_there) => Ok(is_there),
             other => Err(misfit(&other)),
@@ -419,6 +427,10 @@ impl Store for Client {
     }
 
     fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError> {
+        if let Some(found) = lock(&self.foreseen).results.remove(key) {
+            lock(&self.seen).insert(*key, found.as_ref().map_or(0, |found| found.0));
+            return Ok(found.map(|(_, run, result)| (run, result)));
+        }
         match self.ask(Request::Result { key: *key })? {
             Answer::Result(found) => {
                 lock(&self.seen).insert(*key, found.as_ref().map_or(0, |found| found.0));
@@ -440,7 +452,14 @@ impl Store for Client {
         self.ask_stored(Request::RunRecords { run: run.clone() })
     }
 
+    fn foresee(&self, asked: &[(KeyId, StepId)]) -> Vec<Option<Vec<OutputRecord>>> {
+        self.ask_ahead(asked)
+    }
+
     fn step_history(&self, step: &StepId, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        if lock(&self.foreseen).new_steps.remove(step) {
+            return Ok(Vec::new());
+        }
         self.ask_stored(Request::StepHistory { step: step.clone(), limit })
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mlp_model::StoreError;
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{SendFlags, send};
 
 use super::claims::Ticket;
 use super::desk::Outbox;
@@ -22,6 +23,9 @@ use crate::process::ProcessMark;
 use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request, Welcome};
 use crate::questions::Unanswered;
 use crate::stat_cache::{Known, Subject};
+
+/// An answer of up to this size is written by the thread that found it.
+const MAX_AT_ONCE: usize = 8192;
 
 /// A client that connects and then says nothing is not waited for.
 const GREETING: Duration = Duration::from_secs(10);
@@ -238,6 +242,10 @@ impl Session<'_> {
                 Answer::Stats(known.collect::<Result<_, Unanswered>>()?)
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
+            Request::Foresee { asked } => {
+                let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
+                Answer::Foreseen(questions.foresee(&asked, &rely_on)?)
+            }
             Request::Runs { limit, before } => {
                 let mut runs = questions.runs(limit, before.as_ref())?;
                 lock(&self.owner.desk).mark_alive(&mut runs);
@@ -276,10 +284,29 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Answers from this thread: waking another one takes longer than most answers do. Never waits, or else a client
+    /// that writes and does not read yet would wait for us, and we for it.
+    fn reply_at_once(&self, frame: &[u8]) -> bool {
+        let Ok(mut stream) = self.stream.try_lock() else { return false };
+        if frame.len() > MAX_AT_ONCE {
+            return false;
+        }
+        match send(&*stream, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(n_sent) if n_sent == frame.len() => true,
+            // The kernel takes so little in one piece; a frame must not be cut all the same.
+            Ok(n_sent) => {
+                _ = protocol::write(&mut *stream, frame.get(n_sent..).unwrap_or_default());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     fn reply(&self, no: u64, answer: Result<Answer, StoreError>, attached: &[u8]) {
-        // A question is answered by the thread that took it: waking another one takes longer than most answers do.
-        // Only this client has to wait if it does not read, and whether the connection is over is noticed by reading.
         let frame = protocol::encode(&Reply { no, answer }, &[attached]);
-        _ = protocol::write(&mut *lock(&self.stream), &frame);
+        if !self.reply_at_once(&frame) {
+            // The writer is gone only when the connection is.
+            _ = self.outbox.send(frame);
+        }
     }
 }

@@ -1,0 +1,55 @@
+//! Asks the store about all steps that can be resolved, many at a time, before each of them is resolved on its own.
+//!
+//! Only saves time: whatever is not foreseen here is asked for when it is needed. Goes level by level, since a key needs
+//! the outputs of what the step reads.
+
+use mlp_model::StepId;
+
+use crate::context::{Context, call_of};
+use crate::resolve::{Known, bind_inputs, key_of};
+
+/// A pipeline that is narrower than this gains nothing.
+const MIN_WIDTH: usize = 8;
+
+pub(crate) fn foresee(ctx: &Context) {
+    let n_nodes = ctx.pipeline.nodes.len();
+    let is_asked =
+        |idx: usize| ctx.request.is_wanted[idx] && !ctx.request.is_forced[idx] && call_of(ctx.node(idx)).is_some();
+    let mut dependents = vec![Vec::new(); n_nodes];
+    let mut n_missing = vec![0; n_nodes];
+    for idx in (0..n_nodes).filter(|idx| is_asked(*idx)) {
+        for input in ctx.request.graph.inputs(idx) {
+            dependents[input].push(idx);
+            n_missing[idx] += 1;
+        }
+    }
+    let mut known: Known = vec![None; n_nodes];
+    let mut level: Vec<usize> = (0..n_nodes).filter(|idx| is_asked(*idx) && n_missing[*idx] == 0).collect();
+    while level.len() >= MIN_WIDTH {
+        // What cannot be resolved is told when it is its turn.
+        let keyed: Vec<_> = level.iter().filter_map(|idx| Some((*idx, ask_for(ctx, *idx, &known)?))).collect();
+        let (nodes, asked): (Vec<usize>, Vec<_>) = keyed.into_iter().unzip();
+        let found = ctx.store.foresee(&asked);
+        level.clear();
+        for (idx, outputs) in nodes.into_iter().zip(found) {
+            let Some(outputs) = outputs else { continue };
+            known[idx] = Some(outputs.into());
+            for &dependent in &dependents[idx] {
+                n_missing[dependent] -= 1;
+                if n_missing[dependent] == 0 {
+                    level.push(dependent);
+                }
+            }
+        }
+    }
+}
+
+fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(mlp_model::KeyId, StepId)> {
+    if ctx.absent_champion(idx).is_some() {
+        return None;
+    }
+    let inputs = bind_inputs(ctx, idx, known).ok()?;
+    let key = key_of(ctx, idx, &inputs).ok()?;
+    let step = StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() };
+    Some((key.id(), step))
+}

@@ -1,0 +1,72 @@
+//! Asks for many steps at once what will be asked for each of them next: a question costs three changes of threads, its
+//! answer hardly anything.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::channel;
+
+use mlp_model::{Digest, KeyId, OutputRecord, RunId, StepId, StepResult};
+
+use super::{Answer, Client, Request};
+use crate::failure::lock;
+use crate::objects::Found;
+use crate::protocol::{Foreseen, Kept};
+
+/// How many steps are asked for in one question; several questions are under way at a time.
+const SHARE: usize = 256;
+
+/// Answers that wait to be asked for. Each is given once: what is asked again is asked of the owner.
+#[derive(Default)]
+pub(super) struct Ahead {
+    pub results: HashMap<KeyId, Option<(u64, RunId, StepResult)>>,
+    /// Objects in the journal, whole.
+    pub inline: HashSet<Digest>,
+    /// Steps without any history.
+    pub new_steps: HashSet<StepId>,
+}
+
+impl Client {
+    /// Whatever the owner does not answer is asked again one by one, and the error told then.
+    pub(super) fn ask_ahead(&self, asked: &[(KeyId, StepId)]) -> Vec<Option<Vec<OutputRecord>>> {
+        let mut answers = Vec::new();
+        for share in asked.chunks(SHARE) {
+            let (sender, receiver) = channel();
+            let request = Request::Foresee { asked: share.to_vec() };
+            self.link.ask(request, Vec::new(), Box::new(move |answered| _ = sender.send(answered)));
+            answers.push((share, receiver));
+        }
+        let mut outputs = Vec::with_capacity(asked.len());
+        for (share, receiver) in answers {
+            match receiver.recv() {
+                Ok(Ok((Answer::Foreseen(foreseen), _))) if foreseen.len() == share.len() => {
+                    outputs.extend(share.iter().zip(foreseen).map(|(asked, foreseen)| self.remember(asked, foreseen)));
+                }
+                _ => outputs.extend(share.iter().map(|_| None)),
+            }
+        }
+        outputs
+    }
+
+    fn remember(&self, (key, step): &(KeyId, StepId), foreseen: Foreseen) -> Option<Vec<OutputRecord>> {
+        let Foreseen { result, kept, has_history } = foreseen;
+        let outputs = result.as_ref().map(|(_, _, result)| result.outputs.clone());
+        let mut ahead = lock(&self.foreseen);
+        for (output, kept) in outputs.iter().flatten().zip(kept) {
+            match kept {
+                Kept::Inline => _ = ahead.inline.insert(output.digest),
+                // The stamp is compared with what stands there now.
+                Kept::File(known) => {
+                    let found = self.objects.find(&output.digest);
+                    if known.digest == output.digest && found == Ok(Found::Unverified(known.stamp)) {
+                        self.objects.trust(&output.digest, known.stamp);
+                    }
+                }
+                Kept::Unknown => {}
+            }
+        }
+        if !has_history {
+            ahead.new_steps.insert(step.clone());
+        }
+        ahead.results.insert(*key, result);
+        outputs
+    }
+}
