@@ -45,7 +45,7 @@ pub(crate) fn foresee(ctx: &Context) {
 }
 
 fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(mlp_model::KeyId, StepId)> {
-    if ctx.absent_champion(idx).is_some() {
+    if ctx.absence(idx).is_some() {
         return None;
     }
     let inputs = bind_inputs(ctx, idx, known).ok()?;

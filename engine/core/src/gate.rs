@@ -98,7 +98,7 @@ fn value_of(expr: &NumExpr, reports: &BTreeMap<usize, Measured>) -> Option<f64> 
 }
 
 /// Returns one number of many; of none there is no least, greatest or mean.
-fn fold_of(fold: Fold, mut values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+fn fold_of(fold: Fold, values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     if fold == Fold::Count {
         return Some(values.flatten().count() as f64);
     }
