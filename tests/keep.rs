@@ -136,7 +136,8 @@ fn kill_owner(workspace: &Workspace) {
     for entry in std::fs::read_dir("/proc").expect("a list").flatten() {
         let Ok(text) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
         let words: Vec<&str> = text.split('\0').collect();
-        if words.get(1) == Some(&"__owner") && words.get(2) == Some(&root)
+        if words.get(1) == Some(&"__owner")
+            && words.get(2) == Some(&root)
             && let Some(pid) = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
         {
             let _ = kill_process(pid, Signal::KILL);
@@ -243,9 +244,10 @@ fn a_hostile_archive_is_refused_and_leaves_nothing() {
         refuse(&format!("flip at {at}"), &flipped);
     }
     // The second entry becomes a link, then a path upwards, with headers that are right in themselves.
-    let second = (bytes[124..135].iter().filter(|b| b.is_ascii_digit()).fold(0_usize, |n, b| n * 8 + usize::from(b - b'0')))
-        .next_multiple_of(512)
-        + 512;
+    let second =
+        (bytes[124..135].iter().filter(|b| b.is_ascii_digit()).fold(0_usize, |n, b| n * 8 + usize::from(b - b'0')))
+            .next_multiple_of(512)
+            + 512;
     for (what, edit) in [
         ("a link", &(|header: &mut [u8]| header[156] = b'2') as &dyn Fn(&mut [u8])),
         ("a device", &|header: &mut [u8]| header[156] = b'3'),

@@ -116,8 +116,7 @@ impl Context {
             };
             champions.insert(release.to_owned(), champion);
         }
-        let ctx =
-            Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions };
+        let ctx = Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions };
         foresee(&ctx);
         Ok(ctx)
     }

@@ -111,7 +111,8 @@ fn records(run_no: u64, n_artifacts: u64) -> impl Iterator<Item = Record> {
         at: Timestamp(1),
     };
     let steps = (first..first + n_steps).map(move |n| {
-        let input = InputRecord { name: "data".into(), digest: artifact(n.wrapping_sub(1)), shown: "before.out".into() };
+        let input =
+            InputRecord { name: "data".into(), digest: artifact(n.wrapping_sub(1)), shown: "before.out".into() };
         let output = OutputRecord { name: "out".into(), digest: artifact(n), kind: ArtifactKind::Table, size_bytes: 9 };
         let result = StepResult {
             key: KeyId(Digest::of(format!("key {n}").as_bytes())),

@@ -11,8 +11,6 @@ mod outgoing;
 mod seen;
 mod stats;
 #[cfg(test)]
-mod keep_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

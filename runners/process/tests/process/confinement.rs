@@ -130,7 +130,7 @@ fn what_programs_need_of_a_system_is_there() {
         "ls /usr /lib > {o}; cat /etc/passwd /proc/cpuinfo > /dev/null; head -c 8 /dev/urandom > /dev/null",
         "bash -c 'cat <(echo 1) /dev/fd/0 > >(cat)' > {o} < /dev/null; echo x > /dev/stderr; echo y | cat /dev/stdin",
         "f=$(mktemp); echo x > $f; seq 1 200000 | sort -r -S 1M | tail -1 > {o}; mkdir -p a/b; mv a/b c; rm -r a c $f",
-        "perl -MFcntl -e 'print join q(,), map {{ -e $_ }} @INC' > {o}; awk 'BEGIN {{ print 1 }}' | tee x | cmp - x",
+        "perl -MFcntl -e 'print join q(,), map {{ -e $_ }} @INC' > {o}; awk 'BEGIN {{ print 1 }}' | tee x > y; cmp x y",
         "mkfifo p; (echo through > p &); cat p > {o}; (sleep 1 & kill $!; ! wait $!); nproc",
         "echo $$ > /dev/shm/mlp-test-$$; cat /dev/shm/mlp-test-$$ > {o}; rm /dev/shm/mlp-test-$$",
         "perl -MSocket -e 'socketpair(A, B, AF_UNIX, SOCK_STREAM, 0) or die $!' > {o}",
