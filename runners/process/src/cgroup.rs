@@ -34,6 +34,7 @@ pub struct Cgroup {
     path: PathBuf,
     folder: File,
     events: File,
+    was_ended: AtomicBool,
 }
 
 impl Cgroups {
@@ -65,9 +66,12 @@ impl Cgroups {
         free.or_else(|| self.make().ok())
     }
 
-    /// Takes a group back. One that still has processes is left alone.
+    /// Takes a group back. One that still has processes is left alone, and one that has been ended is not used again:
+    /// some kernels (6.18 is one) end whatever is later started in it.
     pub fn give_back(&self, group: Cgroup) {
-        if group.is_empty() {
+        if group.was_ended.load(Ordering::Relaxed) {
+            let _ = remove(&group.path);
+        } else if group.is_empty() {
             self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(group);
         }
     }
@@ -82,7 +86,8 @@ impl Cgroups {
         fs::create_dir(&path)?;
         // Not everywhere are processes counted.
         let _ = fs::write(path.join("pids.max"), MAX_PROCESSES.to_string());
-        Ok(Cgroup { folder: File::open(&path)?, events: File::open(path.join("cgroup.events"))?, path })
+        let events = File::open(path.join("cgroup.events"))?;
+        Ok(Cgroup { folder: File::open(&path)?, events, was_ended: AtomicBool::new(false), path })
     }
 }
 
@@ -118,6 +123,7 @@ impl Cgroup {
         let deadline = Instant::now() + limit;
         while !self.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
+            self.was_ended.store(true, Ordering::Relaxed);
             let is_asked = File::options()
                 .write(true)
                 .open(self.path.join("cgroup.kill"))
