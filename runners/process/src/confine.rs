@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::Means;
 use crate::filter::{Asks, Filter};
@@ -29,8 +29,9 @@ use crate::places::{self, Place, Uses};
 /// What this machine can keep steps from, looked up once.
 pub struct Confinement {
     landlock: Option<Landlock>,
-    /// Without and with the network; `None` where the kernel has no filters.
-    filters: Option<[Filter; 2]>,
+    /// For each answer to "has it the network?" and to "is it asked about new processes?"; `None` where the kernel has no
+    /// filters.
+    filters: Option<[[Filter; 2]; 2]>,
     level: Level,
     places: Vec<Opened>,
 }
@@ -101,8 +102,9 @@ impl Confinement {
     pub fn probe(means: Means, variable: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
         let (landlock, has_filters, asks) = Self::offered(means);
         let level = Self::level_of(means);
-        let filters =
-            (has_filters && level != Level::None).then(|| [false, true].map(|network| Filter::new(network, asks)));
+        let no_yes = [false, true];
+        let filters = (has_filters && level != Level::None)
+            .then(|| no_yes.map(|network| no_yes.map(|forks| Filter::new(network, forks, asks))));
         let open = |place: Place| {
             let file = File::options().read(true).custom_flags(libc::O_PATH).open(&place.path).ok()?;
             let is_folder = file.metadata().ok()?.is_dir();
@@ -132,8 +134,15 @@ impl Confinement {
         self.level
     }
 
-    /// Returns the rules of a step that works in `folder`.
-    pub fn rules(&self, folder: &Path, network: bool) -> io::Result<Rules<'_>> {
+    /// Returns the rules of a step that works in `folder`. `in_group`: a control group keeps its processes together, so
+    /// that there is no need to hear of new ones. `beside`: the folder of the pipeline.
+    pub fn rules(
+        &self,
+        folder: &Path,
+        network: bool,
+        in_group: bool,
+        beside: Option<PathBuf>,
+    ) -> io::Result<Rules<'_>> {
         let folder = folder.canonicalize()?;
         let ruleset = match self.landlock {
             Some(landlock) => {
@@ -153,8 +162,8 @@ impl Confinement {
             }
             None => None,
         };
-        let filter = self.filters.as_ref().map(|[without, with]| if network { with } else { without });
-        Ok(Rules { ruleset, filter, folder, places: &self.places })
+        let filter = self.filters.as_ref().map(|filters| &filters[usize::from(network)][usize::from(!in_group)]);
+        Ok(Rules { ruleset, filter, folder, beside, places: &self.places })
     }
 }
 
@@ -163,6 +172,7 @@ pub struct Rules<'a> {
     ruleset: Option<Ruleset>,
     pub filter: Option<&'a Filter>,
     folder: PathBuf,
+    beside: Option<PathBuf>,
     places: &'a [Opened],
 }
 
@@ -188,6 +198,16 @@ impl Rules<'_> {
     /// Returns whether a path is in the step's folder.
     pub fn is_own(&self, path: &Path) -> bool {
         path.starts_with(&self.folder)
+    }
+
+    /// Returns what a path in the step's folder would be in the folder of the pipeline, if it is there, and whether it is
+    /// a folder.
+    pub fn beside_the_pipeline(&self, path: &Path) -> Option<(PathBuf, bool)> {
+        let inside = path.strip_prefix(&self.folder).ok()?;
+        let is_plain = inside.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let path = self.beside.as_ref().filter(|_| is_plain)?.join(inside).canonicalize().ok()?;
+        let found = path.metadata().ok()?;
+        (found.is_file() || found.is_dir()).then(|| (path, found.is_dir()))
     }
 
     /// Returns whether a file can be read, if it exists, as far as its name alone says it. For the many files that a

@@ -86,6 +86,11 @@ impl ProcessRunner {
         Self { machine, cancel_limit: Duration::from_secs(10) }
     }
 
+    /// Returns whether steps have control groups, which end everything that a step started for sure.
+    pub fn has_control_groups(&self) -> bool {
+        self.machine.cgroups().is_some()
+    }
+
     /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
     pub fn with_means(mut self, means: Means) -> Self {
         self.machine = Arc::new(Machine::new(self.machine.variables.clone(), self.machine.watch.clone(), means));

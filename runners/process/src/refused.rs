@@ -13,9 +13,13 @@ use crate::witness::{Denial, Denials, Wish};
 /// matter.
 ///
 /// A refused read counts even if the command succeeds: in `cat a.csv | sort`, nobody hears of `cat`'s failure, and the
-/// result is empty. Looking around in the system, writing and network count only where the command fails.
-pub fn judge(step: &StartStep, denials: &Denials, status: ExitStatus, last_lines: &[String]) -> Option<StepError> {
-    let is_undeclared = |denial: &&Denial| denial.wish != Wish::Write && !is_systems_own(&denial.path);
+/// result is empty. Looking around in the system or for settings, writing and network count only where the command
+/// fails. `folder` is the pipeline's.
+pub fn judge(folder: Option<&Path>, denials: &Denials, status: ExitStatus, last_lines: &[String]) -> Option<StepError> {
+    let is_undeclared = |denial: &&Denial| {
+        let may_do_without = is_systems_own(&denial.path) || denial.is_elsewhere && is_tools_own(&denial.path);
+        denial.wish != Wish::Write && !may_do_without
+    };
     let main = denials.files.iter().find(is_undeclared);
     let main = main.or_else(|| denials.files.first().filter(|_| !status.success()));
     let network_help = "the command asked for the network, which a step has only with `network: true`";
@@ -25,8 +29,7 @@ pub fn judge(step: &StartStep, denials: &Denials, status: ExitStatus, last_lines
         }
         return Some(ended::failed(status, last_lines.to_vec()).with_help(network_help));
     };
-    let names = Names::of(step);
-    let name = names.shown(&main.path);
+    let name = shown(&main.path, folder);
     let (message, mut help) = match main.wish {
         Wish::Write => (
             format!("the command tried to write `{name}`, which is outside its folder"),
@@ -67,7 +70,7 @@ pub fn judge(step: &StartStep, denials: &Denials, status: ExitStatus, last_lines
                 Wish::Execute => "execute",
                 Wish::Write => "write",
             };
-            format!("also refused: to {does} {}", names.shown(&denial.path))
+            format!("also refused: to {does} {}", shown(&denial.path, folder))
         })
         .collect();
     detail.extend_from_slice(last_lines);
@@ -84,28 +87,60 @@ fn argument_name(path: &Path) -> String {
     if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name.to_owned() } else { format!("file_{name}") }
 }
 
-/// How a pipeline names files: from the folder of its file.
-struct Names {
-    folder: Option<PathBuf>,
+/// Returns the folder from which the pipeline names its files: told by an input that is a file beside it. Without one,
+/// it is taken to be the workspace's root, which holds the store in which the step works.
+pub fn folder_of_pipeline(step: &StartStep) -> Option<PathBuf> {
+    let beside = step.inputs.values().find_map(|input| {
+        let shown = Path::new(&input.shown);
+        let is_plain = shown.components().all(|part| matches!(part, Component::Normal(_)));
+        (is_plain && input.path.ends_with(shown)).then(|| input.path.ancestors().nth(shown.components().count()))?
+    });
+    let store = step.work_dir.ancestors().find(|above| above.file_name().is_some_and(|name| name == ".mlp"));
+    beside.or_else(|| store?.parent()).and_then(|folder| folder.canonicalize().ok())
 }
 
-impl Names {
-    /// The folder is told by an input that is a file beside the pipeline. Without one, it is the workspace's: the one
-    /// that holds the store in which the step works.
-    fn of(step: &StartStep) -> Self {
-        let beside = step.inputs.values().find_map(|input| {
-            let shown = Path::new(&input.shown);
-            let is_plain = shown.components().all(|part| matches!(part, Component::Normal(_)));
-            (is_plain && input.path.ends_with(shown)).then(|| input.path.ancestors().nth(shown.components().count()))?
-        });
-        let store = step.work_dir.ancestors().find(|above| above.file_name().is_some_and(|name| name == ".mlp"));
-        let folder = beside.or_else(|| store?.parent()).and_then(|folder| folder.canonicalize().ok());
-        Self { folder }
+/// Names a file as the pipeline would.
+fn shown(path: &Path, folder: Option<&Path>) -> String {
+    let relative = folder.and_then(|folder| path.strip_prefix(folder).ok());
+    relative.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display().to_string()
+}
+
+/// Returns whether a file is one that tools look for in the folder in which they run, and do without.
+fn is_tools_own(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_settings = path.extension().is_some_and(|extension| {
+        ["toml", "cfg", "ini", "lock", "yaml", "yml", "conf"].iter().any(|settings| extension == *settings)
+    });
+    is_hidden || is_settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gets_a_name_that_can_be_written() {
+        let cases = [
+            ("data/x.csv", "x"),
+            ("data/y 2.csv", "y_2"),
+            ("a/.env", "env"),
+            ("2026.csv", "file_2026"),
+            ("été.csv", "t"),
+            ("日本.csv", "file_"),
+            ("tools", "tools"),
+        ];
+        for (path, name) in cases {
+            assert_eq!(argument_name(Path::new(path)), name, "{path}");
+        }
     }
 
-    fn shown(&self, path: &Path) -> String {
-        let relative = self.folder.as_ref().and_then(|folder| path.strip_prefix(folder).ok());
-        let shown = relative.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path);
-        shown.display().to_string()
+    #[test]
+    fn settings_of_tools_are_told_from_data() {
+        for path in ["pyproject.toml", ".Rprofile", "ws/setup.cfg", ".git"] {
+            assert!(is_tools_own(Path::new(path)), "{path}");
+        }
+        for path in ["x.csv", "data", "config.json", "fit.py"] {
+            assert!(!is_tools_own(Path::new(path)), "{path}");
+        }
     }
 }

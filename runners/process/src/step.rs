@@ -81,7 +81,11 @@ impl Job {
         {
             print(format!("mlp: {lack}"));
         }
-        let rules = confinement.map(|confinement| confinement.rules(&sandbox.folder, settings.network)).transpose();
+        let beside = refused::folder_of_pipeline(&self.step);
+        let in_group = self.machine.cgroups().is_some_and(Cgroups::is_usable);
+        let rules = confinement
+            .map(|confinement| confinement.rules(&sandbox.folder, settings.network, in_group, beside.clone()))
+            .transpose();
         let rules = rules.map_err(|error| ended::no_rules(&error))?;
         let shell = Shell {
             command: &command,
@@ -94,7 +98,7 @@ impl Job {
         };
         let end = shell::run(&shell, &self.machine.watch, &self.ticket, &print)?;
         match end.how {
-            How::Exited(status) => match refused::judge(&self.step, &end.denials, status, &end.last_lines) {
+            How::Exited(status) => match refused::judge(beside.as_deref(), &end.denials, status, &end.last_lines) {
                 Some(error) => return Err(error),
                 None if status.success() => {}
                 None => return Err(ended::failed(status, end.last_lines)),

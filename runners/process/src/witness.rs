@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::Rules;
-use crate::filter::{NO_NETWORK, OPENING};
+use crate::filter::{FORKING, NO_NETWORK, OPENING};
 
 /// How many refused files are kept in mind.
 const MAX_DENIALS: usize = 20;
@@ -35,6 +35,8 @@ pub struct Denials {
 pub struct Denial {
     pub wish: Wish,
     pub path: PathBuf,
+    /// It was looked for in the step's folder, and is beside the pipeline.
+    pub is_elsewhere: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +122,8 @@ impl<'a> Witness<'a> {
                 Answer::Refuse(NO_NETWORK)
             }
             libc::SYS_connect => self.judge_connection(question.pid, args[1], args[2]),
+            // While the step is being ended, nobody answers, and nobody is added to it.
+            _ if FORKING.contains(&call) => Answer::GoOn,
             libc::SYS_execve => self.judge_file(question.pid, libc::AT_FDCWD, args[0], Some(Wish::Execute), false),
             _ => {
                 debug_assert!(OPENING.contains(&call));
@@ -159,15 +163,38 @@ impl<'a> Witness<'a> {
         if wish != Some(Wish::Write) && self.rules.surely_allow_reading(&name) || name.starts_with("/dev") {
             return Answer::GoOn;
         }
-        let Ok((path, is_folder)) = real_path(pid, folder, &name, makes) else { return Answer::GoOn };
+        let (path, is_folder) = match real_path(pid, folder, &name, makes) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.look_elsewhere(pid, folder, &name, wish);
+                return Answer::GoOn;
+            }
+            Err(_) => return Answer::GoOn,
+        };
         if self.rules.allow(&path, wish == Some(Wish::Write)) {
             return Answer::GoOn;
         }
         let wish = wish.unwrap_or(if is_folder { Wish::List } else { Wish::Read });
-        if self.denials.files.len() < MAX_DENIALS {
-            self.denials.files.insert(Denial { wish, path });
-        }
+        self.keep(Denial { wish, path, is_elsewhere: false });
         if self.rules.are_the_kernels() { Answer::GoOn } else { Answer::Refuse(libc::EACCES) }
+    }
+
+    /// A step that names a file as the pipeline would, `data/x.csv`, looks for it in its own folder, and does not find
+    /// it.
+    fn look_elsewhere(&mut self, pid: u32, folder: i32, name: &Path, wish: Option<Wish>) {
+        if wish == Some(Wish::Write) {
+            return;
+        }
+        let Ok(path) = full_path(pid, folder, name) else { return };
+        let Some((path, is_folder)) = self.rules.beside_the_pipeline(&path) else { return };
+        let wish = wish.unwrap_or(if is_folder { Wish::List } else { Wish::Read });
+        self.keep(Denial { wish, path, is_elsewhere: true });
+    }
+
+    fn keep(&mut self, denial: Denial) {
+        if self.denials.files.len() < MAX_DENIALS {
+            self.denials.files.insert(denial);
+        }
     }
 
     /// A step without network reaches only Unix sockets of its own: behind others, programs wait that have one.
@@ -200,15 +227,19 @@ pub fn knows_the_dead() -> bool {
     })
 }
 
+/// Returns the path of a file as another process means it.
+fn full_path(pid: u32, folder: i32, name: &Path) -> io::Result<PathBuf> {
+    if name.is_absolute() {
+        return Ok(name.to_owned());
+    }
+    let place = if folder == libc::AT_FDCWD { "cwd".to_owned() } else { format!("fd/{folder}") };
+    Ok(std::fs::read_link(format!("/proc/{pid}/{place}"))?.join(name))
+}
+
 /// Returns the path of a file as it is without links, and whether it is a folder. With `makes`, the last part of the
 /// path need not exist.
 fn real_path(pid: u32, folder: i32, name: &Path, makes: bool) -> io::Result<(PathBuf, bool)> {
-    let path = if name.is_absolute() {
-        name.to_owned()
-    } else {
-        let place = if folder == libc::AT_FDCWD { "cwd".to_owned() } else { format!("fd/{folder}") };
-        std::fs::read_link(format!("/proc/{pid}/{place}"))?.join(name)
-    };
+    let path = full_path(pid, folder, name)?;
     match path.canonicalize() {
         Ok(path) => {
             let is_folder = path.is_dir();

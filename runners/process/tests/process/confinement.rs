@@ -45,6 +45,10 @@ fn an_undeclared_file_is_named_with_what_makes_it_an_input() {
         ("ln -s $PWD/DATA/x.csv here; cat here > {o}", "read", "data/x.csv", "x: file"),
         ("cat ../../../link.csv > {o}", "read", "data/x.csv", "x: file"),
         ("cat DATA/deep/y* 2> /dev/null > {o} || true", "list the folder", "data/deep", "deep: folder"),
+        // As the pipeline would name it; there is no such file in the step's folder.
+        ("cat data/x.csv | sort > {o}", "read", "data/x.csv", "x: file"),
+        ("cat ./data/deep/y* 2> /dev/null > {o} || true", "list the folder", "data/deep", "deep: folder"),
+        ("tools/fit > {o}", "execute", "tools/fit", "fit: file"),
         ("cat 'DATA/deep/y 2.csv' > {o}", "read", "data/deep/y 2.csv", "y_2: file"),
         ("perl -e 'opendir(D, \"DATA\") or die' > {o}", "list the folder", "data", "data: folder"),
         ("../../../tools/fit > {o}", "execute", "tools/fit", "fit: file"),
@@ -69,6 +73,14 @@ fn an_undeclared_file_is_named_with_what_makes_it_an_input() {
             assert_eq!(error.help.as_deref(), Some(expected.as_str()), "{command}");
         }
     }
+}
+
+#[test]
+fn settings_that_a_tool_does_without_are_no_inputs() {
+    let step = step("cat setup.cfg .env data/none.csv 2> /dev/null || echo none > {o}");
+    std::fs::write(root(&step).join("setup.cfg"), "").unwrap();
+    std::fs::write(root(&step).join(".env"), "").unwrap();
+    assert_eq!(step.output("o"), "none\n");
 }
 
 #[test]
