@@ -59,7 +59,7 @@ impl Cgroups {
     }
 
     pub fn take(&self) -> Option<Cgroup> {
-        if !self.is_usable() {
+        if !self.is_usable.load(Ordering::Relaxed) {
             return None;
         }
         let free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
@@ -74,11 +74,6 @@ impl Cgroups {
         } else if group.is_empty() {
             self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(group);
         }
-    }
-
-    /// Returns whether processes can be started in groups, as far as is known.
-    pub fn is_usable(&self) -> bool {
-        self.is_usable.load(Ordering::Relaxed)
     }
 
     /// Makes no more groups: the kernel does not let us start processes in them.

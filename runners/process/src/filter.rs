@@ -33,12 +33,6 @@ pub const OPENING: &[libc::c_long] = &[libc::SYS_openat, libc::SYS_open, libc::S
 #[cfg(target_arch = "aarch64")]
 pub const OPENING: &[libc::c_long] = &[libc::SYS_openat, libc::SYS_openat2];
 
-/// Calls that make a process or a thread.
-#[cfg(target_arch = "x86_64")]
-pub const FORKING: &[libc::c_long] = &[libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork];
-#[cfg(target_arch = "aarch64")]
-pub const FORKING: &[libc::c_long] = &[libc::SYS_clone, libc::SYS_clone3];
-
 pub struct Filter {
     steps: Box<[libc::sock_filter]>,
     program: libc::sock_fprog,
@@ -51,9 +45,8 @@ unsafe impl Send for Filter {}
 unsafe impl Sync for Filter {}
 
 impl Filter {
-    /// Makes the filter of a step. `asks` is `None` where the kernel cannot ask us. With `forks`, it asks about new
-    /// processes, too: while nobody answers, there are none, so that all can be found.
-    pub fn new(network: bool, forks: bool, asks: Option<Asks>) -> Self {
+    /// Makes the filter of a step. `asks` is `None` where the kernel cannot ask us.
+    pub fn new(network: bool, asks: Option<Asks>) -> Self {
         let asked = if asks.is_some() { SECCOMP_RET_USER_NOTIF } else { SECCOMP_RET_ALLOW };
         let refused = if asks.is_some() { SECCOMP_RET_USER_NOTIF } else { errno(NO_NETWORK) };
         let mut steps = vec![
@@ -71,11 +64,6 @@ impl Filter {
         let ours = OWN_EXECVE as u32;
         let execve = [load(argument(3)), skip_if(ours, 1, 0), answer(asked), answer(SECCOMP_RET_ALLOW)];
         steps.extend(on(libc::SYS_execve, &execve));
-        if forks {
-            for number in FORKING {
-                steps.extend(on(*number, &[answer(asked)]));
-            }
-        }
         if !network {
             let family = |family: i32| family as u32;
             let socket = [

@@ -2,11 +2,9 @@
 //!
 //! Where the step has a [control group](crate::cgroup), the kernel knows them and ends them all at once, even a
 //! program that forks without end. Elsewhere we look: a process belongs to the step if it is in the step's session,
-//! carries the step's [mark](crate::tag), or descends from such a process. Of a confined step, the
-//! [witness](crate::witness) tells for sure whether somebody is left, and nobody is added while it does not answer. Of
-//! one that is not confined, what starts a session, outlives its parents and lowers its own mark escapes; so may what
-//! forks away faster than we can look. Namespaces of process numbers would hold these, too, but the shell would be the
-//! first process of one, on which signals act differently.
+//! carries the step's [mark](crate::tag), or descends from such a process. What starts a session, outlives its parents
+//! and lowers its own mark escapes; so may what forks away faster than we can look. Namespaces of process numbers would
+//! hold these, too, but the shell would be the first process of one, on which signals act differently.
 //!
 //! Unaware of why the step has to end.
 
@@ -21,8 +19,6 @@ use crate::tag::Tag;
 
 /// How long killed processes may take to vanish. Longer only when the kernel itself holds one up.
 const VANISH_LIMIT: Duration = Duration::from_secs(5);
-/// How long we try to stop all before we end what we find.
-const STOP_LIMIT: Duration = Duration::from_millis(200);
 
 pub struct Tree {
     /// The number of the shell, of its group and of its session.
@@ -94,11 +90,10 @@ impl Tree {
         // What is stopped cannot fork: nothing is missed once a look finds nobody new.
         let mut stopped = BTreeSet::new();
         let deadline = Instant::now() + VANISH_LIMIT;
-        let began = Instant::now();
         loop {
             self.remember();
             let new: Vec<_> = self.known.difference(&stopped).copied().collect();
-            if new.is_empty() || began.elapsed() >= STOP_LIMIT {
+            if new.is_empty() || Instant::now() >= deadline {
                 break;
             }
             new.iter().for_each(|process| signal(*process, Signal::STOP));

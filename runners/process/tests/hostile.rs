@@ -1,4 +1,4 @@
-//! Many short steps that do what they can to leave something behind, on every means to end them that this machine has.
+//! Many short steps that do what they can to leave something behind, held by a control group.
 //!
 //! This process adopts what its descendants leave, so that whatever outlives a step is found as a child of ours, by
 //! nothing that the runner itself goes by. Alone in its program for that reason. The seed is printed; another one, or
@@ -15,8 +15,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreape
 
 const LIMIT: Duration = Duration::from_millis(50);
 const N_AT_ONCE: usize = 4;
-/// What has ended is reaped after so many, and until then found by every look.
-const BATCH: usize = 20;
+const BATCH: usize = 50;
 
 /// Each leaves something that is hard to find or hard to end.
 const TRICKS: [&str; 8] = [
@@ -68,20 +67,12 @@ fn no_process_outlives_its_step() {
     set_child_subreaper(Some(Pid::from_raw(1).unwrap())).unwrap();
 
     let all = Means::default();
-    // What always forks is held by a control group, or by nobody's answering its filter.
-    let cases = [
-        ("control group, confined", all, "on", TRICKS.len()),
-        ("control group, unconfined", all, "off", TRICKS.len()),
-        ("looking, confined", Means { cgroups: false, ..all }, "on", TRICKS.len()),
-        ("looking, unconfined", Means { cgroups: false, ..all }, "off", TRICKS.len() - 1),
-    ];
+    let cases =
+        [("control group, confined", all, "on", TRICKS.len()), ("control group, unconfined", all, "off", TRICKS.len())];
     for (name, means, confine, n_tricks) in cases {
         let has_groups = ProcessRunner::new([], Arc::new(|_, _| {})).has_control_groups();
         if means.cgroups && !has_groups {
             println!("{name}: not on this machine");
-            continue;
-        }
-        if std::env::var("MLP_HOSTILE_ONLY").is_ok_and(|only| !name.starts_with(&only)) {
             continue;
         }
         let runner = ProcessRunner::new(std::env::vars_os(), Arc::new(|_, _| {})).with_cancel_limit(LIMIT);

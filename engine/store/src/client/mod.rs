@@ -6,6 +6,8 @@
 mod ahead;
 mod dial;
 mod keep;
+#[cfg(test)]
+mod keep_tests;
 mod link;
 mod outgoing;
 mod seen;
