@@ -275,6 +275,22 @@ fn diff_reads_a_version_from_git() {
 }
 
 #[test]
+fn check_tells_warnings_as_json_too() {
+    let workspace = small_pipeline();
+    workspace.edit(
+        "small.mlp",
+        "schema Customer {",
+        "gate loose { least 1.0 <= 2.0 first refuse }\n\nschema Customer {",
+    );
+    let told = workspace.json(&["check", "small.mlp"]);
+    assert_eq!(told["ok"], true, "{told}");
+    assert_eq!(
+        (&told["diagnostics"][0]["code"], &told["diagnostics"][0]["severity"]),
+        (&"E0523".into(), &"warning".into())
+    );
+}
+
+#[test]
 fn completions_and_manual_pages_know_every_command() {
     let workspace = Workspace::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -27,6 +27,8 @@ pub struct Compiled {
     pub params: BTreeMap<String, String>,
     /// What was printed about it.
     pub warnings: String,
+    /// The same, as `--json` has it.
+    pub diagnostics: Vec<serde_json::Value>,
     /// Every path that was looked at; `None`, if one cannot be described.
     pub looked_at: Option<Vec<(PathBuf, Seen)>>,
 }
@@ -50,8 +52,10 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     if !output.json {
         output.note(&warnings);
     }
+    let told = diagnostics(&checked);
     match checked.pipeline {
         Some(pipeline) => Ok(Compiled {
+            diagnostics: told,
             workspace,
             pipeline,
             shown: workspace_name(args),
@@ -117,8 +121,11 @@ pub fn open_workspace(near: &Path) -> Result<Workspace, Failure> {
 
 /// Returns the document that `--json` prints for a file with mistakes.
 pub fn diagnostics_json(checked: &Checked) -> serde_json::Value {
-    let diagnostics: Vec<_> = checked.diagnostics.iter().map(|d| mlp_dsl::to_json(d, &checked.sources)).collect();
-    serde_json::json!({ "ok": checked.pipeline.is_some(), "diagnostics": diagnostics })
+    serde_json::json!({ "ok": checked.pipeline.is_some(), "diagnostics": diagnostics(checked) })
+}
+
+fn diagnostics(checked: &Checked) -> Vec<serde_json::Value> {
+    checked.diagnostics.iter().map(|diagnostic| mlp_dsl::to_json(diagnostic, &checked.sources)).collect()
 }
 
 /// Writes a failed step as a diagnostic that points at the call in the pipeline.

@@ -28,7 +28,7 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
     if output.json {
         output.print_json(&serde_json::json!({
             "ok": true, "pipeline": compiled.pipeline.name, "steps": steps, "gates": gates, "releases": releases,
-            "diagnostics": [],
+            "diagnostics": compiled.diagnostics,
         }));
     } else {
         output.print(format!(

@@ -36,7 +36,8 @@ pub fn lineage(what: &str, down: bool, output: &Output) -> Result<Exit, Failure>
 
 /// Prints a run as OpenLineage events.
 pub fn openlineage(what: &str, output: &Output) -> Result<Exit, Failure> {
-    const PRODUCER: &str = concat!("https://github.com/mlp/mlp/tree/v", env!("CARGO_PKG_VERSION"));
+    // OpenLineage wants a URI; a name is one, too, and claims no address on the web.
+    const PRODUCER: &str = concat!("urn:x-mlp:", env!("CARGO_PKG_VERSION"));
     let workspace = open_workspace(&super::here()?)?;
     let store = wiring::open_store(&workspace)?;
     let (name, version) = parse_model(what);

@@ -65,7 +65,7 @@ struct Git {
 impl Git {
     fn must_know_revision(&self) -> Result<(), Failure> {
         let revision = &self.revision;
-        let ran = git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
+        let ran = git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")])
             .map_err(|e| Failure::new(Exit::Environment, format!("git cannot be run: {e}")).with_help("install git"))?;
         if ran.status.success() {
             return Ok(());
@@ -88,8 +88,8 @@ impl Git {
 
 impl World for Git {
     fn read(&self, path: &Path) -> Result<String, WorldError> {
-        let ran =
-            git(&["show", &self.object(path)]).map_err(|e| WorldError::Other(format!("git cannot be run: {e}")))?;
+        let ran = git(&["show", "--end-of-options", &self.object(path)])
+            .map_err(|e| WorldError::Other(format!("git cannot be run: {e}")))?;
         if !ran.status.success() {
             return Err(WorldError::NotFound);
         }
@@ -97,7 +97,7 @@ impl World for Git {
     }
 
     fn kind(&self, path: &Path) -> PathKind {
-        match git(&["cat-file", "-t", &self.object(path)]) {
+        match git(&["cat-file", "-t", "--end-of-options", &self.object(path)]) {
             Ok(ran) if ran.stdout.starts_with(b"blob") => PathKind::File,
             Ok(ran) if ran.stdout.starts_with(b"tree") => PathKind::Folder,
             _ => Disk.kind(path),
