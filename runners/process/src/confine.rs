@@ -29,9 +29,8 @@ use crate::places::{self, Place, Uses};
 /// What this machine can keep steps from, looked up once.
 pub struct Confinement {
     landlock: Option<Landlock>,
-    /// For each answer to "has it the network?" and to "is it asked about new processes?"; `None` where the kernel has no
-    /// filters.
-    filters: Option<[[Filter; 2]; 2]>,
+    /// Without and with the network; `None` where the kernel has no filters.
+    filters: Option<[Filter; 2]>,
     level: Level,
     places: Vec<Opened>,
 }
@@ -102,9 +101,8 @@ impl Confinement {
     pub fn probe(means: Means, variable: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
         let (landlock, has_filters, asks) = Self::offered(means);
         let level = Self::level_of(means);
-        let no_yes = [false, true];
-        let filters = (has_filters && level != Level::None)
-            .then(|| no_yes.map(|network| no_yes.map(|forks| Filter::new(network, forks, asks))));
+        let filters =
+            (has_filters && level != Level::None).then(|| [false, true].map(|network| Filter::new(network, asks)));
         let open = |place: Place| {
             let file = File::options().read(true).custom_flags(libc::O_PATH).open(&place.path).ok()?;
             let is_folder = file.metadata().ok()?.is_dir();
@@ -134,15 +132,8 @@ impl Confinement {
         self.level
     }
 
-    /// Returns the rules of a step that works in `folder`. `in_group`: a control group keeps its processes together, so
-    /// that there is no need to hear of new ones. `beside`: the folder of the pipeline.
-    pub fn rules(
-        &self,
-        folder: &Path,
-        network: bool,
-        in_group: bool,
-        beside: Option<PathBuf>,
-    ) -> io::Result<Rules<'_>> {
+    /// Returns the rules of a step that works in `folder`. `beside`: the folder of the pipeline.
+    pub fn rules(&self, folder: &Path, network: bool, beside: Option<PathBuf>) -> io::Result<Rules<'_>> {
         let folder = folder.canonicalize()?;
         let ruleset = match self.landlock {
             Some(landlock) => {
@@ -162,7 +153,7 @@ impl Confinement {
             }
             None => None,
         };
-        let filter = self.filters.as_ref().map(|filters| &filters[usize::from(network)][usize::from(!in_group)]);
+        let filter = self.filters.as_ref().map(|[without, with]| if network { with } else { without });
         Ok(Rules { ruleset, filter, folder, beside, places: &self.places })
     }
 }

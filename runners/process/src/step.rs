@@ -82,9 +82,8 @@ impl Job {
             print(format!("mlp: {lack}"));
         }
         let beside = refused::folder_of_pipeline(&self.step);
-        let in_group = self.machine.cgroups().is_some_and(Cgroups::is_usable);
         let rules = confinement
-            .map(|confinement| confinement.rules(&sandbox.folder, settings.network, in_group, beside.clone()))
+            .map(|confinement| confinement.rules(&sandbox.folder, settings.network, beside.clone()))
             .transpose();
         let rules = rules.map_err(|error| ended::no_rules(&error))?;
         let shell = Shell {

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::Rules;
-use crate::filter::{FORKING, NO_NETWORK, OPENING};
+use crate::filter::{NO_NETWORK, OPENING};
 
 /// How many refused files are kept in mind.
 const MAX_DENIALS: usize = 20;
@@ -122,8 +122,6 @@ impl<'a> Witness<'a> {
                 Answer::Refuse(NO_NETWORK)
             }
             libc::SYS_connect => self.judge_connection(question.pid, args[1], args[2]),
-            // While the step is being ended, nobody answers, and nobody is added to it.
-            _ if FORKING.contains(&call) => Answer::GoOn,
             libc::SYS_execve => self.judge_file(question.pid, libc::AT_FDCWD, args[0], Some(Wish::Execute), false),
             _ => {
                 debug_assert!(OPENING.contains(&call));

@@ -71,10 +71,7 @@ fn no_process_outlives_its_step() {
         [("control group, confined", all, "on", TRICKS.len()), ("control group, unconfined", all, "off", TRICKS.len())];
     for (name, means, confine, n_tricks) in cases {
         let has_groups = ProcessRunner::new([], Arc::new(|_, _| {})).has_control_groups();
-        if means.cgroups && !has_groups {
-            println!("{name}: not on this machine");
-            continue;
-        }
+        assert!(has_groups, "this test needs control groups: run it as root, or under `systemd-run --user --scope`");
         let runner = ProcessRunner::new(std::env::vars_os(), Arc::new(|_, _| {})).with_cancel_limit(LIMIT);
         let runner = runner.with_means(means);
         let random = Mutex::new(Random(seed));
