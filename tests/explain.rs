@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mlp_dsl::explain::{self, Example, Page};
-use mlp_dsl::{CheckInput, Checked, PathKind, World, WorldError, codes, lint};
+use mlp_dsl::{CheckInput, Checked, Listed, PathKind, World, WorldError, codes, lint};
 use mlp_model::Catalogue;
 use mlp_tabular::SqlInfer;
 
@@ -30,6 +30,12 @@ impl World for Memory {
             Some("images") => PathKind::Folder,
             _ => PathKind::Missing,
         }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        let names = if path == Path::new("") { &["customers.csv", "words.txt"][..] } else { &[] };
+        let listed = |name: &&str| Listed { name: (*name).to_owned(), kind: PathKind::File, is_link: false };
+        Ok(names.iter().map(listed).collect())
     }
 }
 

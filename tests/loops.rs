@@ -66,3 +66,77 @@ fn a_step_whose_condition_is_false_is_skipped_with_what_needs_it_and_the_reason(
     let ran = workspace.run("small.mlp", &["--param", "least=6"]).exits(0);
     assert_eq!(ran.executed(), ["counted", "exported"]);
 }
+
+/// A pipeline over one file a month.
+fn by_month(months: &[&str]) -> Workspace {
+    let workspace = Workspace::new();
+    for month in months {
+        add_month(&workspace, month);
+    }
+    workspace.write(
+        "months.mlp",
+        r#"pipeline months
+
+schema Sale { id: str key, amount: int }
+
+for file in files("sales/*.csv") as month {
+  source rows = csv.read(file, schema: Sale)
+  step large  = sql("select id, amount from rows where amount > 10 order by id", { rows })
+  step table  = csv.write(large)
+}
+step counted = sh("cat in/* > {n}", inputs: month.table, outputs: { n: file })
+"#,
+    );
+    workspace
+}
+
+fn add_month(workspace: &Workspace, month: &str) {
+    workspace.write(&format!("sales/{month}.csv"), format!("id,amount\n{month}a,5\n{month}b,50\n"));
+}
+
+#[test]
+fn a_new_or_changed_file_runs_its_own_round_alone() {
+    let workspace = by_month(&["2026-01", "2026-02"]);
+    let ran = workspace.run("months.mlp", &[]).exits(0);
+    assert_eq!(ran.steps().0, 7, "{ran}");
+    assert!(ran.executed().contains(&"month[2026-01].rows".to_owned()), "{ran}");
+
+    add_month(&workspace, "2026-03");
+    let ran = workspace.run("months.mlp", &[]).exits(0);
+    assert_eq!(ran.executed(), ["counted", "month[2026-03].large", "month[2026-03].rows", "month[2026-03].table"]);
+
+    workspace.write("sales/2026-01.csv", "id,amount\n2026-01a,50\n");
+    let ran = workspace.run("months.mlp", &["month[2026-01]"]).exits(0);
+    assert_eq!(ran.executed(), ["month[2026-01].large", "month[2026-01].rows", "month[2026-01].table"]);
+}
+
+#[test]
+fn a_kept_answer_notices_a_new_file() {
+    let workspace = by_month(&["2026-01", "2026-02"]);
+    workspace.run("months.mlp", &[]).exits(0);
+    // A folder must have been left alone for a while before its time stamp can be trusted.
+    let mut n_tries = 0;
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let ran = workspace.run("months.mlp", &[]).exits(0);
+        assert_eq!(ran.steps().0, 0, "{ran}");
+        if ran.events()[0]["recorded"] == false {
+            break;
+        }
+        n_tries += 1;
+        assert!(n_tries < 200, "no answer is kept: {ran}");
+    }
+    add_month(&workspace, "2026-03");
+    let ran = workspace.run("months.mlp", &[]).exits(0);
+    assert_eq!(ran.steps().0, 4, "{ran}");
+    std::fs::remove_file(workspace.path("sales/2026-03.csv")).expect("a file less");
+    let ran = workspace.run("months.mlp", &[]).exits(0);
+    assert_eq!((ran.executed(), ran.steps().1), (Vec::new(), 7), "{ran}");
+}
+
+#[test]
+fn a_pattern_without_files_is_refused_before_anything_runs() {
+    let workspace = by_month(&[]);
+    let told = workspace.mlp(&["check", "months.mlp"]).exits(2);
+    told.says(&["E0220", "no file matches `sales/*.csv`", "`months.mlp`"]);
+}

@@ -34,6 +34,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0217", "the release has no such part, or it is not an artifact"),
     ("E0218", "operations do not nest"),
     ("E0219", "a file or folder cannot be read"),
+    ("E0220", "files that a loop goes over cannot be found"),
     ("E0221", "a module cannot be found or read"),
     ("E0222", "modules use each other"),
     ("E0223", "a module has no such def or schema"),

@@ -39,4 +39,4 @@ pub use mlp_model::{SourceText, Span};
 pub use render::{render, to_json};
 pub use sarif::{Found, sarif};
 pub use suggest::did_you_mean;
-pub use world::{PathKind, World, WorldError};
+pub use world::{Listed, PathKind, World, WorldError};

@@ -9,6 +9,11 @@ pub trait World {
 
     fn kind(&self, path: &Path) -> PathKind;
 
+    /// Returns what a folder holds, in any order.
+    fn list(&self, _path: &Path) -> Result<Vec<Listed>, WorldError> {
+        Err(WorldError::Other("folders cannot be listed here".to_owned()))
+    }
+
     /// Returns the line, from 1, of byte `offset` of a file that is not UTF-8; `None` where that is not known.
     fn line_of(&self, _path: &Path, _offset: usize) -> Option<usize> {
         None
@@ -20,6 +25,16 @@ pub enum PathKind {
     File,
     Folder,
     Missing,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What is not UTF-8 in it has become U+FFFD.
+    pub name: String,
+    /// Of what it leads to, where it is a link.
+    pub kind: PathKind,
+    pub is_link: bool,
 }
 
 /// Why a file could not be read as text.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ls_types::Uri;
 use mlp_dsl::analysis::Document;
-use mlp_dsl::{CheckInput, Diagnostic, Facts, PathKind, World, WorldError, inspect};
+use mlp_dsl::{CheckInput, Diagnostic, Facts, Listed, PathKind, World, WorldError, inspect};
 use mlp_model::SourceText;
 
 use crate::Setup;
@@ -141,6 +141,10 @@ impl World for Open<'_> {
 
     fn kind(&self, path: &Path) -> PathKind {
         if self.files.contains_key(path) { PathKind::File } else { self.below.kind(path) }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        self.below.list(path)
     }
 
     fn line_of(&self, path: &Path, offset: usize) -> Option<usize> {

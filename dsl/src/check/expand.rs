@@ -17,6 +17,7 @@ use super::value::{Eval, kind, show};
 use super::{Sources, rounds};
 use crate::ast::{CallDecl, Decl, DeclKind, Expr, ExprKind, LoopDecl, Name};
 use crate::diagnostic::Diagnostic;
+use crate::world::World;
 
 /// So many levels of calls within bodies are allowed.
 const MAX_NESTING: usize = 64;
@@ -118,15 +119,22 @@ impl<'a> Names<'a> {
     }
 }
 
+/// What an expansion looks at beside the names.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    pub source: Sources<'a>,
+    pub world: &'a dyn World,
+}
+
 /// Expands the pipeline's calls, and checks every `def` by itself.
 pub fn expand<'a>(
     names: &mut Names<'a>,
     shapes: &[Shape<'a>],
-    source: Sources<'a>,
+    around: Around<'a>,
     decls: &'a [Decl<'a>],
     entities: Vec<Option<Entity>>,
 ) {
-    let mut expander = Expander::new(names, shapes, source);
+    let mut expander = Expander::new(names, shapes, around);
     let mut entities = entities.into_iter();
     let (mut n_gates, mut n_releases) = (0, 0);
     for decl in decls {
@@ -146,13 +154,13 @@ pub fn expand<'a>(
 }
 
 /// Adds the body of every `def`, with parameters of which nothing is known. Nothing comes of these calls but mistakes.
-pub fn expand_for_themselves<'a>(names: &mut Names<'a>, shapes: &[Shape<'a>], source: Sources<'a>, report: Report<'a>) {
+pub fn expand_for_themselves<'a>(names: &mut Names<'a>, shapes: &[Shape<'a>], around: Around<'a>, report: Report<'a>) {
     let first = names.calls.len();
     for def in 0..names.defs.len() {
         let report = report.for_itself();
         let (decl, file) = (names.defs[def].decl, names.defs[def].env);
         let env = new_env(names, file);
-        let mut expander = Expander::new(names, shapes, source);
+        let mut expander = Expander::new(names, shapes, around);
         for param in &shapes[def].params {
             let entity = match &param.ty {
                 Some(DefType::Plain(_)) => expander.value(None),
@@ -194,7 +202,7 @@ fn declare_broken<'a>(names: &mut Names<'a>, env: usize, body: &'a [Decl<'a>], r
 struct Expander<'e, 'a> {
     names: &'e mut Names<'a>,
     shapes: &'e [Shape<'a>],
-    source: Sources<'a>,
+    around: Around<'a>,
     n_nodes: usize,
     /// The loop we are in that is in no other, and how many nodes there were before it.
     outermost: Option<(&'a LoopDecl<'a>, usize)>,
@@ -202,8 +210,8 @@ struct Expander<'e, 'a> {
 }
 
 impl<'e, 'a> Expander<'e, 'a> {
-    fn new(names: &'e mut Names<'a>, shapes: &'e [Shape<'a>], source: Sources<'a>) -> Self {
-        Self { names, shapes, source, n_nodes: 0, outermost: None, has_overflowed: false }
+    fn new(names: &'e mut Names<'a>, shapes: &'e [Shape<'a>], around: Around<'a>) -> Self {
+        Self { names, shapes, around, n_nodes: 0, outermost: None, has_overflowed: false }
     }
 }
 
@@ -232,7 +240,7 @@ impl<'a> Expander<'_, 'a> {
         }
         let skip = self.names.groups[group].skip.clone();
         let eval = Eval { report, names: self.names, env: Some(env) };
-        let own = decl.condition.as_ref().and_then(|condition| self.source.skip_reason(condition, &eval));
+        let own = decl.condition.as_ref().and_then(|condition| self.around.source.skip_reason(condition, &eval));
         let skip = skip.or(own.map(Rc::from));
         let inner = new_env(self.names, self.names.defs[def].env);
         let inner_report = report.for_call(called(&decl.value).map_or(decl.value.span, |call| call.path.span));
@@ -288,7 +296,7 @@ impl<'a> Expander<'_, 'a> {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         let skip = self.names.loops[index].skip.clone();
         let eval = Eval { report, names: self.names, env: Some(env) };
-        let Some(values) = rounds::values(decl, &eval) else { return };
+        let Some(values) = rounds::values(decl, &eval, &self.around) else { return };
         // A loop within another counts for the outermost.
         let is_outermost = self.outermost.is_none();
         let (outermost, start) = *self.outermost.get_or_insert((decl, self.n_nodes));
@@ -337,6 +345,7 @@ impl<'a> Expander<'_, 'a> {
     /// Adds one round of a loop in a body that is checked by itself, with a value of which nothing is known.
     fn template_round(&mut self, index: usize) {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
+        rounds::refuse_files(decl, report);
         let inner = self.round_env(env, decl, None, report);
         let prefix = format!("{}[..].", self.names.loops[index].name);
         for entity in self.names.declare_calls(inner, &decl.body, &prefix, report, &None).into_iter().flatten() {

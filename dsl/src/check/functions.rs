@@ -46,7 +46,10 @@ pub fn call(eval: &Eval<'_, '_>, call: &CallExpr<'_>, span: Span) -> Option<Valu
     let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
         let problem = Diagnostic::error("E0218", format!("`{name}(..)` is not a value"))
             .at(span, "a call cannot stand here")
-            .help("give an operation a `step` of its own and use its name");
+            .help(match name {
+                "files" => "it stands only as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`",
+                _ => "give an operation a `step` of its own and use its name",
+            });
         let meant = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));
         eval.report.add(problem.maybe_help(meant.map(|meant| format!("did you mean `{meant}(..)`?"))));
         return None;

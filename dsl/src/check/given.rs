@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use mlp_model::Value;
+
 use super::Scope;
 use super::bind;
 use super::inputs::{Inputs, find_output};
@@ -47,6 +49,10 @@ pub fn check_bounds<'r>(inputs: &Inputs<'r, 'r>) {
             }
             ExprKind::Wrong => continue,
             _ => match scope.eval().value(bound.expr) {
+                Some(Value::Str(_)) if matches!(bound.word, "file" | "folder") && bound.expr.as_name().is_some() => {
+                    inputs.given(index, bound.expr);
+                    continue;
+                }
                 Some(value) => kind(&value).to_owned(),
                 None => continue,
             },

@@ -299,6 +299,10 @@ impl<'r, 'a> Inputs<'r, 'a> {
             ExprKind::Text(text) if is_folder || bound.word == "file" => {
                 self.path(bound.param, &text.value, is_folder, expr.span)?
             }
+            ExprKind::Path(_) if is_folder || bound.word == "file" => match self.scope.eval().value(expr)? {
+                Value::Str(path) => self.path(bound.param, &path, is_folder, expr.span)?,
+                _ => return None,
+            },
             _ => return None,
         };
         (found.ty.to_string() == bound.word).then_some(found)

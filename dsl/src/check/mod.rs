@@ -14,6 +14,7 @@ mod constants;
 mod defs;
 mod expand;
 mod facts;
+mod files;
 mod functions;
 mod gates;
 mod given;
@@ -150,9 +151,10 @@ fn check_with<'a>(
     let params = constants::compute(&mut names, &constants, input.params, source, report);
     names.schemas = schemas::check_all(&names, report);
     let shapes = defs::check(&names, &|span| source.written(span), report);
-    expand::expand_for_themselves(&mut names, &shapes, source, report);
-    expand::expand(&mut names, &shapes, source, &root.tree.decls, entities);
     let (catalogue, world) = (input.catalogue, input.world);
+    let around = expand::Around { source, world };
+    expand::expand_for_themselves(&mut names, &shapes, around, report);
+    expand::expand(&mut names, &shapes, around, &root.tree.decls, entities);
     let scope = Scope { report, names: &names, env: PIPELINE, catalogue, world, source };
     let nodes = check_nodes(&scope, facts);
     for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.get()) {

@@ -318,6 +318,12 @@ impl<'a> Names<'a> {
                     _ => Followed::Silent,
                 };
             };
+            // A value that an artifact's parameter is given is a path.
+            if let ([name], Some(Entity::Bound(bound)), 1) = (next.as_slice(), trail.last(), path.len())
+                && matches!(self.get(from, name.text).map(|entry| entry.entity), Some(Entity::Value(_)))
+            {
+                break Followed::Given { bound: *bound, expr };
+            }
             if next.len() != 1 || n_used != 1 {
                 self.shorten(&mut trail);
             }

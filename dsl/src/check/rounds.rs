@@ -4,13 +4,25 @@ use std::collections::HashMap;
 
 use mlp_model::Value;
 
+use super::expand::Around;
+use super::files;
+use super::report::Report;
 use super::value::{Eval, is_scalar, kind, show};
-use crate::ast::{Expr, ExprKind, LoopDecl};
+use crate::ast::{CallExpr, Expr, ExprKind, LoopDecl};
 use crate::diagnostic::Diagnostic;
 
 /// Returns the values of a loop, each with its key, or reports why there are none.
-pub fn values(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>) -> Option<Vec<(String, Value)>> {
+pub fn values(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Option<Vec<(String, Value)>> {
     let report = eval.report;
+    if let Some(call) = files_of(decl) {
+        if eval.env.is_some_and(|env| eval.names.is_in_def(env)) {
+            refuse_files(decl, report);
+            return None;
+        }
+        let file = around.source.path(decl.values.span);
+        let found = files::matching(call, eval, around.world, file)?;
+        return Some(found.into_iter().map(|(key, path)| (quoted(&key), path)).collect());
+    }
     let mut list = match eval.value(&decl.values)? {
         Value::List(values) => values,
         other => {
@@ -50,6 +62,22 @@ pub fn values(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>) -> Option<Vec<(String, V
     Some(keyed)
 }
 
+/// Returns the call where a loop goes over files.
+pub fn files_of<'e, 'a>(decl: &'e LoopDecl<'a>) -> Option<&'e CallExpr<'a>> {
+    match &decl.values.kind {
+        ExprKind::Call(call) if call.path.text == "files" => Some(call),
+        _ => None,
+    }
+}
+
+/// Refuses a loop over files in the body of a `def`.
+pub fn refuse_files(decl: &LoopDecl<'_>, report: Report<'_>) {
+    if files_of(decl).is_some() {
+        let problem = Diagnostic::error("E0215", "a def reads nothing from outside, so it cannot look for files");
+        report.add(problem.at(decl.values.span, "").help("put the loop around the calls of the def"));
+    }
+}
+
 fn item_at<'e, 'a>(list: &'e Expr<'a>, i: usize) -> Option<&'e Expr<'a>> {
     match &list.kind {
         ExprKind::List(items) => items.get(i),
@@ -59,12 +87,15 @@ fn item_at<'e, 'a>(list: &'e Expr<'a>, i: usize) -> Option<&'e Expr<'a>> {
 
 /// Writes a value as it stands in the name of a node. A string has quotes only where it could be taken for more.
 fn key_of(value: &Value) -> String {
-    let is_plain =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     match value {
-        Value::Str(text) if is_plain(text) => text.clone(),
+        Value::Str(text) => quoted(text),
         other => show(other),
     }
+}
+
+fn quoted(text: &str) -> String {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if is_plain { text.to_owned() } else { show(&Value::Str(text.to_owned())) }
 }
 
 /// Returns a key as a name that programs take: letters, digits and `_`.

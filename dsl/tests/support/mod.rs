@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mlp_dsl::{CheckInput, Checked, PathKind, World, WorldError};
+use mlp_dsl::{CheckInput, Checked, Listed, PathKind, World, WorldError};
 use mlp_model::{
     ArgError, ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType,
     ModelType, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
@@ -27,6 +27,17 @@ impl World for Memory<'_> {
             Some("flows/images") => PathKind::Folder,
             _ => PathKind::Missing,
         }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        let names = match path.to_str() {
+            Some("flows" | "flows/") => &["customers.csv", "clean.py", "words.txt", "images"][..],
+            Some("flows/images/") => return Err(WorldError::Other("permission denied".to_owned())),
+            _ => return Err(WorldError::NotFound),
+        };
+        let listed =
+            |name: &&str| Listed { name: (*name).to_owned(), kind: self.kind(&path.join(name)), is_link: false };
+        Ok(names.iter().map(listed).collect())
     }
 
     fn line_of(&self, _: &Path, _: usize) -> Option<usize> {
@@ -54,6 +65,10 @@ impl World for Modules<'_> {
 
     fn kind(&self, path: &Path) -> PathKind {
         if path == Path::new("flows/lib/clean.py") { PathKind::File } else { self.pipeline.kind(path) }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        self.pipeline.list(path)
     }
 
     fn line_of(&self, path: &Path, offset: usize) -> Option<usize> {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mlp_dsl::lint::Linted;
-use mlp_dsl::{CheckInput, Checked, Diagnostic, Found, Label, PathKind, Severity, SourceText, World, WorldError};
+use mlp_dsl::{
+    CheckInput, Checked, Diagnostic, Found, Label, Listed, PathKind, Severity, SourceText, World, WorldError,
+};
 use mlp_model::{NodeKind, Pipeline, Span, StepError};
 use mlp_store::SystemClock;
 use mlp_store::snapshot::{Kind, Seen, look};
@@ -184,6 +186,28 @@ impl World for Disk {
             Err(_) => PathKind::Missing,
         }
     }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        let trouble = |e: std::io::Error| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => WorldError::NotFound,
+            _ => WorldError::Other(e.to_string()),
+        };
+        let folder = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let entries = std::fs::read_dir(folder).map_err(trouble)?.map(|entry| {
+            let entry = entry.map_err(trouble)?;
+            let kind = entry.file_type().map_err(trouble)?;
+            Ok(Listed {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                kind: match kind {
+                    kind if kind.is_dir() => PathKind::Folder,
+                    kind if kind.is_symlink() => self.kind(&entry.path()),
+                    _ => PathKind::File,
+                },
+                is_link: kind.is_symlink(),
+            })
+        });
+        entries.collect()
+    }
 }
 
 /// The same, but remembers what was asked for, as it was right before; `None` once something could not be told.
@@ -214,6 +238,17 @@ impl World for RememberingDisk {
         };
         self.remember(path, Some(seen));
         kind
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        let folder = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // A new file changes the folder; what a link leads to changes nothing in it.
+        self.remember(folder, look(folder, &SystemClock));
+        let listed = Disk.list(folder)?;
+        for link in listed.iter().filter(|entry| entry.is_link) {
+            self.kind(&folder.join(&link.name));
+        }
+        Ok(listed)
     }
 }
 

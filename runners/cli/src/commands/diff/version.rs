@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output as Ran};
 
-use mlp_dsl::{CheckInput, Checked, PathKind, Severity, World, WorldError};
+use mlp_dsl::{CheckInput, Checked, Listed, PathKind, Severity, World, WorldError};
 use mlp_model::Pipeline;
 
 use crate::compile::{Disk, parse_params};
@@ -101,6 +101,26 @@ impl World for Git {
             Ok(ran) if ran.stdout.starts_with(b"blob") => PathKind::File,
             Ok(ran) if ran.stdout.starts_with(b"tree") => PathKind::Folder,
             _ => Disk.kind(path),
+        }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<Listed>, WorldError> {
+        let ran = git(&["ls-tree", "-z", "--end-of-options", &self.object(path)]);
+        let tracked = ran.map_or_else(|_| String::new(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned());
+        let tracked = tracked.split_terminator('\0').filter_map(|line| {
+            let (about, name) = line.split_once('\t')?;
+            let kind = if about.contains(" tree ") { PathKind::Folder } else { PathKind::File };
+            Some(Listed { name: name.to_owned(), kind, is_link: about.starts_with("120000") })
+        });
+        let tracked: Vec<_> = tracked.collect();
+        match Disk.list(path) {
+            Ok(mut listed) => {
+                listed.retain(|entry| tracked.iter().all(|known| known.name != entry.name));
+                listed.extend(tracked);
+                Ok(listed)
+            }
+            Err(_) if !tracked.is_empty() => Ok(tracked),
+            Err(error) => Err(error),
         }
     }
 }
