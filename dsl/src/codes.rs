@@ -62,6 +62,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0323", "a column of a type that no column can have"),
     ("E0324", "a rule does not fit the type it restricts"),
     ("E0325", "a rule that no value can satisfy"),
+    ("E0326", "`known_at` names no time of the row"),
     ("E0401", "rows of a role that the operation refuses"),
     ("E0407", "a model is evaluated on rows it was trained on"),
     ("E0501", "a report has no such metric"),

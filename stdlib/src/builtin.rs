@@ -18,7 +18,10 @@ use mlp_model::{
     Watched,
 };
 
-use crate::{copy, eval_binary, eval_regression, pick_best, table_split, table_split_rows, table_split_time};
+use crate::{
+    copy, eval_binary, eval_regression, pick_best, table_join, table_split, table_split_groups, table_split_rows,
+    table_split_time,
+};
 
 /// Runs the operations of [`BuiltinRunner::OPS`].
 ///
@@ -27,13 +30,15 @@ use crate::{copy, eval_binary, eval_regression, pick_best, table_split, table_sp
 pub struct BuiltinRunner;
 
 impl BuiltinRunner {
-    pub const OPS: [&'static str; 8] = [
+    pub const OPS: [&'static str; 10] = [
         "eval.binary",
         "eval.regression",
         "file",
         "folder",
         "pick.best",
+        "table.join",
         "table.split",
+        "table.split_groups",
         "table.split_rows",
         "table.split_time",
     ];
@@ -85,7 +90,9 @@ fn execute(
         "file" => copy::run_file(&work),
         "folder" => copy::run_folder(&work),
         "pick.best" => pick_best::run(&work),
+        "table.join" => table_join::run(&work),
         "table.split" => table_split::run(&work),
+        "table.split_groups" => table_split_groups::run(&work),
         "table.split_rows" => table_split_rows::run(&work),
         "table.split_time" => table_split_time::run(&work),
         other => Err(bug(format!("operation `{other}` was given to the wrong runner"))),

@@ -22,7 +22,9 @@ mod predictions;
 mod sh;
 mod source;
 mod sql;
+mod table_join;
 mod table_split;
+mod table_split_groups;
 mod table_split_rows;
 mod table_split_time;
 mod torch_nets;
@@ -51,6 +53,8 @@ pub fn catalogue(sql: Arc<dyn Infer>) -> Catalogue {
         table_split::signature(),
         table_split_rows::signature(),
         table_split_time::signature(),
+        table_split_groups::signature(),
+        table_join::signature(),
         wasm_map::signature(),
         sh::signature(),
         torch_train::signature(),

@@ -5,11 +5,13 @@ use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Date32Type, Int64Type};
 use mlp_artifact::table::{Reader, Writer};
 use mlp_model::{
-    Argument, ArtifactKind, ErrorClass, Facts, Inferred, Outcome, Produced, Role, StepError, TableType, Type,
+    ArgError, Argument, ArtifactKind, CheckedCall, ErrorClass, Facts, Inferred, Outcome, ParamType, Produced, Role,
+    StepError, TableType, Type, Value,
 };
 
 use crate::builtin::{Work, bug};
-use crate::declare::table_not;
+use crate::check;
+use crate::declare::{param_or, table_not};
 
 /// The table to split. Rows that are set aside already stay together.
 pub(crate) fn data_argument() -> Argument {
@@ -19,6 +21,34 @@ pub(crate) fn data_argument() -> Argument {
         "these rows are set aside for judging a model and stay together",
         "the table to split: not split yet, or the `train` part of another split",
     )
+}
+
+/// The argument that overrides [`keeps_groups`].
+pub(crate) fn mixed_groups() -> Argument {
+    param_or(
+        "mixed_groups",
+        ParamType::Bool,
+        Value::Bool(false),
+        "let rows of one `group` of the schema fall on both sides",
+    )
+}
+
+/// Refuses to tear apart what the schema says belongs together, unless the call says that it may be.
+pub(crate) fn keeps_groups(call: &CheckedCall<'_>, table: &TableType) -> Result<(), ArgError> {
+    let group = table.columns.iter().find(|column| column.marks.group);
+    match group {
+        Some(group) if check::value(call, "mixed_groups") != Some(&Value::Bool(true)) => Err(torn(&group.name, "data")),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn torn(group: &str, argument: &str) -> ArgError {
+    let message = format!("rows of one `{group}` would be on both sides of the split: the model would be judged on groups it knows");
+    let help = format!(
+        "use `table.split_groups(.., by: {group})`; if new groups are not what the model is for, use another split and \
+         write `mixed_groups: true`"
+    );
+    ArgError::new("E0408", argument, message).with_help(help)
 }
 
 /// Returns the outputs of a split of `table`.

@@ -47,6 +47,7 @@ Errors: a table so small that a part would be empty.
                 Value::Null,
                 "a bool, int, str or date column whose values have equal shares in both parts",
             ),
+            part::mixed_groups(),
         ],
     }
     .step(infer)
@@ -56,9 +57,8 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let table = check::table(call, "data").map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
-    if let Err(error) = check_stratify(call, table) {
-        errors.push(error);
-    }
+    errors.extend(check_stratify(call, table).err());
+    errors.extend(part::keeps_groups(call, table).err());
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -141,7 +141,7 @@ impl Draw {
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-fn finalize(mut z: u64) -> u64 {
+pub(crate) fn finalize(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

@@ -29,6 +29,7 @@ Errors: a table so small that a part would be empty.
             part::data_argument(),
             param("every", ParamType::Int { min: 2, max: i64::MAX }, "one row in so many is a test row"),
             param("at", ParamType::Int { min: 0, max: i64::MAX - 1 }, "which one: from 0, less than `every`"),
+            part::mixed_groups(),
         ],
     }
     .step(infer)
@@ -44,6 +45,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         let help = format!("the rows of one in {every} are numbered 0 to {}", every - 1);
         return Err(vec![ArgError::new("E0350", "at", message).with_help(help)]);
     }
+    part::keeps_groups(call, table).map_err(|error| vec![error])?;
     Ok(part::train_and_test(table))
 }
 

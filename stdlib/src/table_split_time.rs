@@ -29,6 +29,7 @@ Errors: a row whose `by` is blank; a table in which a part would be empty, such 
             part::data_argument(),
             param("by", ParamType::Column { of: "data" }, "when each row was: a date, timestamp or int column"),
             param("test", ParamType::Float { min: 0.0, max: 1.0 }, "the fraction set aside; more than 0, less than 1"),
+            part::mixed_groups(),
         ],
     }
     .step(infer)
@@ -47,6 +48,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         }
         Err(error) => errors.push(error),
     }
+    errors.extend(part::keeps_groups(call, table).err());
     let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(errors);

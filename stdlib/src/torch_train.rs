@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mlp_model::{
-    ArgError, Argument, CheckedCall, Column, Inferred, ModelType, ParamType, Role, Rule, Scalar, Signature, TableType,
+    ArgError, Argument, CheckedCall, Column, Inferred, Marks, ModelType, ParamType, Role, Rule, Scalar, Signature, TableType,
     Task, Type, Value,
 };
 
@@ -24,7 +24,7 @@ The task follows from the target. A bool target is a yes-or-no question and the 
 others are the other class. An int, float or decimal target is a number to predict.
 
 `features`, when left out, are all columns that are not the target and not marked `key`, `personal`, `protected`,
-`label` or `unusable`. Int, float, decimal and bool features are numbers: scaled to mean 0 and deviation 1, blanks
+`label`, `known_at` or `unusable`. `although` takes such columns in all the same. Int, float, decimal and bool features are numbers: scaled to mean 0 and deviation 1, blanks
 become the mean. Str features, and those of `one_hot`, are categories: a 0/1 input each; a blank and a value that
 training did not see are all zeros. All of this is fitted on `data` alone and stored in the model, so that
 `torch.predict` takes rows as they are. Dates, timestamps and durations are no features: make numbers of them first.
@@ -58,6 +58,12 @@ fn args() -> Vec<Argument> {
         param("target", ParamType::Column { of: "data" }, "the column to predict"),
         param("net", ParamType::Call(nets()), "what to train: `torch.logistic()`, `torch.linear()`, `torch.mlp([64])`"),
         param_or("features", columns(), Value::Null, "the columns to predict from"),
+        param_or(
+            "although",
+            columns(),
+            Value::List(Vec::new()),
+            "features that the schema marks `known_at` or `unusable`: you vouch that they are known when the model is asked",
+        ),
         param_or(
             "one_hot",
             columns(),
@@ -235,15 +241,19 @@ fn features<'t>(
 ) -> Vec<&'t Column> {
     let n_errors = errors.len();
     let named = check::value(call, "features").is_some();
+    let although = although(call, table, errors);
     let candidates: Vec<(Option<usize>, &Column)> = if named {
         let named = check::columns(call, table, "data", "features", errors);
         named.into_iter().map(|(element, column)| (Some(element), column)).collect()
     } else {
-        let usable = |column: &&Column| column.name != target.name && column.marks.why_not_a_feature().is_none();
+        let usable = |column: &&Column| {
+            let is_allowed = although.contains(&column.name.as_str());
+            column.name != target.name && (is_allowed || column.marks.why_not_a_feature().is_none())
+        };
         table.columns.iter().filter(usable).map(|column| (None, column)).collect()
     };
     for (element, column) in &candidates {
-        if let Err(mut error) = check_feature(column, target) {
+        if let Err(mut error) = check_feature(column, target, &although) {
             error.element = *element;
             if !named {
                 error.argument = Some("data".into());
@@ -255,20 +265,48 @@ fn features<'t>(
         let message = "there is no column to predict from";
         let argument = if named { "features" } else { "data" };
         let help = "a feature is a column other than the target that is not marked `key`, `personal`, `protected`, \
-                    `label` or `unusable`";
+                    `label`, `known_at` or `unusable`";
         errors.push(ArgError::new("E0405", argument, message).with_help(help));
     }
     candidates.into_iter().map(|(_, column)| column).collect()
 }
 
-fn check_feature(column: &Column, target: &Column) -> Result<(), ArgError> {
+/// Returns the columns that may be features against their marks. Of these marks only those can be overridden that tell
+/// when a value is known: the others are promises about people or about the answer.
+fn although<'t>(call: &CheckedCall<'_>, table: &'t TableType, errors: &mut Vec<ArgError>) -> Vec<&'t str> {
+    let mut allowed = Vec::new();
+    for (element, column) in check::columns(call, table, "data", "although", errors) {
+        let Column { name, marks, .. } = column;
+        let rest = Marks { unusable: None, known_at: None, ..marks.clone() };
+        if let Some(reason) = rest.why_not_a_feature() {
+            let message = format!("column `{name}` cannot be a feature at all: it {reason}");
+            errors.push(at(element, ArgError::new("E0403", "although", message)));
+        } else if marks.why_not_a_feature().is_none() {
+            let message = format!("column `{name}` may be a feature anyway");
+            let help = "leave it out here: `although` is for columns marked `known_at` or `unusable`";
+            errors.push(at(element, ArgError::new("E0343", "although", message).with_help(help)));
+        } else {
+            allowed.push(name.as_str());
+        }
+    }
+    allowed
+}
+
+fn check_feature(column: &Column, target: &Column, although: &[&str]) -> Result<(), ArgError> {
     let Column { name, scalar, marks, .. } = column;
     if *name == target.name {
         let message = format!("target `{name}` cannot be a feature: the model would only learn to copy it");
         return Err(ArgError::new("E0402", "features", message));
     }
-    if let Some(reason) = marks.why_not_a_feature() {
-        return Err(ArgError::new("E0403", "features", format!("column `{name}` cannot be a feature: it {reason}")));
+    if let Some(reason) = marks.why_not_a_feature().filter(|_| !although.contains(&name.as_str())) {
+        let error = ArgError::new("E0403", "features", format!("column `{name}` cannot be a feature: it {reason}"));
+        return Err(match (&marks.unusable, &marks.known_at) {
+            (None, Some(time)) => error.with_help(format!(
+                "bring it in with `table.join(.., as_of: .., time: {time})`, which takes what was known by then; \
+                 if you vouch for it, write `although: [{name}]`"
+            )),
+            _ => error,
+        });
     }
     match scalar {
         Scalar::Int | Scalar::Float | Scalar::Decimal { .. } | Scalar::Bool | Scalar::Str => Ok(()),

@@ -24,7 +24,7 @@ bounded memory, so the same rows and source always give the same result.
 The result has the columns and rows of `data`. A column of `adds` takes the place of one with the same name, else it
 comes behind the others; types and rules of `adds` are checked on what the function returns. The rows' role is kept.
 
-Marks are inherited: if one of `columns` is `personal`, `protected`, `label` or `unusable`, every column of `adds` is so
+Marks are inherited: if one of `columns` is `personal`, `protected`, `label`, `known_at` or `unusable`, every column of `adds` is so
 too, besides the marks that `adds` declares, because the function may have copied it. Leave such columns out of
 `columns`, or make two calls, and the mark stays where it belongs.
 
@@ -83,8 +83,9 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
 /// Returns the marks that whatever is computed from `columns` must have.
 fn inherited<'c>(columns: impl Iterator<Item = &'c Column>) -> Marks {
     columns.fold(Marks::default(), |marks, column| Marks {
-        // A computed value need not be unique any more.
+        // A computed value need not be unique any more, nor tell rows apart.
         key: false,
+        group: false,
         personal: marks.personal || column.marks.personal,
         protected: marks.protected || column.marks.protected,
         label: marks.label || column.marks.label,
@@ -92,6 +93,7 @@ fn inherited<'c>(columns: impl Iterator<Item = &'c Column>) -> Marks {
             let reason = column.marks.unusable.as_ref()?;
             Some(format!("computed from `{}`: {reason}", column.name))
         }),
+        known_at: marks.known_at.or_else(|| column.marks.known_at.clone()),
     })
 }
 
@@ -102,6 +104,8 @@ fn union(declared: &Marks, inherited: &Marks) -> Marks {
         protected: declared.protected || inherited.protected,
         label: declared.label || inherited.label,
         unusable: declared.unusable.clone().or_else(|| inherited.unusable.clone()),
+        known_at: declared.known_at.clone().or_else(|| inherited.known_at.clone()),
+        group: declared.group,
     }
 }
 

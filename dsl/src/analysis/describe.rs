@@ -199,9 +199,17 @@ pub fn column(column: &Column) -> String {
         text.push_str(&format!(" {rule}"));
     }
     let marks = &column.marks;
-    let set =
-        [("key", marks.key), ("personal", marks.personal), ("protected", marks.protected), ("label", marks.label)];
+    let set = [
+        ("key", marks.key),
+        ("group", marks.group),
+        ("personal", marks.personal),
+        ("protected", marks.protected),
+        ("label", marks.label),
+    ];
     set.iter().filter(|(_, is_set)| *is_set).for_each(|(name, _)| text.push_str(&format!(" {name}")));
+    if let Some(time) = &marks.known_at {
+        text.push_str(&format!(" known_at {time}"));
+    }
     if let Some(reason) = &marks.unusable {
         text.push_str(&format!(" unusable {reason:?}"));
     }

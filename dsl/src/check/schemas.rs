@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
 
 /// The words that mark a column.
-pub const MARKS: [&str; 5] = ["key", "personal", "protected", "label", "unusable"];
+pub const MARKS: [&str; 7] = ["key", "group", "personal", "protected", "label", "known_at", "unusable"];
 
 /// Computes the schemas of all files, by index.
 pub fn check_all(names: &Names<'_>, report: Report<'_>) -> Vec<Option<Schema>> {
@@ -59,7 +59,38 @@ fn check(decl: &SchemaDecl<'_>, eval: &Eval<'_, '_>) -> Option<Schema> {
             None => is_complete = false,
         }
     }
+    is_complete &= check_times(decl, &columns, report);
     is_complete.then(|| Schema { name: decl.name.text.to_owned(), open: decl.open, columns })
+}
+
+/// Checks that what `known_at` names is a time of the same row.
+fn check_times(decl: &SchemaDecl<'_>, columns: &[Column], report: Report<'_>) -> bool {
+    let mut is_right = true;
+    for column in &decl.columns {
+        let Some(i) = column.marks.iter().position(|mark| mark.name.text == "known_at") else { continue };
+        let mark = &column.marks[i];
+        let written = match (&mark.reason, column.marks.get(i + 1)) {
+            (Some(text), _) => Some((text.value.trim(), text.span)),
+            (None, next) => next.map(|next| (next.name.text, next.name.span)),
+        };
+        let Some((name, span)) = written.filter(|(name, _)| !name.is_empty()) else { continue };
+        let problem = match columns.iter().find(|column| column.name == name) {
+            Some(time) if matches!(time.scalar, Scalar::Date | Scalar::Timestamp) => continue,
+            Some(time) => Diagnostic::error("E0326", format!("`{name}` is {}, which is no time", time.scalar))
+                .at(span, "a date or timestamp column tells when a value became known"),
+            // One that is wrong itself has been told of.
+            None if decl.columns.iter().any(|column| column.name.text == name) => continue,
+            None => {
+                let names = columns.iter().map(|column| column.name.as_str());
+                Diagnostic::error("E0326", format!("schema `{}` has no column `{name}`", decl.name.text))
+                    .at(span, "the time at which the value became known")
+                    .maybe_help(report.suggest(name, names))
+            }
+        };
+        report.add(problem);
+        is_right = false;
+    }
+    is_right
 }
 
 fn check_column(column: &ColumnDecl<'_>, eval: &Eval<'_, '_>) -> Option<Column> {
@@ -107,15 +138,16 @@ fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
         report.add(problem);
         is_complete = false;
     };
-    let mut is_type_of_next = false;
+    // Set when the name behind a mark belongs to it: the column of `known_at`, or the type of a column without a colon.
+    let mut is_taken = false;
     for (i, mark) in column.marks.iter().enumerate() {
         let name = mark.name.text;
-        if std::mem::take(&mut is_type_of_next) {
+        if std::mem::take(&mut is_taken) {
             continue;
         }
         let next = column.marks.get(i + 1).map(|next| next.name.text);
         if !MARKS.contains(&name) && next.is_some_and(|next| TYPE_NAMES.contains(&next)) {
-            is_type_of_next = true;
+            is_taken = true;
             refuse(Diagnostic::error("E0103", format!("expected `:` after `{name}`")).at(mark.name.span, "a column?"));
             continue;
         }
@@ -125,6 +157,19 @@ fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
             "personal" => Some(std::mem::replace(&mut marks.personal, true)),
             "protected" => Some(std::mem::replace(&mut marks.protected, true)),
             "label" => Some(std::mem::replace(&mut marks.label, true)),
+            "group" => Some(std::mem::replace(&mut marks.group, true)),
+            "known_at" => {
+                let named = reason.or(next.filter(|_| mark.reason.is_none()));
+                is_taken = reason.is_none() && named.is_some();
+                if named.is_none_or(str::is_empty) {
+                    refuse(
+                        Diagnostic::error("E0321", format!("`known_at` of column `{}` names no column", column.name.text))
+                            .at(mark.name.span, "")
+                            .help("write behind it the column that tells when the value became known: `known_at booked`"),
+                    );
+                }
+                Some(marks.known_at.replace(named.unwrap_or_default().to_owned()).is_some())
+            }
             "unusable" => {
                 let reason = reason.filter(|reason| !reason.is_empty());
                 if reason.is_none() {
@@ -153,7 +198,7 @@ fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
             }
             Some(false) => {}
         }
-        if let Some(text) = mark.reason.as_ref().filter(|_| MARKS.contains(&name) && name != "unusable") {
+        if let Some(text) = mark.reason.as_ref().filter(|_| MARKS.contains(&name) && !matches!(name, "unusable" | "known_at")) {
             refuse(Diagnostic::error("E0321", format!("`{name}` takes no text")).at(text.span, ""));
         }
     }

@@ -186,6 +186,13 @@ pub struct Marks {
     pub label: bool,
     /// Never a feature; the text says why.
     pub unusable: Option<String>,
+    /// The column that tells when the value became known, later than what the row is about: no feature, until a join
+    /// that respects that time has brought it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<String>,
+    /// Rows with an equal value belong together (a customer's, a patient's) and stay on one side of a split.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group: bool,
 }
 
 impl Marks {
@@ -193,6 +200,9 @@ impl Marks {
     pub fn why_not_a_feature(&self) -> Option<String> {
         if let Some(reason) = &self.unusable {
             return Some(format!("is declared unusable: {reason}"));
+        }
+        if let Some(time) = &self.known_at {
+            return Some(format!("is known only at `{time}`"));
         }
         let word = if self.key {
             "key"

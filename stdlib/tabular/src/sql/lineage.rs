@@ -34,6 +34,7 @@ impl Trace {
         marks.protected |= other.marks.protected;
         marks.label |= other.marks.label;
         marks.unusable = marks.unusable.take().or_else(|| other.marks.unusable.clone());
+        marks.known_at = marks.known_at.take().or_else(|| other.marks.known_at.clone());
         self.source = None;
     }
 
