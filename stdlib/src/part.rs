@@ -43,7 +43,9 @@ pub(crate) fn keeps_groups(call: &CheckedCall<'_>, table: &TableType) -> Result<
 }
 
 pub(crate) fn torn(group: &str, argument: &str) -> ArgError {
-    let message = format!("rows of one `{group}` would be on both sides of the split: the model would be judged on groups it knows");
+    let message = format!(
+        "rows of one `{group}` would be on both sides of the split: the model would be judged on groups it knows"
+    );
     let help = format!(
         "use `table.split_groups(.., by: {group})`; if new groups are not what the model is for, use another split and \
          write `mixed_groups: true`"

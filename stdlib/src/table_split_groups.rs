@@ -15,10 +15,11 @@ pub(crate) fn signature() -> Signature {
         version: 1,
         runner: "builtin",
         doc: "
-Sets whole groups of rows aside for testing, chosen by a seed: all rows of a customer, a patient, a device.
+Sets whole groups of rows aside for testing, chosen by a seed.
 
-Outputs `train` and `test`: all columns, rows in their old order. Rows with an equal `by` are in the same part; blank
-ones are a group, too. A model that is judged on `test` has seen no row of the groups in it.
+A group is all rows of a customer, a patient, a device. Outputs `train` and `test`: all columns, rows in their old
+order. Rows with an equal `by` are in the same part; blank ones are a group, too. A model that is judged on `test` has
+seen no row of the groups in it.
 
 A group's draw depends on the seed and on its value alone: new groups, and new rows of old ones, move nobody from one
 part to the other. Therefore `test` holds about `test` of the groups, not an exact number of rows. Which groups: the
@@ -32,7 +33,11 @@ Errors: so few groups that a part would be empty.
         args: vec![
             part::data_argument(),
             param("by", ParamType::Column { of: "data" }, "what stays together: a bool, int, str or date column"),
-            param("test", ParamType::Float { min: 0.0, max: 1.0 }, "the fraction of the groups; more than 0, less than 1"),
+            param(
+                "test",
+                ParamType::Float { min: 0.0, max: 1.0 },
+                "the fraction of the groups; more than 0, less than 1",
+            ),
             param("seed", ParamType::Int { min: 0, max: i64::MAX }, "another seed, another choice of groups"),
         ],
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mlp_model::{
-    ArgError, Argument, CheckedCall, Column, Inferred, Marks, ModelType, ParamType, Role, Rule, Scalar, Signature, TableType,
-    Task, Type, Value,
+    ArgError, Argument, CheckedCall, Column, Inferred, Marks, ModelType, ParamType, Role, Rule, Scalar, Signature,
+    TableType, Task, Type, Value,
 };
 
 use crate::check::{self, at, suggest};

@@ -239,7 +239,9 @@ pub fn mark(word: &str) -> Option<&'static str> {
         "protected" => "may reach fairness figures, never a model.",
         "label" => "what a model predicts.",
         "group" => "rows with an equal value belong together and stay on one side of a split.",
-        "known_at" => "`known_at COLUMN`: known only at that time, so no feature until `table.join` has brought it in as of a time.",
+        "known_at" => {
+            "`known_at COLUMN`: known only at that time, so no feature until `table.join` has brought it in as of a time."
+        }
         "unusable" => "`unusable \"REASON\"`: never a feature; the text says why.",
         _ => return None,
     })

@@ -163,9 +163,12 @@ fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
                 is_taken = reason.is_none() && named.is_some();
                 if named.is_none_or(str::is_empty) {
                     refuse(
-                        Diagnostic::error("E0321", format!("`known_at` of column `{}` names no column", column.name.text))
-                            .at(mark.name.span, "")
-                            .help("write behind it the column that tells when the value became known: `known_at booked`"),
+                        Diagnostic::error(
+                            "E0321",
+                            format!("`known_at` of column `{}` names no column", column.name.text),
+                        )
+                        .at(mark.name.span, "")
+                        .help("write behind it the column that tells when the value became known: `known_at booked`"),
                     );
                 }
                 Some(marks.known_at.replace(named.unwrap_or_default().to_owned()).is_some())
@@ -198,7 +201,9 @@ fn check_marks(column: &ColumnDecl<'_>, report: Report<'_>) -> Option<Marks> {
             }
             Some(false) => {}
         }
-        if let Some(text) = mark.reason.as_ref().filter(|_| MARKS.contains(&name) && !matches!(name, "unusable" | "known_at")) {
+        if let Some(text) =
+            mark.reason.as_ref().filter(|_| MARKS.contains(&name) && !matches!(name, "unusable" | "known_at"))
+        {
             refuse(Diagnostic::error("E0321", format!("`{name}` takes no text")).at(text.span, ""));
         }
     }

@@ -35,8 +35,8 @@ The result has the columns of `left`, then those of `right` without the ones it 
 them; only columns that are known when the file is checked. Rows come in the order of `left`, several matches in that of
 `right`.
 
-    step visits = table.join(orders, customers, on: customer, cardinality: many_to_one)
-    step rows   = table.join(loans, ratings, on: customer, as_of: applied, time: received, within: 90d, unmatched: keep)
+    step visits = table.join(orders, customers, on: [customer], cardinality: many_to_one)
+    step rated  = table.join(loans, ratings, on: [customer], as_of: applied, time: received, within: 90d)
 
 Errors: columns of different types; two columns of one name; more matches than stated; rows without a match; two rows of
 `right` of which neither is the later.
@@ -131,12 +131,13 @@ fn check_keys(call: &CheckedCall<'_>, left: &TableType, right: &TableType, error
 fn check_matches(call: &CheckedCall<'_>, errors: &mut Vec<ArgError>) {
     let looks_back = check::value(call, "as_of").is_some();
     match (check::value(call, "cardinality"), looks_back) {
-        (None, false) => errors.push(
-            ArgError::new("E0357", "cardinality", "the join does not say how many rows may match").with_help(
+        (None, false) => {
+            errors
+                .push(ArgError::new("E0357", "cardinality", "the join does not say how many rows may match").with_help(
                 "`cardinality: many_to_one` if each row of `left` has one at most, else `one_to_one`, `one_to_many` or \
                  `many_to_many`",
-            ),
-        ),
+            ))
+        }
         (Some(_), true) => errors.push(
             ArgError::new("E0357", "cardinality", "a join as of a time takes one row at most")
                 .with_help("leave `cardinality` out"),
@@ -184,11 +185,13 @@ fn check_times(call: &CheckedCall<'_>, left: &TableType, right: &TableType, erro
     if let (Some(ours), Some(theirs)) = (ours, theirs)
         && ours != theirs
     {
-        let message = format!("`as_of` is {ours} and `time` is {theirs}: on the same day it is not known which is first");
+        let message =
+            format!("`as_of` is {ours} and `time` is {theirs}: on the same day it is not known which is first");
         errors.push(ArgError::new("E0357", "time", message).with_help("give both the same type, with `sql`"));
     }
     if let (Some(_), Some(time)) = (as_of, time)
-        && let Some(late) = right.columns.iter().find(|column| column.marks.known_at.as_deref().is_some_and(|at| at != time))
+        && let Some(late) =
+            right.columns.iter().find(|column| column.marks.known_at.as_deref().is_some_and(|at| at != time))
     {
         let at = late.marks.known_at.as_deref().unwrap_or_default();
         let message = format!("`{}` became known at `{at}`, and the join goes by `{time}`", late.name);

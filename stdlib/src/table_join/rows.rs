@@ -23,7 +23,8 @@ const MICROS_IN_DAY: i64 = 86_400_000_000;
 type Place = (usize, usize);
 
 pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
-    let how = How::read(&work.step.params).ok_or_else(|| bug("`table.join` was started with parameters that do not fit"))?;
+    let how =
+        How::read(&work.step.params).ok_or_else(|| bug("`table.join` was started with parameters that do not fit"))?;
     let (left, right) = (table_type(work, "left")?, table_type(work, "right")?);
     let shapes: Vec<ColumnShape> = result(left, right, &how).columns.iter().map(ColumnShape::from).collect();
     let right = Right::read(work, &how, right)?;
@@ -297,7 +298,9 @@ fn no_match(how: &How, n_left: u64, unmatched: &Rows, share: f64) -> StepError {
         unmatched.told()
     );
     let help = match how.unmatched {
-        Unmatched::Refuse => "`unmatched: keep` leaves the columns of `right` blank there, `unmatched: drop` leaves such rows out",
+        Unmatched::Refuse => {
+            "`unmatched: keep` leaves the columns of `right` blank there, `unmatched: drop` leaves such rows out"
+        }
         Unmatched::Keep | Unmatched::Drop => "is `right` complete, and written like `left`? Otherwise lower `expect`",
     };
     let error = StepError::new(ErrorClass::Data, "D1162", message).with_argument("left");

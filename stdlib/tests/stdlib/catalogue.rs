@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use mlp_model::{ArgType, Argument, CallClass, InputType, ParamType, RoleRule, Signature, Value};
 use mlp_stdlib::{BuiltinRunner, codes};
@@ -33,12 +34,15 @@ fn operations_have_their_runner_and_class() {
             "step pick.best by builtin: candidates, reports, metric, by, order = []",
             r#"step sh by process: command, inputs = none, outputs, env = {}, pass_env = [], network = false, confine = "on""#,
             "step sql by builtin: query, tables",
-            "step table.split by builtin: data, test, seed, stratify = none",
-            "step table.split_rows by builtin: data, every, at",
-            "step table.split_time by builtin: data, by, test",
+            "step table.join by builtin: left, right, on, right_on = none, cardinality = none, unmatched = \"refuse\", \
+             expect = 0.0, as_of = none, time = none, within = none, prefix = \"\"",
+            "step table.split by builtin: data, test, seed, stratify = none, mixed_groups = false",
+            "step table.split_groups by builtin: data, by, test, seed",
+            "step table.split_rows by builtin: data, every, at, mixed_groups = false",
+            "step table.split_time by builtin: data, by, test, mixed_groups = false",
             "step torch.predict by torch: model, data, keep = []",
-            "step torch.train by torch: data, target, net, features = none, one_hot = [], epochs = 30, lr = 0.001, \
-             batch = 256, weight_decay = 0.0, loss = \"auto\", positive = none, seed = 0, device = \"auto\", threads = 1",
+            "step torch.train by torch: data, target, net, features = none, although = [], one_hot = [], epochs = 30, \
+             lr = 0.001, batch = 256, weight_decay = 0.0, loss = \"auto\", positive = none, seed = 0, device = \"auto\", threads = 1",
             r#"step wasm.map by wasm: data, source, columns, adds, params = {}, profile = "strict""#,
         ]
     );
@@ -130,11 +134,13 @@ fn fits(ty: &ParamType, value: &Value) -> bool {
 
 #[test]
 fn every_code_is_listed_once_and_listed_codes_are_in_use() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let mut used = BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "rs") && path.file_name().is_some_and(|name| name != "codes.rs") {
+    let mut paths = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") && path.file_name().is_some_and(|name| name != "codes.rs")
+        {
             let text = fs::read_to_string(path).unwrap();
             let is_code = |text: &&str| text.len() == 5 && text[1..].bytes().all(|b| b.is_ascii_digit());
             used.extend(text.split('"').filter(is_code).map(str::to_owned));

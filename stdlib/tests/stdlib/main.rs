@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod evaluation;
+mod joins;
 mod metrics;
 mod runner;
 mod signatures;

@@ -35,6 +35,23 @@ fn sample(op: &str) -> Bench {
         "table.split_time" => {
             Bench::new(op, &[("by", text("day")), ("test", Value::Float(0.2))]).table("data", &people(n))
         }
+        "table.split_groups" => {
+            let params = [("by", text("class")), ("test", Value::Float(0.5)), ("seed", Value::Int(7))];
+            Bench::new(op, &params).table("data", &people(n))
+        }
+        "table.join" => {
+            let classes = Cells::Str(vec![Some("a"), Some("b"), None]);
+            let params = [
+                ("on", texts(&["class"])),
+                ("right_on", texts(&["name"])),
+                ("cardinality", text("many_to_one")),
+                ("unmatched", text("keep")),
+                ("expect", Value::Float(0.0)),
+                ("prefix", text("of_")),
+            ];
+            let right = [("name", classes), ("weight", Cells::ints([3, 5, 7]))];
+            Bench::new(op, &params).table("left", &people(n)).table("right", &right)
+        }
         "eval.binary" => {
             let actual = Cells::Bool(weyl(n, 7.0).iter().zip(weyl(n, 1.0)).map(|(u, s)| Some(*u < s * s)).collect());
             let params = [("threshold", Value::Float(0.4))];
@@ -76,8 +93,11 @@ fn results_change_only_with_the_version_of_their_operation() {
         ("eval.regression", 1, "out", "33bee62068e2"),
         ("file", 1, "out", "04d2649eb725"),
         ("pick.best", 1, "out", "0427db0ef94d"),
+        ("table.join", 1, "out", "a2cd9cd2e010"),
         ("table.split", 1, "train", "ceeecdb0c7a1"),
         ("table.split", 1, "test", "9fb724776072"),
+        ("table.split_groups", 1, "train", "fe55faefc796"),
+        ("table.split_groups", 1, "test", "c1b00549163d"),
         ("table.split_rows", 1, "train", "3d34dbd39a94"),
         ("table.split_rows", 1, "test", "8f4605587a6f"),
         ("table.split_time", 1, "train", "f8b4c2e6a797"),

@@ -363,3 +363,28 @@ fn an_unconfined_command_is_not_given_the_network_once_more() {
 fn the_query_planner_types_sql() {
     assert_eq!(out("sql", &[], &[("query", text("select 1"))]), TableType::default());
 }
+
+#[test]
+fn no_split_tears_a_group_apart_unless_told_to() {
+    let visits = table(&[
+        marked("patient", Scalar::Str, |m| m.group = true),
+        plain("day", Scalar::Date),
+        plain("ward", Scalar::Str),
+    ]);
+    let visits = [("data", Type::Table(visits))];
+    let by_chance = vec![("test", Value::Float(0.2)), ("seed", Value::Int(1))];
+    let by_time = vec![("test", Value::Float(0.2)), ("by", text("day"))];
+    let by_number = vec![("every", Value::Int(5)), ("at", Value::Int(4))];
+    for (op, params) in [("table.split", by_chance), ("table.split_time", by_time), ("table.split_rows", by_number)] {
+        let expected = "E0408 data: rows of one `patient` would be on both sides of the split: the model would be judged on groups it \
+                        knows | use `table.split_groups(.., by: patient)`; if new groups are not what the model is for, use another \
+                        split and write `mixed_groups: true`";
+        check_refused(op, &visits, &params, &[expected]);
+        let params = [params, vec![("mixed_groups", Value::Bool(true))]].concat();
+        assert!(infer(op, &visits, &params).is_ok(), "{op}");
+    }
+    let groups = |by| infer("table.split_groups", &visits, &[("by", text(by)), ("test", Value::Float(0.2))]);
+    assert_eq!(groups("patient").unwrap().outputs.len(), 2);
+    assert!(mistakes(groups("ward"))[0].starts_with("E0408 by: rows of one `patient`"));
+    assert_eq!(mistakes(groups("dayy")), ["E0312 by: `dayy` is not a column of `data` | did you mean `day`?"]);
+}

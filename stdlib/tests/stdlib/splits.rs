@@ -151,3 +151,38 @@ fn a_part_without_rows_is_refused() {
         assert_eq!((error.class, error.code.as_str(), error.message.as_str()), (ErrorClass::Data, "D1121", expected));
     }
 }
+
+/// The rows of each part when the column `who` keeps rows together.
+fn by_group(who: &[&'static str], seed: i64) -> [Vec<i64>; 2] {
+    let cells = Cells::Str(who.iter().map(|name| (!name.is_empty()).then_some(*name)).collect());
+    let params = [("by", text("who")), ("test", Value::Float(0.5)), ("seed", Value::Int(seed))];
+    split("table.split_groups", &params, who.len() as i64, vec![("who", cells)]).unwrap()
+}
+
+#[test]
+fn whole_groups_are_set_aside_and_new_ones_move_nobody() {
+    let who = ["ann", "bob", "", "ann", "cyd", "dan", "bob", "", "eve", "cyd", "ann"];
+    for seed in [1, 2, 3] {
+        let [train, test] = by_group(&who, seed);
+        for (part, other) in [(&train, &test), (&test, &train)] {
+            let names = |rows: &[i64]| rows.iter().map(|row| who[*row as usize]).collect::<Vec<_>>();
+            assert!(names(part).iter().all(|name| !names(other).contains(name)), "seed {seed}");
+        }
+        let [_, later] = by_group(&[&who[..], &["fay", "ann", "gus"]].concat(), seed);
+        assert!(test.iter().all(|row| later.contains(row)), "seed {seed}");
+        assert!(later.iter().all(|row| test.contains(row) || *row >= who.len() as i64), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_groups_are_those_of_the_documented_draws() {
+    // From an independent SplitMix64 in Python, `tests/reference/groups.py`: ids 0 to 19, `test` 0.3.
+    for (seed, expected) in GROUPS {
+        let ids = Cells::ints(0..20);
+        let params = [("by", text("id")), ("test", Value::Float(0.3)), ("seed", Value::Int(seed))];
+        assert_eq!(split("table.split_groups", &params, 20, vec![("id", ids)]).unwrap()[1], expected, "seed {seed}");
+    }
+}
+
+const GROUPS: [(i64, &[i64]); 3] =
+    [(7, &[6, 8, 13, 14, 17, 18]), (0, &[6, 7, 10, 17, 18, 19]), (8, &[0, 7, 12, 14, 16])];

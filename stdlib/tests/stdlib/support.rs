@@ -157,7 +157,9 @@ impl Bench {
         let mut writer = Writer::create(&path, &shapes).unwrap();
         writer.write(&batch).unwrap();
         writer.finish().unwrap();
-        self.input(name, &path, Type::Table(TableType::default()));
+        let column = |shape: &ColumnShape| Column { optional: true, ..Column::plain(&shape.name, shape.scalar) };
+        let ty = TableType { columns: shapes.iter().map(column).collect(), ..TableType::default() };
+        self.input(name, &path, Type::Table(ty));
         self
     }
 
@@ -183,15 +185,21 @@ impl Bench {
 
 /// Reads int column `name` of an output table.
 pub fn ints(outcome: &Outcome, output: &str, name: &str) -> Vec<Option<i64>> {
-    let path = &outcome.outputs[output].path;
-    let reader = Reader::open(path, fs::metadata(path).unwrap().len()).unwrap();
-    let mut found = Vec::new();
-    for batch in reader.batches() {
-        let batch = batch.unwrap();
+    let read = |batch: RecordBatch| {
         let column = batch.column_by_name(name).unwrap().clone();
-        found.extend(column.as_any().downcast_ref::<Int64Array>().unwrap().iter());
-    }
-    found
+        column.as_any().downcast_ref::<Int64Array>().unwrap().iter().collect::<Vec<_>>()
+    };
+    open(outcome, output).batches().flat_map(|batch| read(batch.unwrap())).collect()
+}
+
+/// The names of an output table's columns.
+pub fn names(outcome: &Outcome, output: &str) -> Vec<String> {
+    open(outcome, output).columns().iter().map(|column| column.name.clone()).collect()
+}
+
+fn open(outcome: &Outcome, output: &str) -> Reader {
+    let path = &outcome.outputs[output].path;
+    Reader::open(path, fs::metadata(path).unwrap().len()).unwrap()
 }
 
 /// The digest of an output file.

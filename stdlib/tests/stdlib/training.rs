@@ -154,7 +154,7 @@ fn dates_are_refused_as_features_also_when_nobody_named_them() {
 
 #[test]
 fn a_model_needs_a_column_to_predict_from() {
-    let help = "a feature is a column other than the target that is not marked `key`, `personal`, `protected`, `label` or \
+    let help = "a feature is a column other than the target that is not marked `key`, `personal`, `protected`, `label`, `known_at` or \
                 `unusable`";
     let only = table(&[plain("count", Scalar::Int), rides().columns[0].clone()]);
     let message = format!("there is no column to predict from | {help}");
@@ -440,4 +440,38 @@ fn evaluations_refuse_models_of_the_other_task_and_rows_without_the_target() {
     ] {
         assert_eq!(evaluate(op, &columns), Err(vec![expected.to_owned()]));
     }
+}
+
+#[test]
+fn what_is_known_too_late_is_a_feature_only_if_somebody_vouches_for_it() {
+    let late = |name: &str| {
+        let marks = Marks { known_at: Some("decided".into()), ..Marks::default() };
+        Column { marks, ..plain(name, Scalar::Int) }
+    };
+    let secret = Column { marks: Marks { protected: true, ..late("age").marks }, ..late("age") };
+    let loans = table(&[plain("amount", Scalar::Int), late("collected"), secret, plain("paid", Scalar::Bool)]);
+    let train = |more: &[(&str, Value)]| {
+        let net = ("net", constructor("torch.logistic", &[("l2", Value::Float(1.0))]));
+        let params = [&[("target", text("paid")), net][..], more].concat();
+        infer("torch.train", &[("data", Type::Table(loans.clone()))], &params)
+    };
+    let features = |more: &[(&str, Value)]| train(more).unwrap().params["features"].clone();
+    assert_eq!(features(&[]), texts(&["amount"]));
+    assert_eq!(features(&[("although", texts(&["collected"]))]), texts(&["amount", "collected"]));
+    assert_eq!(
+        mistakes(train(&[("features", texts(&["amount", "collected"]))])),
+        [
+            "E0403 features[1]: column `collected` cannot be a feature: it is known only at `decided` | bring it in with \
+             `table.join(.., as_of: .., time: decided)`, which takes what was known by then; if you vouch for it, write \
+             `although: [collected]`"
+        ]
+    );
+    assert_eq!(
+        mistakes(train(&[("although", texts(&["age", "amount"]))])),
+        [
+            "E0403 although[0]: column `age` cannot be a feature at all: it is declared `protected`",
+            "E0343 although[1]: column `amount` may be a feature anyway | leave it out here: `although` is for columns marked \
+             `known_at` or `unusable`",
+        ]
+    );
 }
