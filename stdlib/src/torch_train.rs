@@ -24,10 +24,11 @@ The task follows from the target. A bool target is a yes-or-no question and the 
 others are the other class. An int, float or decimal target is a number to predict.
 
 `features`, when left out, are all columns that are not the target and not marked `key`, `personal`, `protected`,
-`label`, `known_at` or `unusable`. `although` takes such columns in all the same. Int, float, decimal and bool features are numbers: scaled to mean 0 and deviation 1, blanks
-become the mean. Str features, and those of `one_hot`, are categories: a 0/1 input each; a blank and a value that
-training did not see are all zeros. All of this is fitted on `data` alone and stored in the model, so that
-`torch.predict` takes rows as they are. Dates, timestamps and durations are no features: make numbers of them first.
+`label`, `known_at` or `unusable`. `although` takes in columns of the last two marks all the same. Int, float, decimal
+and bool features are numbers: scaled to mean 0 and deviation 1, blanks become the mean. Str features, and those of
+`one_hot`, are categories: a 0/1 input each; a blank and a value that training did not see are all zeros. All of this is
+fitted on `data` alone and stored in the model, so that `torch.predict` takes rows as they are. Dates, timestamps and
+durations are no features: make numbers of them first.
 
 Columns that an open schema lets pass without declaring them are never features.
 
