@@ -24,9 +24,9 @@ bounded memory, so the same rows and source always give the same result.
 The result has the columns and rows of `data`. A column of `adds` takes the place of one with the same name, else it
 comes behind the others; types and rules of `adds` are checked on what the function returns. The rows' role is kept.
 
-Marks are inherited: if one of `columns` is `personal`, `protected`, `label`, `known_at` or `unusable`, every column of `adds` is so
-too, besides the marks that `adds` declares, because the function may have copied it. Leave such columns out of
-`columns`, or make two calls, and the mark stays where it belongs.
+Marks are inherited: if one of `columns` is `personal`, `protected`, `label`, `known_at` or `unusable`, every column of
+`adds` is so too, besides the marks that `adds` declares, because the function may have copied it. Leave such columns
+out of `columns`, or make two calls, and the mark stays where it belongs.
 
 `params` reaches the function as it is. Profile `strict` counts instructions and makes NaNs alike on every machine;
 `fast` leaves the counting out and relies on the step's timeout.
