@@ -235,7 +235,8 @@ fn arguments_complete_with_what_fits_them() {
     );
     let tables = completed("quality = eval.binary(model, parts.test)", "quality = eval.binary(model, pa<|>");
     assert_eq!(tables, ["parts.test", "parts.train"]);
-    assert_eq!(completed("with { retries: 2 }", "with { <|> }"), ["retries:", "timeout:"]);
+    let options = ["backoff:", "cpu:", "gpu:", "gpu_mem:", "mem:", "retries:", "timeout:", "tokens:"];
+    assert_eq!(completed("with { retries: 2 }", "with { <|> }"), options);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mlp_dsl::{Checked, Span};
 use mlp_model::{
-    Call, CallClass, Comparison, FirstRelease, Gate, Input, Node, NodeKind, NumExpr, Part, Pipeline, Release, Role,
-    Rule, Scalar, Type, Value,
+    Call, CallClass, Comparison, Demand, FirstRelease, Gate, GpuDemand, Input, Node, NodeKind, NumExpr, Part, Pipeline,
+    Release, Role, Rule, Scalar, Type, Value,
 };
 
 const CHURN: &str = r#"//! Retrains the churn model.
@@ -147,6 +147,30 @@ fn types_flow_through_the_steps() {
     assert_eq!(model.params["net"], Value::Call { name: "torch.mlp".into(), args });
     assert_eq!((model.options.timeout, model.options.retries), (Some(Duration::from_secs(1800)), 2));
     assert_eq!(model.inputs["data"], output(&pipeline, "parts", "train"));
+}
+
+#[test]
+fn options_say_how_to_run_and_what_is_needed_and_where_that_is_written() {
+    let text = r#"pipeline p
+schema S { id: str }
+source raw = csv.read("customers.csv", schema: S)
+step out = csv.write(raw) with {
+  cpu: 2, mem: 8 GiB, gpu: 0.25, gpu_mem: 1 GiB, tokens: { licence: 1 }, retries: 3, backoff: 10s
+}
+"#;
+    let Checked { pipeline, diagnostics, .. } = support::check(text);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    let out = call(&pipeline, "out");
+    let demand = Demand {
+        cpu: Some(2),
+        mem_bytes: 8 << 30,
+        tokens: [("licence".to_owned(), 1)].into(),
+        gpu: Some(GpuDemand::Share(250)),
+        gpu_mem_bytes: 1 << 30,
+    };
+    assert_eq!((&out.options.demand, out.options.backoff), (&demand, Some(Duration::from_secs(10))));
+    let span = out.arg_spans["with.gpu"];
+    assert_eq!(&text[span.start..span.end], "0.25");
 }
 
 #[test]

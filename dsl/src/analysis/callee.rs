@@ -66,6 +66,19 @@ static MODEL: InputType = InputType::Model;
 static TABLE: InputType = InputType::Table(mlp_model::RoleRule::Any);
 static DURATION: ParamType = ParamType::Duration;
 static RETRIES: ParamType = ParamType::Int { min: 0, max: 100 };
+static CORES: ParamType = ParamType::Int { min: 1, max: 4096 };
+static LITERAL: ParamType = ParamType::Literal;
+/// Name, documentation, type and default of each option.
+static OPTIONS: [(&str, &str, &ParamType, Value); 8] = [
+    ("timeout", "the attempt is ended after this time", &DURATION, Value::Null),
+    ("retries", "further attempts after a failed one", &RETRIES, Value::Int(0)),
+    ("backoff", "how long the first further attempt waits; each one after it twice as long", &DURATION, Value::Null),
+    ("cpu", "cores that the step keeps from others while it runs", &CORES, Value::Int(1)),
+    ("mem", "memory that it keeps from others: `8 GiB`", &LITERAL, Value::Null),
+    ("tokens", "named tokens, such as the licences of a program: `{ licence: 1 }`", &LITERAL, Value::Null),
+    ("gpu", "how many GPUs, a share of one (`0.5`), or the UUID of one", &LITERAL, Value::Null),
+    ("gpu_mem", "memory on each of its GPUs; without `gpu`, of one that others may share", &LITERAL, Value::Null),
+];
 static REPORT: InputType = InputType::Report;
 static FILE: InputType = InputType::File;
 static FOLDER: InputType = InputType::Folder;
@@ -101,24 +114,13 @@ impl<'c> Callee<'c> {
             Self::Operation(signature) => signature.args.iter().for_each(|argument| formals.extend(of(argument))),
             Self::Constructor(constructor) => constructor.args.iter().for_each(|argument| formals.extend(of(argument))),
             Self::Template(template) => formals.clone_from(&template.formals),
-            Self::Options => {
-                let timeout = "the attempt is ended after this time";
-                let retries = "further attempts after a failed one";
-                formals.push(Formal {
-                    name: "timeout",
-                    doc: timeout,
-                    takes: Takes::Param(&DURATION),
-                    default: Some(Value::Null),
-                    written: None,
-                });
-                formals.push(Formal {
-                    name: "retries",
-                    doc: retries,
-                    takes: Takes::Param(&RETRIES),
-                    default: Some(Value::Int(0)),
-                    written: None,
-                });
-            }
+            Self::Options => formals.extend(OPTIONS.iter().map(|(name, doc, ty, default)| Formal {
+                name,
+                doc,
+                takes: Takes::Param(ty),
+                default: Some(default.clone()),
+                written: None,
+            })),
         }
         formals
     }

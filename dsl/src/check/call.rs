@@ -1,9 +1,6 @@
 //! Checks one call: its inputs, its parameters, the roles of its rows; then asks the operation what it gives.
 
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mlp_model::{ArgType, Argument, Call, CallClass, Input, InputType, Options, Output, RoleRule, Span, Type, Value};
 
@@ -11,9 +8,7 @@ use super::arguments::{self, Place, TableView};
 use super::calls::{CallInfo, CallResult, Results, Slot};
 use super::champion::Champion;
 use super::inputs::{Found, Inputs};
-use super::types::fit;
-use super::value::show;
-use super::{Places, Scope, bind, infer, roles};
+use super::{Places, Scope, infer, roles};
 use crate::ast::ExprKind;
 use crate::diagnostic::Diagnostic;
 
@@ -56,7 +51,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
     }
 
     pub fn check(mut self) -> Option<CallResult> {
-        let options = self.options();
+        let options = super::options::read(&self.scope, &self.info.decl.options, &mut self.spans);
         let condition = self.info.decl.condition.as_ref();
         let reason = condition.and_then(|condition| self.scope.source.skip_reason(condition, &self.scope.eval()));
         let skip = self.info.inst.skip.as_deref().map(str::to_owned).or(reason);
@@ -219,52 +214,5 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             ExprKind::Path(path) => self.scope.schema_of(path),
             _ => None,
         })
-    }
-
-    fn options(&self) -> Option<Options> {
-        let report = self.scope.report;
-        let mut options = Options::default();
-        let is_complete = Cell::new(true);
-        let mut seen: Vec<Cow<'_, str>> = Vec::new();
-        let refuse = |problem: Diagnostic| {
-            report.add(problem);
-            is_complete.set(false);
-        };
-        for field in &self.info.decl.options {
-            let Some(name) = bind::field_name(report, field) else {
-                is_complete.set(false);
-                continue;
-            };
-            if seen.contains(&name.text) {
-                let problem = Diagnostic::error("E0207", format!("option `{}` is given twice", name.text));
-                refuse(problem.at(name.span, "again here"));
-                continue;
-            }
-            seen.push(name.text.clone());
-            let ty = match name.text.as_ref() {
-                "timeout" => Type::Scalar(mlp_model::Scalar::Duration),
-                "retries" => Type::Scalar(mlp_model::Scalar::Int),
-                other => {
-                    let problem = Diagnostic::error("E0212", format!("`{other}` is not an option"));
-                    let problem = problem.at(name.span, "the options are `timeout` and `retries`");
-                    refuse(problem.maybe_help(report.suggest(other, ["timeout", "retries"])));
-                    continue;
-                }
-            };
-            let Some(value) = self.scope.eval().value(&field.value) else {
-                is_complete.set(false);
-                continue;
-            };
-            match fit(value, &ty) {
-                Ok(Value::DurationMs(ms)) if ms > 0 => options.timeout = Some(Duration::from_millis(ms)),
-                Ok(Value::Int(n @ 0..=100)) => options.retries = u32::try_from(n).unwrap_or_default(),
-                Ok(value) | Err(value) => {
-                    let takes = if name.text == "timeout" { "a duration longer than 0s" } else { "an int in 0..=100" };
-                    let message = format!("option `{}` takes {takes}, got {}", name.text, show(&value));
-                    refuse(Diagnostic::error("E0212", message).at(field.value.span, ""));
-                }
-            }
-        }
-        is_complete.get().then_some(options)
     }
 }

@@ -23,6 +23,7 @@ mod inputs;
 mod lists;
 mod load;
 mod names;
+mod options;
 mod order;
 mod params;
 mod releases;

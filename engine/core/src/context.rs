@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::names::find_nodes;
 use crate::registry::Registry;
 use crate::sources::Sources;
-use crate::{Engine, RunError};
+use crate::{Engine, RunError, RunRequest};
 
 pub(crate) type Runners = Arc<BTreeMap<String, Arc<dyn Runner>>>;
 
@@ -84,6 +84,35 @@ impl Request {
         let mut is_forced = vec![false; pipeline.nodes.len()];
         forced.into_iter().for_each(|node| is_forced[node] = true);
         Ok(Self { graph, is_wanted, is_forced })
+    }
+
+    /// Finds the nodes that a run is about: of the targets and what they need, what `until` needs and what needs
+    /// `from`; then everything that these need.
+    pub(crate) fn select(pipeline: &Pipeline, asked: &RunRequest) -> Result<Self, RunError> {
+        let mut names = asked.targets.clone();
+        names.extend(asked.until.iter().chain(&asked.from).cloned());
+        let mut request = Self::check(pipeline, &names, &asked.force)?;
+        let Self { graph, is_wanted, is_forced } = &mut request;
+        let find = |names: &[String]| -> Vec<usize> {
+            names.iter().filter_map(|name| find_nodes(pipeline, name).ok()).flatten().collect()
+        };
+        let limits = [&asked.targets, &asked.until].map(|names| (!names.is_empty()).then(|| find(names)));
+        let mut is_meant = vec![true; pipeline.nodes.len()];
+        let mut keep = |found: Vec<bool>| is_meant.iter_mut().zip(found).for_each(|(meant, found)| *meant &= found);
+        limits.into_iter().flatten().for_each(|nodes| keep(graph.with_ancestors(nodes)));
+        if !asked.from.is_empty() {
+            keep(graph.with_descendants(find(&asked.from)));
+        }
+        let meant = is_meant.iter().enumerate().filter(|(_, is_meant)| **is_meant).map(|(node, _)| node);
+        *is_wanted = graph.with_ancestors(meant);
+        if !pipeline.nodes.is_empty() && !is_wanted.contains(&true) {
+            return Err(RunError::NothingMeant { from: asked.from.clone() });
+        }
+        let left_out = is_forced.iter().zip(&*is_wanted).position(|(is_forced, is_wanted)| *is_forced && !is_wanted);
+        match left_out {
+            Some(node) => Err(RunError::ForcedOutside { step: pipeline.nodes[node].name.clone() }),
+            None => Ok(request),
+        }
     }
 }
 

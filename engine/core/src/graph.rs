@@ -72,15 +72,28 @@ impl Graph {
         is_wanted
     }
 
-    /// Returns, for each node, how many nodes the longest way from it to an end has, itself included. Each node
-    /// counts one; only wanted nodes count.
-    pub fn path_lengths(&self, is_wanted: &[bool]) -> Vec<u64> {
-        let mut lengths = vec![0; self.order.len()];
-        for &node in self.order.iter().rev().filter(|&&node| is_wanted[node]) {
-            let longest = neighbours(&self.dag, node, Direction::Outgoing).map(|next| lengths[next]).max();
-            lengths[node] = longest.unwrap_or(0) + 1;
+    /// Returns, for each node, whether it is one of `starts` or needs one.
+    pub fn with_descendants(&self, starts: impl IntoIterator<Item = usize>) -> Vec<bool> {
+        let mut is_found = vec![false; self.order.len()];
+        let mut search = Dfs::empty(&self.dag);
+        for start in starts {
+            search.move_to(NodeIndex::new(start));
+            while let Some(found) = search.next(&self.dag) {
+                is_found[found.index()] = true;
+            }
         }
-        lengths
+        is_found
+    }
+
+    /// Returns, for each node, how long the longest way from it to an end is, itself included: the sum of the lengths
+    /// on it. Only wanted nodes count.
+    pub fn longest_ways(&self, is_wanted: &[bool], lengths: &[u64]) -> Vec<u64> {
+        let mut ways = vec![0_u64; self.order.len()];
+        for &node in self.order.iter().rev().filter(|&&node| is_wanted[node]) {
+            let longest = neighbours(&self.dag, node, Direction::Outgoing).map(|next| ways[next]).max();
+            ways[node] = longest.unwrap_or(0).saturating_add(lengths[node]);
+        }
+        ways
     }
 }
 
@@ -227,10 +240,12 @@ mod tests {
     fn only_ancestors_of_the_targets_are_wanted_and_counted() {
         let graph = Graph::new(&pipeline(&[&[], &[0], &[1], &[0], &[2, 3]])).unwrap();
         let all = graph.with_ancestors([4]);
-        assert_eq!((&all, graph.path_lengths(&all)), (&vec![true; 5], vec![4, 3, 2, 2, 1]));
+        assert_eq!((&all, graph.longest_ways(&all, &[1; 5])), (&vec![true; 5], vec![4, 3, 2, 2, 1]));
         let some = graph.with_ancestors([3]);
         assert_eq!(some, [true, false, false, true, false]);
-        assert_eq!(graph.path_lengths(&some), [2, 0, 0, 1, 0]);
+        assert_eq!(graph.longest_ways(&some, &[1; 5]), [2, 0, 0, 1, 0]);
+        assert_eq!(graph.longest_ways(&all, &[1, 0, 5, 20, 2]), [23, 7, 7, 22, 2]);
+        assert_eq!(graph.with_descendants([1]), [false, true, true, false, true]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod names;
 mod objects;
 pub mod openlineage;
 mod plan;
+mod predict;
 mod registry;
 mod resolve;
 mod run;
@@ -67,6 +68,14 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub enum RunError {
     #[error("{}", unknown_names(.pipeline, .names))]
     UnknownNames { pipeline: String, names: Vec<UnknownName> },
+    /// Nothing lies between `--from` and what was asked for.
+    #[error("nothing that was asked for needs {}", quoted(.from))]
+    NothingMeant { from: Vec<String> },
+    #[error("step `{step}` is forced, but it is not among the steps that were asked for")]
+    ForcedOutside { step: String },
+    /// Steps demand what there is not.
+    #[error("{}", .0.iter().map(|unmet| unmet.error.message.clone()).collect::<Vec<_>>().join("; "))]
+    Unmet(Vec<Failure>),
     #[error(transparent)]
     Graph(#[from] GraphError),
     #[error(transparent)]
@@ -85,7 +94,9 @@ impl RunError {
                 (!meant.is_empty()).then(|| format!("did you mean {}?", meant.join(", ")))
             }
             Self::Store(error) => fault::store_trouble(error).help,
-            Self::Graph(_) => None,
+            Self::NothingMeant { .. } => Some("leave `--from` out, or ask for a step that comes after it".to_owned()),
+            Self::ForcedOutside { step } => Some(format!("ask for `{step}` as well, or do not force it")),
+            Self::Unmet(_) | Self::Graph(_) => None,
         }
     }
 }
@@ -105,6 +116,10 @@ impl Engine {
         let (store, runners) = (Arc::clone(&self.store), Arc::clone(&self.runners));
         context::Context::gather(store, runners, self.salt.clone(), pipeline, request)
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn unknown_names(pipeline: &str, names: &[UnknownName]) -> String {

@@ -43,7 +43,7 @@ impl Teller<'_> {
                     // A gate that refuses has done its work.
                     RunStatus::Succeeded | RunStatus::Refused | RunStatus::Waiting => "COMPLETE",
                     RunStatus::Failed | RunStatus::Rejected => "FAIL",
-                    RunStatus::Cancelled => "ABORT",
+                    RunStatus::Cancelled | RunStatus::OverBudget => "ABORT",
                 };
                 self.run_event(event_type, run, *at, json!({}));
             }

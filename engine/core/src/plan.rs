@@ -2,28 +2,42 @@
 //!
 //! The run itself begins with this very pass and goes on from what it found, so plan and run cannot disagree.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use mlp_model::{Decision, Pipeline, Plan, PlannedStep, StepError};
+use mlp_model::{Decision, KeyId, Pipeline, Plan, PlannedStep, StepError};
 
 use crate::context::{Context, Request, call_of};
 use crate::resolve::{Known, Lookup, Resolved, bind_inputs, resolve};
-use crate::{Engine, RunError};
+use crate::run::Ahead;
+use crate::{Engine, RunError, RunRequest};
 
 impl Engine {
-    /// Returns what a run with the same targets and forced steps would do.
-    pub fn plan(&self, pipeline: &Pipeline, targets: &[String], force: &[String]) -> Result<Plan, RunError> {
-        let request = Request::check(pipeline, targets, force)?;
-        let ctx = self.gather(Arc::new(pipeline.clone()), request)?;
-        Ok(Plan { pipeline: pipeline.name.clone(), steps: Outlook::new(&ctx).steps })
+    /// Returns what a run of this request would do.
+    ///
+    /// # Errors
+    /// Those of [`Engine::run`] before anything happens.
+    pub fn plan(&self, pipeline: &Pipeline, request: &RunRequest) -> Result<Plan, RunError> {
+        let wanted = Request::select(pipeline, request)?;
+        let needs = crate::run::needs(&self.runners, pipeline, &wanted, request);
+        let ctx = self.gather(Arc::new(pipeline.clone()), wanted)?;
+        let ahead = Ahead::look(&ctx, needs)?;
+        ahead.refuse_unmet()?;
+        Ok(ahead.plan(&ctx))
     }
 }
 
 /// What is known of a request before anything runs.
 pub(crate) struct Outlook {
     pub steps: Vec<PlannedStep>,
+    /// The node of each of `steps`.
+    pub nodes: Vec<usize>,
     /// For each node that could be resolved: its key, or why it has none.
     pub resolved: Vec<Option<Result<Arc<Resolved>, StepError>>>,
+    /// For each node that does the same as another one that must run: that one.
+    pub twin_of: Vec<Option<usize>>,
+    /// Keys that must be executed, and the node that does it.
+    to_run: HashMap<KeyId, usize>,
 }
 
 /// What a node's dependents can count on.
@@ -32,60 +46,69 @@ enum Fate {
     Known,
     /// Its outputs are known once this step has run.
     Open {
-        until: String,
+        until: Arc<str>,
     },
     Absent {
-        reason: String,
+        reason: Arc<str>,
     },
 }
 
 impl Outlook {
     pub(crate) fn new(ctx: &Context) -> Self {
         let n_nodes = ctx.pipeline.nodes.len();
-        let mut outlook = Self { steps: Vec::new(), resolved: vec![None; n_nodes] };
+        let mut outlook = Self {
+            steps: Vec::new(),
+            nodes: Vec::new(),
+            resolved: vec![None; n_nodes],
+            twin_of: vec![None; n_nodes],
+            to_run: HashMap::new(),
+        };
         let mut known: Known = vec![None; n_nodes];
         let mut fates: Vec<Option<Fate>> = vec![None; n_nodes];
         for &idx in ctx.request.graph.order().iter().filter(|&&idx| ctx.request.is_wanted[idx]) {
-            let (decision, reason, fate) = outlook.look_at(ctx, idx, &mut known, &fates);
-            fates[idx] = Some(fate);
+            let mut planned = outlook.look_at(ctx, idx, &mut known, &fates);
+            fates[idx] = Some(planned.fate);
             let node = ctx.node(idx);
-            let op = call_of(node).map_or(String::new(), |call| call.op.clone());
-            outlook.steps.push(PlannedStep { step: node.name.clone(), op, decision, reason });
+            outlook.steps.push(PlannedStep {
+                step: node.name.clone(),
+                op: call_of(node).map_or(String::new(), |call| call.op.clone()),
+                decision: planned.decision,
+                reason: std::mem::take(&mut planned.reason),
+                seconds: planned.seconds,
+            });
+            outlook.nodes.push(idx);
         }
         outlook
     }
 
-    fn look_at(
-        &mut self,
-        ctx: &Context,
-        idx: usize,
-        known: &mut Known,
-        fates: &[Option<Fate>],
-    ) -> (Decision, String, Fate) {
+    fn look_at(&mut self, ctx: &Context, idx: usize, known: &mut Known, fates: &[Option<Fate>]) -> Found {
         let node = ctx.node(idx);
+        let found = |decision, reason: String, fate| Found { decision, reason, fate, seconds: None };
         if call_of(node).is_none() {
-            return (Decision::Decide, "decided in every run".to_owned(), Fate::Known);
+            return found(Decision::Decide, "decided in every run".to_owned(), Fate::Known);
         }
-        let skip = |reason: String| (Decision::Skip, reason.clone(), Fate::Absent { reason });
+        let skip = |reason: Arc<str>| found(Decision::Skip, reason.to_string(), Fate::Absent { reason });
         if let Some(reason) = ctx.absence(idx) {
-            return skip(reason);
+            return skip(reason.into());
         }
-        let inputs: Vec<&Fate> =
-            ctx.request.graph.inputs(idx).into_iter().filter_map(|input| fates[input].as_ref()).collect();
-        let absent = inputs.iter().find_map(|fate| match fate {
+        let inputs = ctx.request.graph.inputs(idx);
+        let inputs = || inputs.iter().filter_map(|&input| fates[input].as_ref());
+        let absent = inputs().find_map(|fate| match fate {
             Fate::Absent { reason } => Some(reason),
             _ => None,
         });
         if let Some(reason) = absent {
-            return skip(reason.clone());
+            return skip(Arc::clone(reason));
         }
-        let open = inputs.iter().find_map(|fate| match fate {
+        let wait_for = |until: Arc<str>, reason| {
+            found(Decision::Unknown { until: until.to_string() }, reason, Fate::Open { until })
+        };
+        let open = inputs().find_map(|fate| match fate {
             Fate::Open { until } => Some(until),
             _ => None,
         });
         if let Some(until) = open {
-            let decision = Decision::Unknown { until: until.clone() };
-            return (decision, format!("unknown until `{until}` has run"), Fate::Open { until: until.clone() });
+            return wait_for(Arc::clone(until), format!("unknown until `{until}` has run"));
         }
         let resolved = bind_inputs(ctx, idx, known).and_then(|inputs| resolve(ctx, idx, inputs)).map(Arc::new);
         let answer = match &resolved {
@@ -93,15 +116,43 @@ impl Outlook {
                 Lookup::Hit(hit) => {
                     known[idx] = Some(hit.result.outputs.clone().into());
                     let reason = format!("same key as in run {}", hit.run);
-                    (Decision::Reuse { from_run: hit.run.to_string() }, reason, Fate::Known)
+                    found(Decision::Reuse { from_run: hit.run.to_string() }, reason, Fate::Known)
                 }
-                Lookup::Miss(reason) => (Decision::Run, reason.clone(), Fate::Open { until: node.name.clone() }),
+                Lookup::Miss(miss) => {
+                    let twin = self.to_run.get(&resolved.id).copied().filter(|_| !ctx.request.is_forced[idx]);
+                    if let Some(twin) = twin {
+                        // Looked up again when the other one has run.
+                        self.twin_of[idx] = Some(twin);
+                        let name = &ctx.node(twin).name;
+                        return wait_for(name.as_str().into(), format!("does the same as `{name}`, which runs"));
+                    }
+                    self.to_run.insert(resolved.id, idx);
+                    let fate = Fate::Open { until: node.name.as_str().into() };
+                    Found { seconds: miss.seconds, ..found(Decision::Run, miss.reason.clone(), fate) }
+                }
             },
             Err(error) => {
-                (Decision::Skip, error.message.clone(), Fate::Absent { reason: format!("`{}` cannot run", node.name) })
+                let reason = format!("`{}` cannot run", node.name).into();
+                found(Decision::Fail, error.message.clone(), Fate::Absent { reason })
             }
         };
         self.resolved[idx] = Some(resolved);
         answer
     }
+}
+
+impl Outlook {
+    /// Returns how many steps run or may have to, of which nobody knows how long they take.
+    pub(crate) fn n_without_past(&self) -> usize {
+        let runs = |decision: &Decision| matches!(decision, Decision::Run | Decision::Unknown { .. });
+        let steps = self.steps.iter().zip(&self.nodes).filter(|(_, node)| self.twin_of[**node].is_none());
+        steps.filter(|(step, _)| runs(&step.decision) && step.seconds.is_none()).count()
+    }
+}
+
+struct Found {
+    decision: Decision,
+    reason: String,
+    fate: Fate,
+    seconds: Option<f64>,
 }

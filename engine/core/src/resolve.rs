@@ -29,8 +29,16 @@ pub(crate) struct Resolved {
 #[derive(Debug, Clone)]
 pub(crate) enum Lookup {
     Hit(Arc<Hit>),
+    Miss(Miss),
+}
+
+/// No stored result fits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Miss {
     /// Why the step must run, on one line.
-    Miss(String),
+    pub reason: String,
+    /// How long it took when it last had a result.
+    pub seconds: Option<f64>,
 }
 
 /// A stored result all of whose outputs are there.
@@ -70,7 +78,7 @@ pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Ve
 pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Resolved, StepError> {
     let key = key_of(ctx, idx, &inputs)?;
     let id = key.id();
-    let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(String::new()) };
+    let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(Miss::default()) };
     resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
     Ok(resolved)
 }
@@ -102,46 +110,63 @@ fn look_up(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Lookup, Sto
 
 /// As [`look_up`]; `None`, if there is no result under the key. Why that is so is not looked for.
 pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Option<Lookup>, StoreError> {
+    let stored = ctx.store.result(&resolved.id)?;
     if ctx.request.is_forced[idx] {
-        return Ok(Some(Lookup::Miss("forced".to_owned())));
+        let seconds = match stored {
+            Some((_, result)) => Some(result.seconds),
+            None => newest_result(&*ctx.store, &step_id(ctx, idx))?.map(|result| result.seconds),
+        };
+        return Ok(Some(Lookup::Miss(Miss { reason: "forced".to_owned(), seconds })));
     }
-    let Some((run, result)) = ctx.store.result(&resolved.id)? else { return Ok(None) };
+    let Some((run, result)) = stored else { return Ok(None) };
+    let unusable = |reason: String| Ok(Some(Lookup::Miss(Miss { reason, seconds: Some(result.seconds) })));
     for output in &ctx.call(idx).outputs {
         let name = &output.name;
         let stored = result.outputs.iter().find(|stored| stored.name == *name);
         let Some(stored) = stored.filter(|stored| Some(stored.kind) == output.ty.artifact_kind()) else {
-            return Ok(Some(Lookup::Miss(format!("the stored result has no output `{name}`"))));
+            return unusable(format!("the stored result has no output `{name}`"));
         };
         let missing = objects::missing(&*ctx.store, stored.kind, &stored.digest)?;
         if !missing.is_empty() {
             let what = if ctx.was_collected(&missing)? { "was collected by `mlp gc`" } else { "is missing or damaged" };
-            return Ok(Some(Lookup::Miss(format!("stored output `{name}` {what}"))));
+            return unusable(format!("stored output `{name}` {what}"));
         }
     }
     Ok(Some(Lookup::Hit(Arc::new(Hit { run, result }))))
 }
 
-fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<String, StoreError> {
-    let step = StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() };
-    Ok(match newest_key(&*ctx.store, &step)? {
-        None => "first time".to_owned(),
-        Some(before) => {
-            let shown =
-                |name: &str| resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone());
-            match explain::reason(&before, &resolved.key, &shown) {
-                nothing if nothing.is_empty() => "its stored result is gone".to_owned(),
-                reason => reason,
-            }
-        }
-    })
+fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Miss, StoreError> {
+    let Some(newest) = newest_result(&*ctx.store, &step_id(ctx, idx))? else {
+        return Ok(Miss { reason: "first time".to_owned(), seconds: None });
+    };
+    let seconds = Some(newest.seconds);
+    let Some(before) = history::read_key(&*ctx.store, &newest)? else {
+        return Ok(Miss { reason: "first time".to_owned(), seconds });
+    };
+    let shown = |name: &str| resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone());
+    let reason = match explain::reason(&before, &resolved.key, &shown) {
+        nothing if nothing.is_empty() => "its stored result is gone".to_owned(),
+        reason => reason,
+    };
+    Ok(Miss { reason, seconds })
 }
 
-/// Returns the key with which the step last had a result.
-fn newest_key(store: &dyn Store, step: &StepId) -> Result<Option<CacheKey>, StoreError> {
-    const MAX_FAILED_ATTEMPTS: usize = 32;
-    for stored in store.step_history(step, MAX_FAILED_ATTEMPTS)? {
-        if let Some(past) = history::past(store, &stored)? {
-            return history::read_key(store, &past.result);
+pub(crate) fn step_id(ctx: &Context, idx: usize) -> StepId {
+    StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() }
+}
+
+/// Returns the result that the step had last.
+pub(crate) fn newest_result(store: &dyn Store, step: &StepId) -> Result<Option<StepResult>, StoreError> {
+    // Mostly the newest record has it; after that come failed attempts, of which there may be some.
+    for limit in [1, 32] {
+        let records = store.step_history(step, limit)?;
+        for stored in &records {
+            if let Some(past) = history::past(store, stored)? {
+                return Ok(Some(past.result));
+            }
+        }
+        if records.len() < limit {
+            break;
         }
     }
     Ok(None)

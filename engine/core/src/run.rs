@@ -5,20 +5,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use mlp_model::{
-    Cancel, CheckResult, ErrorClass, Event, GateCounts, Pipeline, Record, RunId, RunStatus, StepCounts, StepError,
-    StoreError, Timestamp,
+    Cancel, CheckResult, Decision, ErrorClass, Event, GateCounts, Machine, Pipeline, Plan, Record, RunId, RunStatus,
+    StepCounts, StepError, StoreError, Timestamp,
 };
 use tokio::sync::{oneshot, watch};
 
 use crate::answer::answer;
-use crate::context::{Context, Request};
+use crate::context::{Context, Request, Runners, call_of};
 use crate::plan::Outlook;
+use crate::predict::{self, Forecast};
+use crate::scheduler::{Need, Pool as Resources, Step};
 use crate::{Engine, RunError};
 use drive::Drive;
 use pool::Pool;
 
 pub(crate) mod attempt;
+mod backoff;
 mod claim;
 mod decide;
 mod drive;
@@ -34,12 +39,20 @@ pub struct RunRequest {
     pub file: String,
     /// Nodes to bring up to date, with all they need; empty: the whole pipeline.
     pub targets: Vec<String>,
+    /// Leaves out everything that none of these needs.
+    pub until: Vec<String>,
+    /// Leaves out everything that needs none of these, and that nothing of the rest needs.
+    pub from: Vec<String>,
     /// Steps whose stored results are to be ignored.
     pub force: Vec<String>,
     /// Goes on with what does not depend on a failed step.
     pub keep_going: bool,
-    /// How many steps may run at once; at least 1.
+    /// How many cores the steps may use at once; at least 1. A step that does not say more uses one.
     pub jobs: usize,
+    /// What else there is for them.
+    pub machine: Machine,
+    /// Starts no step that would, going by its past, end later than this after the beginning of the run.
+    pub budget: Option<Duration>,
     /// Parameters given by hand, as the language writes them.
     pub params_given: BTreeMap<String, String>,
     /// What started the run: `by hand`.
@@ -96,7 +109,14 @@ impl Engine {
         mut on_event: impl FnMut(&Event) + Send,
         cancel: watch::Receiver<Option<Cancel>>,
     ) -> Result<RunOutcome, RunError> {
-        let wanted = Request::check(pipeline, &request.targets, &request.force)?;
+        let wanted = Request::select(pipeline, &request)?;
+        let needs = needs(&self.runners, pipeline, &wanted, &request);
+        if !needs.unmet.is_empty() {
+            // Whether such a step has to run at all is found out before the run begins: nothing is to be undone then.
+            let wanted = Request::select(pipeline, &request)?;
+            let (_, ahead) = self.look_ahead(pipeline, wanted, needs.clone()).await?;
+            ahead.refuse_unmet()?;
+        }
         let started_at = (self.clock)();
         let n_steps = pipeline.nodes.iter().zip(&wanted.is_wanted);
         let n_steps =
@@ -120,14 +140,15 @@ impl Engine {
             releases: Vec::new(),
             seconds: 0.0,
         };
-        let trouble = match self.look_ahead(pipeline, wanted).await {
+        let trouble = match self.look_ahead(pipeline, wanted, needs).await {
             Err(error) => Some(error),
-            Ok((ctx, outlook)) => {
-                on_event(&Event::Planned { run: request.run.clone(), steps: outlook.steps.clone() });
+            Ok((ctx, ahead)) => {
+                on_event(&Event::Planned { run: request.run.clone(), steps: ahead.outlook.steps.clone() });
                 let clock = Arc::clone(&self.clock);
                 let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
-                let drive = Drive::new(Arc::new(ctx), &request, clock, pool, &mut outcome, &mut on_event);
-                drive.run(outlook.resolved, cancel).await
+                let drive =
+                    Drive::new(Arc::new(ctx), &request, (clock, started_at), pool, ahead, &mut outcome, &mut on_event);
+                drive.run(cancel).await
             }
         };
         let at = (self.clock)();
@@ -158,7 +179,12 @@ impl Engine {
     }
 
     /// Digests sources and looks up keys, on a thread where it may block.
-    async fn look_ahead(&self, pipeline: &Pipeline, request: Request) -> Result<(Context, Outlook), StoreError> {
+    async fn look_ahead(
+        &self,
+        pipeline: &Pipeline,
+        request: Request,
+        needs: Needs,
+    ) -> Result<(Context, Ahead), StoreError> {
         let pipeline = Arc::new(pipeline.clone());
         let gather = {
             let engine = Self {
@@ -169,8 +195,8 @@ impl Engine {
             };
             move || {
                 let ctx = engine.gather(pipeline, request)?;
-                let outlook = Outlook::new(&ctx);
-                Ok((ctx, outlook))
+                let ahead = Ahead::look(&ctx, needs)?;
+                Ok((ctx, ahead))
             }
         };
         match tokio::task::spawn_blocking(gather).await {
@@ -184,6 +210,84 @@ impl Engine {
         let (tell, hear) = oneshot::channel();
         self.store.commit(vec![record], None, answer(move |result| _ = tell.send(result)));
         async move { hear.await.unwrap_or(Ok(())) }
+    }
+}
+
+/// What the run's steps need, and of what.
+#[derive(Clone)]
+pub(crate) struct Needs {
+    pool: Resources,
+    /// Of each node.
+    needs: Vec<Option<Need>>,
+    /// Demands that can never be met, with the nodes that make them. No harm where a stored result is reused.
+    unmet: Vec<(usize, Failure)>,
+}
+
+/// Takes the demands of the wanted steps into numbers.
+pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, request: &RunRequest) -> Needs {
+    let pool = Resources::new(request.jobs, &request.machine);
+    let mut unmet = Vec::new();
+    let mut needs = Vec::with_capacity(pipeline.nodes.len());
+    for (idx, node) in pipeline.nodes.iter().enumerate() {
+        let Some(call) = call_of(node).filter(|_| wanted.is_wanted[idx]) else {
+            needs.push(None);
+            continue;
+        };
+        let implied = runners.get(&call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
+        match pool.need(&call.options.demand, &implied) {
+            Ok(need) => needs.push(Some(need)),
+            Err(shortages) => {
+                needs.push(None);
+                unmet.extend(shortages.into_iter().map(|shortage| {
+                    let class = if shortage.is_setting { ErrorClass::User } else { ErrorClass::Environment };
+                    let error = StepError::new(class, "N6601", shortage.message).with_help(shortage.help);
+                    let error = error.with_argument(format!("with.{}", shortage.option));
+                    (idx, Failure { step: node.name.clone(), error })
+                }));
+            }
+        }
+    }
+    Needs { pool, needs, unmet }
+}
+
+/// Everything that is known before the first step starts.
+pub(crate) struct Ahead {
+    pub outlook: Outlook,
+    pub steps: Vec<Step>,
+    pub pool: Resources,
+    unmet: Vec<(usize, Failure)>,
+}
+
+impl Ahead {
+    pub(crate) fn look(ctx: &Context, needs: Needs) -> Result<Self, StoreError> {
+        let mut outlook = Outlook::new(ctx);
+        predict::recall_uncertain(ctx, &mut outlook)?;
+        let steps = predict::steps_of(ctx, &outlook, &needs.needs);
+        Ok(Self { outlook, steps, pool: needs.pool, unmet: needs.unmet })
+    }
+
+    /// Refuses demands that can never be met, of steps that run or may have to.
+    pub(crate) fn refuse_unmet(&self) -> Result<(), RunError> {
+        let mut may_run = std::collections::BTreeSet::new();
+        for (step, &node) in self.outlook.steps.iter().zip(&self.outlook.nodes) {
+            if matches!(step.decision, Decision::Run | Decision::Unknown { .. }) {
+                may_run.insert(node);
+            }
+        }
+        let unmet = self.unmet.iter().filter(|(node, _)| may_run.contains(node));
+        let unmet: Vec<Failure> = unmet.map(|(_, failure)| failure.clone()).collect();
+        if unmet.is_empty() { Ok(()) } else { Err(RunError::Unmet(unmet)) }
+    }
+
+    pub(crate) fn plan(self, ctx: &Context) -> Plan {
+        let Forecast { seconds, seconds_at_most } = predict::forecast(ctx, &self.outlook, &self.steps, &self.pool);
+        Plan {
+            pipeline: ctx.pipeline.name.clone(),
+            seconds,
+            seconds_at_most,
+            n_without_past: self.outlook.n_without_past(),
+            steps: self.outlook.steps,
+        }
     }
 }
 
@@ -201,13 +305,15 @@ fn started_record(pipeline: &Pipeline, request: &RunRequest, at: Timestamp) -> R
 }
 
 /// Returns how a run ended, from what happened in it.
-fn status(outcome: &RunOutcome, was_interrupted: bool) -> RunStatus {
+fn status(outcome: &RunOutcome, was_interrupted: bool, was_over_budget: bool) -> RunStatus {
     if was_interrupted {
         RunStatus::Cancelled
     } else if outcome.failures.iter().any(|failure| failure.error.class == ErrorClass::Data) {
         RunStatus::Rejected
     } else if !outcome.failures.is_empty() {
         RunStatus::Failed
+    } else if was_over_budget {
+        RunStatus::OverBudget
     } else if outcome.gates.refused > 0 {
         RunStatus::Refused
     } else {

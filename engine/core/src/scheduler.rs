@@ -3,12 +3,21 @@
 //! A pure state machine. Every step is described by one word ([`State`]), every transition goes through
 //! [`Scheduler::set`]; the queue and the counters are side views of those words. Unaware of stores, runners, keys,
 //! clocks and threads: whoever drives it does the work that a command asks for and reports back.
+//!
+//! Who is ready starts in the order of priority, as the [`Pool`] has room. A step for which there is no room is passed
+//! over by smaller ones, but not for ever: after [`MAX_PASSED`](queue::MAX_PASSED) of them, what it needs is kept for it.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use mlp_model::{Cancel, ErrorClass};
 
+pub use pool::{Grant, Need, Pool, Shortage};
+use queue::Queue;
+
+pub(crate) mod pool;
+mod queue;
+#[cfg(test)]
+mod resource_tests;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +31,19 @@ pub struct Scheduler {
     causes: Vec<Option<Because>>,
     /// Inputs that a call cannot use yet, or that a decision still waits for.
     n_missing: Vec<usize>,
-    /// Ready steps, the longest way to an end first, then as declared. May hold steps that have moved on.
-    queue: BinaryHeap<(u64, Reverse<usize>)>,
+    /// Ready steps. May hold some that have moved on.
+    queue: Queue,
+    pool: Pool,
+    /// What each step holds of the pool.
+    grants: Vec<Option<Grant>>,
     /// Transitions whose effect on the dependents is still to come.
     changed: VecDeque<(usize, State)>,
     commands: VecDeque<Command>,
-    jobs: usize,
     keep_going: bool,
     /// Why nothing new is started any more.
     stop: Option<Because>,
-    n_busy: usize,
     n_open: usize,
+    n_resolving: usize,
 }
 
 /// One node of the run.
@@ -40,8 +51,10 @@ pub struct Scheduler {
 pub struct Step {
     pub kind: StepKind,
     pub inputs: Vec<usize>,
-    /// Nodes on the longest way from here to an end.
-    pub path_length: u64,
+    /// How long the longest way from here to an end is: what is ready starts in the order of this.
+    pub priority: u64,
+    /// Of a call: what it takes of the pool while it runs. `None`: nothing.
+    pub need: Option<Need>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +88,8 @@ pub enum State {
     /// Has the right to execute its key; waits for a slot.
     Granted,
     Running,
+    /// An attempt failed, and the next one has to wait a while. Keeps the right to execute its key, and no slot.
+    Pausing,
     /// Its outputs are in the store: dependents may use them. Not acknowledged yet.
     Written,
     /// A gate or release is being decided.
@@ -98,6 +113,8 @@ pub enum Because {
     Stopped { step: usize },
     /// The run was interrupted.
     Cancelled,
+    /// Needs the result of this step, which would have ended after the run's time budget.
+    OverBudget { step: usize },
 }
 
 /// What is to be done now.
@@ -115,6 +132,10 @@ pub enum Command {
     DecideRelease { step: usize, blocked: Option<Because> },
     /// The step has ended without being run; no answer.
     Skip { step: usize, because: Because },
+    /// An attempt failed and another follows; answer with `on_paused` once it may start.
+    Pause { step: usize },
+    /// The step has failed and will not be tried again after all; no answer.
+    GiveUp { step: usize, because: Because },
     /// The running step is to end; it still answers.
     CancelStep { step: usize, how: Cancel },
 }
@@ -127,8 +148,8 @@ pub enum Lookup {
 }
 
 impl Scheduler {
-    /// `inputs` must be free of cycles and name wanted steps only, and `jobs` is at least 1.
-    pub fn new(steps: Vec<Step>, jobs: usize, keep_going: bool) -> Self {
+    /// `inputs` must be free of cycles and name wanted steps only; needs are those of `pool`.
+    pub fn new(steps: Vec<Step>, pool: Pool, keep_going: bool) -> Self {
         let n_steps = steps.len();
         let mut dependents = vec![Vec::new(); n_steps];
         for (idx, step) in steps.iter().enumerate() {
@@ -143,18 +164,19 @@ impl Scheduler {
         Self {
             n_missing: steps.iter().map(|step| step.inputs.len()).collect(),
             n_open: states.iter().filter(|&&state| state == State::Waiting).count(),
+            queue: Queue::new(steps.iter().map(|step| step.need.as_ref())),
+            pool,
+            grants: vec![None; n_steps],
             steps,
             dependents,
             states,
             attempts: vec![0; n_steps],
             causes: vec![None; n_steps],
-            queue: BinaryHeap::new(),
             changed: VecDeque::new(),
             commands: VecDeque::new(),
-            jobs: jobs.max(1),
             keep_going,
             stop: None,
-            n_busy: 0,
+            n_resolving: 0,
         }
     }
 
@@ -194,7 +216,10 @@ impl Scheduler {
     /// The right to execute the key is ours.
     pub fn on_claimed(&mut self, step: usize) {
         match self.states[step] {
-            State::Claiming => self.start(step),
+            State::Claiming => {
+                self.set(step, State::Running);
+                self.start_attempt(step);
+            }
             State::Awaiting => self.set(step, State::Granted),
             _ => {}
         }
@@ -220,7 +245,9 @@ impl Scheduler {
     /// The step, or what it does at the moment, failed. Returns whether another attempt follows.
     pub fn on_failed(&mut self, step: usize, class: ErrorClass) -> bool {
         if self.states[step] == State::Running && self.may_retry(step, class) {
-            self.start_attempt(step);
+            self.set(step, State::Pausing);
+            self.commands.push_back(Command::Pause { step });
+            self.settle();
             return true;
         }
         if self.states[step].may_become(State::Failed) {
@@ -232,6 +259,22 @@ impl Scheduler {
         }
         self.settle();
         false
+    }
+
+    /// The next attempt of a step may start.
+    pub fn on_paused(&mut self, step: usize) {
+        if self.states[step] == State::Pausing {
+            self.set(step, State::Granted);
+        }
+        self.settle();
+    }
+
+    /// The step would end after the run's time budget: it is not started, or not tried again.
+    pub fn on_over_budget(&mut self, step: usize) {
+        if self.states[step].is_unstarted() {
+            self.drop_step(step, Because::OverBudget { step });
+        }
+        self.settle();
     }
 
     /// The gate or release has been decided, either way.
@@ -262,6 +305,11 @@ impl Scheduler {
         self.n_open == 0
     }
 
+    /// Returns whether the key of some step is being looked up.
+    pub fn is_resolving(&self) -> bool {
+        self.n_resolving > 0
+    }
+
     pub fn state(&self, step: usize) -> State {
         self.states[step]
     }
@@ -270,16 +318,26 @@ impl Scheduler {
         &self.steps[step].inputs
     }
 
+    /// Returns the UUIDs of the GPUs that the step may use now.
+    pub fn gpus(&self, step: usize) -> Vec<String> {
+        self.grants[step].as_ref().map(|grant| self.pool.gpus(grant)).unwrap_or_default()
+    }
+
     /// Moves a step on. The only place where a state changes.
     fn set(&mut self, step: usize, next: State) {
         let from = std::mem::replace(&mut self.states[step], next);
         debug_assert!(from.may_become(next), "step {step} cannot go from {from:?} to {next:?}");
-        self.n_busy = self.n_busy + usize::from(next.holds_slot()) - usize::from(from.holds_slot());
+        if from.holds_slot()
+            && !next.holds_slot()
+            && let Some(grant) = self.grants[step].take()
+        {
+            self.pool.give_back(&grant);
+        }
+        self.n_resolving =
+            self.n_resolving + usize::from(next == State::Resolving) - usize::from(from == State::Resolving);
         self.n_open -= usize::from(next.has_ended());
         match next {
-            State::Ready | State::Granted => {
-                self.queue.push((self.steps[step].path_length, Reverse(step)));
-            }
+            State::Ready | State::Granted => self.queue.push(step, self.steps[step].priority),
             State::Written => self.changed.push_back((step, next)),
             _ if next.has_ended() => self.changed.push_back((step, next)),
             _ => {}
@@ -308,7 +366,7 @@ impl Scheduler {
                         self.begin(dependent);
                     }
                 } else if !is_decision && matches!(state, State::Failed | State::Skipped) {
-                    self.skip(dependent, self.root_cause(step));
+                    self.drop_step(dependent, self.root_cause(step));
                 }
             }
         }
@@ -357,33 +415,43 @@ impl Scheduler {
         self.commands.push_back(Command::Skip { step, because });
     }
 
+    /// Ends a step of which nothing runs: as skipped, or as failed if an attempt of it has failed.
+    fn drop_step(&mut self, step: usize, because: Because) {
+        if self.attempts[step] == 0 {
+            return self.skip(step, because);
+        }
+        self.set(step, State::Failed);
+        self.commands.push_back(Command::GiveUp { step, because });
+    }
+
     fn stop(&mut self, because: Because) {
         self.stop = Some(because);
         for step in 0..self.steps.len() {
             // A release is decided in any case, if only to say that it cannot be.
             if self.states[step].is_unstarted() && self.steps[step].kind != StepKind::Release {
-                self.skip(step, self.obstacle(step, false).unwrap_or(because));
+                self.drop_step(step, self.obstacle(step, false).unwrap_or(because));
             }
         }
     }
 
+    /// Starts what is ready as long as there is room.
     fn fill_slots(&mut self) {
-        while self.stop.is_none() && self.n_busy < self.jobs {
-            let Some((_, Reverse(step))) = self.queue.pop() else { return };
+        while self.stop.is_none() {
+            let states = &self.states;
+            let is_ready = |step: usize| matches!(states[step], State::Ready | State::Granted);
+            let Some((step, grant)) = self.queue.next(&mut self.pool, is_ready) else { return };
+            self.grants[step] = Some(grant);
             match self.states[step] {
                 State::Ready => {
                     self.set(step, State::Claiming);
                     self.commands.push_back(Command::Claim { step });
                 }
-                State::Granted => self.start(step),
-                _ => {}
+                _ => {
+                    self.set(step, State::Running);
+                    self.start_attempt(step);
+                }
             }
         }
-    }
-
-    fn start(&mut self, step: usize) {
-        self.set(step, State::Running);
-        self.start_attempt(step);
     }
 
     fn start_attempt(&mut self, step: usize) {
@@ -407,9 +475,10 @@ impl State {
         matches!(self, Self::Executed | Self::Reused | Self::Decided | Self::Failed | Self::Skipped)
     }
 
-    /// Nothing has been executed yet for a step in this state.
+    /// Nothing is executed for a step in this state: not yet, or not at the moment.
     fn is_unstarted(self) -> bool {
-        matches!(self, Self::Waiting | Self::Resolving | Self::Ready | Self::Claiming | Self::Awaiting | Self::Granted)
+        use State::*;
+        matches!(self, Waiting | Resolving | Ready | Claiming | Awaiting | Granted | Pausing)
     }
 
     fn holds_slot(self) -> bool {
@@ -424,8 +493,9 @@ impl State {
             Ready => matches!(next, Claiming | Skipped),
             Claiming => matches!(next, Running | Awaiting | Reused | Failed | Skipped),
             Awaiting => matches!(next, Granted | Reused | Failed | Skipped),
-            Granted => matches!(next, Running | Skipped),
-            Running => matches!(next, Written | Failed),
+            Granted => matches!(next, Running | Skipped | Failed),
+            Running => matches!(next, Written | Failed | Pausing),
+            Pausing => matches!(next, Granted | Failed),
             Written => matches!(next, Executed | Failed),
             Deciding => matches!(next, Decided | Failed),
             Unwanted | Executed | Reused | Decided | Failed | Skipped => false,

@@ -165,7 +165,7 @@ fn stored_result(
         Some(Err(error)) => Err(Some(error.message.clone())),
         Some(Ok(resolved)) => match &resolved.lookup {
             Lookup::Hit(hit) => Ok((Arc::clone(resolved), Arc::clone(hit))),
-            Lookup::Miss(reason) => Err(Some(format!("no stored result fits: {reason}"))),
+            Lookup::Miss(miss) => Err(Some(format!("no stored result fits: {}", miss.reason))),
         },
     }
 }
@@ -194,7 +194,7 @@ fn execute_again(
             _ = tell.send(end);
         }
     };
-    let started = attempt::start(ctx, idx, resolved, &RunId("verify".to_owned()), 1, report)?;
+    let started = attempt::start(ctx, idx, resolved, (&RunId("verify".to_owned()), 1, Vec::new()), report)?;
     let step = &ctx.node(idx).name;
     let outcome = hear.recv().unwrap_or_else(|_| Err(bug("N6302", format!("step `{step}` ended without a word"))))?;
     check_sources(ctx, idx, resolved)?;

@@ -25,6 +25,8 @@ pub struct Why {
     pub step: StepId,
     /// Its newest record with a result.
     pub latest: Option<Attempt>,
+    /// The failed attempts of the run that executed it, oldest first: it succeeded at a later one.
+    pub failed_before: Vec<FailedAttempt>,
     /// A failure since then.
     pub failed_since: Option<FailedAttempt>,
     /// Against what its key was compared; `None`: nothing like it is known.
@@ -161,6 +163,7 @@ impl Engine {
         let latest = known.first();
         let latest_key = latest.map(|latest| read_key(&*self.store, &latest.result)).transpose()?.flatten();
         let mut why = Why {
+            failed_before: latest.map_or_else(Vec::new, |latest| failed_before(&history, latest)),
             failed_since: failed_since(&history, latest.map_or(0, |latest| latest.seq)),
             latest: latest.map(|latest| attempt(&mut memory, latest)).transpose()?,
             comparison: None,
@@ -319,11 +322,21 @@ fn attempt(memory: &mut Memory<'_>, past: &Past) -> Result<Attempt, StoreError> 
     })
 }
 
-fn failed_since(history: &[Stored], latest: u64) -> Option<FailedAttempt> {
-    history.iter().take_while(|stored| stored.seq > latest).find_map(|stored| match &stored.record {
+fn failed_before(history: &[Stored], latest: &Past) -> Vec<FailedAttempt> {
+    let of_run = history.iter().rev().take_while(|stored| stored.seq <= latest.seq);
+    let failed = of_run.filter_map(|stored| failed_attempt(&stored.record));
+    failed.filter(|failed| failed.run == latest.executed_in).collect()
+}
+
+fn failed_attempt(record: &Record) -> Option<FailedAttempt> {
+    match record {
         Record::StepFailed { run, attempt, error, at, .. } => {
             Some(FailedAttempt { run: run.clone(), at: *at, attempt: *attempt, error: error.clone() })
         }
         _ => None,
-    })
+    }
+}
+
+fn failed_since(history: &[Stored], latest: u64) -> Option<FailedAttempt> {
+    history.iter().take_while(|stored| stored.seq > latest).find_map(|stored| failed_attempt(&stored.record))
 }

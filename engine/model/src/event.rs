@@ -52,6 +52,9 @@ pub enum Event {
         #[serde(deserialize_with = "crate::record::read_facts")]
         facts: Facts,
         seconds: f64,
+        /// More than 1: it failed before, and is flaky.
+        #[serde(default = "first")]
+        attempt: u32,
     },
     StepReused {
         run: RunId,
@@ -62,18 +65,29 @@ pub enum Event {
         facts: Facts,
         early_cutoff: bool,
     },
-    /// The attempt failed; `will_retry` tells whether another follows.
+    /// The attempt failed; `will_retry` tells whether another follows. Told again, with `will_retry` false, when the run
+    /// ends before the next attempt could start.
     StepFailed {
         run: RunId,
         step: String,
         attempt: u32,
         error: StepError,
         will_retry: bool,
+        /// How long the next attempt waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_in_seconds: Option<f64>,
     },
     StepSkipped {
         run: RunId,
         step: String,
         because: String,
+    },
+    /// The step was executed and its outputs have the bytes of an earlier result: this many steps after it, which might
+    /// have had to run, are reused.
+    CutOff {
+        run: RunId,
+        step: String,
+        n_saved: usize,
     },
     GatePassed {
         run: RunId,
@@ -125,6 +139,10 @@ impl Event {
     pub const VERSION: u32 = 1;
 }
 
+fn first() -> u32 {
+    1
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -139,6 +157,8 @@ pub enum RunStatus {
     Rejected,
     /// Interrupted (exit 130).
     Cancelled,
+    /// Steps were left for another run, since they would have ended after the run's time budget (exit 130).
+    OverBudget,
 }
 
 /// Sources and steps, implicit ones included. Gates and releases are not counted here.
@@ -148,6 +168,12 @@ pub struct StepCounts {
     pub reused: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// Of the executed ones, those that failed before they succeeded.
+    #[serde(default)]
+    pub flaky: usize,
+    /// Of the reused ones, those that might have had to run until early cutoff decided.
+    #[serde(default)]
+    pub cut_off: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ mod keep;
 mod pipeline;
 mod plan;
 mod record;
+mod resources;
 mod runner;
 mod signature;
 mod store;
@@ -31,6 +32,7 @@ pub use pipeline::{
 };
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
+pub use resources::{Demand, Gpu, GpuDemand, Machine, show_size};
 pub use runner::{
     Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep, Watched,
 };

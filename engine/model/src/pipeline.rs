@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Type, Value};
+use crate::{Demand, Type, Value};
 
 /// A checked `.mlp` file.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +88,7 @@ pub struct Call {
     pub inputs: BTreeMap<String, Input>,
     pub outputs: Vec<Output>,
     pub options: Options,
-    /// Where each argument is written; for a default, absent.
+    /// Where each argument is written, and each option under `with.OPTION`; for a default, absent.
     pub arg_spans: BTreeMap<String, Span>,
 }
 
@@ -125,6 +125,9 @@ pub struct Options {
     pub retries: u32,
     /// Why it does not run, nor what needs it: `when epochs > 5 is false`.
     pub skip: Option<String>,
+    /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
+    pub backoff: Option<Duration>,
+    pub demand: Demand,
 }
 
 /// Named checks over metrics. Evaluated in every run.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ArtifactKind, Call, Digest, Facts, RunId, StepError, Type, Value};
+use crate::{ArtifactKind, Call, Demand, Digest, Facts, RunId, StepError, Type, Value};
 
 /// Executes steps of the operations that name it.
 pub trait Runner: Send + Sync {
@@ -19,6 +19,12 @@ pub trait Runner: Send + Sync {
     /// answer stays the same. `None`: that cannot be told.
     fn watched(&self, _call: &Call) -> Option<Watched> {
         None
+    }
+
+    /// What a call needs of the machine where the pipeline does not say. Capped by what there is, so that a pipeline
+    /// runs on a small machine as well.
+    fn implied_demand(&self, _call: &Call) -> Demand {
+        Demand::default()
     }
 
     /// Starts the step and returns at once. `report` is called from any thread, last with
@@ -78,6 +84,9 @@ pub struct StartStep {
     /// An empty folder for this attempt, on the store's filesystem: outputs are written here. Removed afterwards.
     pub work_dir: PathBuf,
     pub timeout: Option<Duration>,
+    /// UUIDs of the GPUs that it may use, and no others.
+    #[serde(default)]
+    pub gpus: Vec<String>,
 }
 
 /// An input artifact, ready to be mapped or read. Never to be written.

@@ -1,6 +1,7 @@
 //! The command line, as clap sees it. Help texts are user documentation.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -87,18 +88,14 @@ pub enum Command {
     Plan {
         #[command(flatten)]
         pipeline: PipelineArgs,
-        /// Only these steps and what they need
-        #[arg(value_name = "TARGET")]
-        targets: Vec<String>,
-        /// Treat this step as if it had no stored result
-        #[arg(long, value_name = "STEP")]
-        force: Vec<String>,
+        #[command(flatten)]
+        work: WorkArgs,
     },
     /// Bring a pipeline up to date
     ///
     /// Steps whose operation, parameters and inputs are as before are reused. Exit code: 0 done, 1 a step failed,
     /// 2 wrong usage or pipeline, 3 the machine lacks something, 10 a gate refused, 12 data breaks its schema,
-    /// 130 interrupted.
+    /// 130 interrupted, or steps were left out for `--budget`.
     Run(RunArgs),
     /// Explain why a step ran or was reused, field by field, from stored keys
     Why {
@@ -230,15 +227,11 @@ pub struct PipelineArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
-    /// Only these steps and what they need
-    #[arg(value_name = "TARGET")]
-    pub targets: Vec<String>,
-    /// Steps that may run at once (the default comes from mlp.yaml, else the number of cores)
-    #[arg(short, long, value_name = "N")]
-    pub jobs: Option<std::num::NonZeroUsize>,
-    /// Run this step even if a stored result fits
-    #[arg(long, value_name = "STEP")]
-    pub force: Vec<String>,
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// Only show what would be done, as `mlp plan` does
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// After a failure, go on with the steps that do not depend on it
     #[arg(short, long)]
     pub keep_going: bool,
@@ -318,13 +311,27 @@ pub enum StoreAction {
     Stats,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
-    Text,
-    /// As with `--json`
-    Json,
-    /// SARIF 2.1.0
-    Sarif,
+/// Which part of a pipeline, and with how much of the machine.
+#[derive(Debug, Args)]
+pub struct WorkArgs {
+    /// Only these steps and what they need
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Stop after this step: leave out what it does not need
+    #[arg(long, value_name = "STEP")]
+    pub until: Vec<String>,
+    /// Begin with this step: leave out what does not need it, except what the rest needs
+    #[arg(long, value_name = "STEP")]
+    pub from: Vec<String>,
+    /// Run this step even if a stored result fits
+    #[arg(long, value_name = "STEP")]
+    pub force: Vec<String>,
+    /// Cores to use, one step each unless it says `cpu` (the default comes from mlp.yaml, else all cores)
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Start no step that would, going by its past, end later than this: 2h, 1h30m, 90s
+    #[arg(long, value_name = "DURATION", value_parser = quantities::duration)]
+    pub budget: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -20,6 +20,7 @@ pub enum Exit {
     Waiting = 11,
     /// Data breaks its schema: trying again cannot help.
     Rejected = 12,
+    /// Ended before everything was done: by a signal, or by its time budget.
     Interrupted = 130,
 }
 
@@ -31,7 +32,7 @@ impl Exit {
             RunStatus::Refused => Self::Refused,
             RunStatus::Waiting => Self::Waiting,
             RunStatus::Rejected => Self::Rejected,
-            RunStatus::Cancelled => Self::Interrupted,
+            RunStatus::Cancelled | RunStatus::OverBudget => Self::Interrupted,
             // The worst failure decides: our bug before the machine, the machine before the step.
             RunStatus::Failed => failures.into_iter().map(Self::of_class).fold(Self::StepFailed, |worst, exit| {
                 let weight = |exit| match exit {

@@ -7,6 +7,8 @@ mod args;
 mod commands;
 mod compile;
 mod exit;
+mod gpus;
+mod machine;
 mod output;
 mod quantities;
 mod report;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
-        Command::Plan { pipeline, targets, force } => commands::plan::plan(&pipeline, &targets, &force, &output),
+        Command::Plan { pipeline, work } => commands::plan::plan(&pipeline, &work, &output),
         Command::Run(args) => commands::run::run(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),

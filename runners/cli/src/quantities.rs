@@ -15,6 +15,34 @@ pub fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a duration as the language writes it: `1h30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 6] =
+        [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+    let wrong = || "write a duration such as 2h, 1h30m or 90s".to_owned();
+    let (mut rest, mut total) = (text, 0_u64);
+    while !rest.is_empty() {
+        let n_digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, after) = rest.split_at(n_digits);
+        let n_letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(n_letters);
+        let (_, factor) = UNITS.iter().find(|(known, _)| *known == unit).ok_or_else(wrong)?;
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if total == 0 { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    /// As with `--json`
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
 /// Reads a number of bytes: a number and a unit, of 1024 (`KiB`, `MiB`, `GiB`, `TiB`) or of 1000 (`kB`, `MB`, `GB`, `TB`).
 pub fn size(text: &str) -> Result<u64, String> {
     let units = [
@@ -88,6 +116,16 @@ mod tests {
             [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16777216.0 TiB")];
         for (n_bytes, text) in table {
             assert_eq!(bytes(n_bytes), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_those_of_the_language() {
+        let ms = |text| duration(text).ok().map(|duration| duration.as_millis());
+        let cases = [("2h", 7_200_000), ("1h30m", 5_400_000), ("90s", 90_000), ("500ms", 500), ("1w", 604_800_000)];
+        cases.iter().for_each(|(text, expected)| assert_eq!(ms(text), Some(*expected), "{text}"));
+        for wrong in ["", "2", "h", "0s", "-1h", "1.5h", "2 h", "2y", "99999999999999999999s", "20000000000000000s"] {
+            assert_eq!(ms(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Finds the workspace and reads its settings.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::quantities;
 
 /// The settings file, at the workspace's root.
 pub const SETTINGS_FILE: &str = "mlp.yaml";
@@ -24,6 +28,37 @@ pub struct Settings {
     /// Seconds after which the store's owner process leaves when nobody needs it.
     #[serde(default)]
     pub owner_idle_seconds: Option<u64>,
+    /// What runs may use of the machine, where that is not all there is.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Memory that steps may ask for together: `64 GiB`.
+    #[serde(default)]
+    pub mem: Option<Size>,
+    /// Named tokens, and how many steps may have one at once.
+    #[serde(default)]
+    pub tokens: BTreeMap<String, NonZeroU32>,
+    /// UUIDs of the GPUs that steps may use; all of them if not given.
+    #[serde(default)]
+    pub gpus: Option<Vec<String>>,
+}
+
+/// An amount of memory, as the language writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let size = quantities::size(&text).ok().filter(|bytes| *bytes > 0);
+        size.map(Self).ok_or_else(|| format!("`{text}` is no amount of memory; write `8 GiB`, for example"))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +128,28 @@ mod tests {
         assert_eq!(workspace.root, dir.path().canonicalize().unwrap().join("team"));
         assert_eq!(workspace.settings.jobs.map(std::num::NonZeroUsize::get), Some(3));
         assert_eq!(workspace.shown(&file), "pipelines/a.mlp");
+    }
+
+    #[test]
+    fn resources_are_read_strictly() {
+        let read = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("mlp.yaml"), text).unwrap();
+            Workspace::of(dir.path()).map(|workspace| workspace.settings.resources).map_err(|e| e.to_string())
+        };
+        let resources = read("resources:\n  mem: 64 GiB\n  tokens: { licence: 2 }\n  gpus: [GPU-a, GPU-b]\n").unwrap();
+        assert_eq!(resources.mem, Some(Size(64 << 30)));
+        assert_eq!(resources.tokens["licence"].get(), 2);
+        assert_eq!(resources.gpus, Some(vec!["GPU-a".to_owned(), "GPU-b".to_owned()]));
+        for (text, said) in [
+            ("resources: { mem: 64 gigs }", "`64 gigs` is no amount of memory"),
+            ("resources: { mem: 64 }", "resources"),
+            ("resources: { tokens: { licence: 0 } }", "licence"),
+            ("resources: { token: { licence: 1 } }", "token"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ fn once(runner: &ProcessRunner, params: &BTreeMap<String, Value>) -> Duration {
         environment: BTreeMap::new(),
         work_dir: place.path().to_owned(),
         timeout: None,
+        gpus: Vec::new(),
     };
     let (sender, events) = mpsc::channel();
     let began = Instant::now();

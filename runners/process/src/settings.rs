@@ -7,6 +7,9 @@ use mlp_model::{ErrorClass, StartStep, StepError, Value};
 
 const PASSED: &str = "env.";
 
+/// Names the GPUs that a program may use; empty: none.
+const GPUS: &str = "CUDA_VISIBLE_DEVICES";
+
 pub struct Settings<'a> {
     command: &'a str,
     env: BTreeMap<&'a str, &'a str>,
@@ -97,6 +100,8 @@ impl<'a> Settings<'a> {
             })?;
             variables.push((name.into(), value.into()));
         }
+        // Last, so that nothing above says otherwise: a step sees the GPUs that it was given, and no others.
+        variables.push((GPUS.into(), step.gpus.join(",").into()));
         Ok(variables)
     }
 

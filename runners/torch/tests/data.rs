@@ -245,6 +245,7 @@ fn step(
         environment: BTreeMap::from([("device".into(), "cpu".into()), ("threads".into(), "1".into())]),
         work_dir: folder.into(),
         timeout: None,
+        gpus: Vec::new(),
     }
 }
 

@@ -40,6 +40,7 @@ fn step(op: &str, params: &[(&str, &str)]) -> StartStep {
         environment: Default::default(),
         work_dir: PathBuf::from("/"),
         timeout: None,
+        gpus: Vec::new(),
     }
 }
 

@@ -136,6 +136,7 @@ impl Bench {
             environment: BTreeMap::new(),
             work_dir,
             timeout: None,
+            gpus: Vec::new(),
         };
         Self { folder, step }
     }

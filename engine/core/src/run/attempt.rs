@@ -68,8 +68,7 @@ pub(crate) fn start(
     ctx: &Context,
     idx: usize,
     resolved: &Resolved,
-    run: &RunId,
-    attempt: u32,
+    (run, attempt, gpus): (&RunId, u32, Vec<String>),
     report: impl Fn(RunnerEvent) + Send + Sync + 'static,
 ) -> Result<Started, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
@@ -107,6 +106,7 @@ pub(crate) fn start(
         environment: resolved.key.environment.clone(),
         work_dir,
         timeout: call.options.timeout,
+        gpus,
     };
     let runner = ctx.runners.get(&call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
     let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };

@@ -3,11 +3,12 @@
 //! One loop, one closed [`Message`] enum. All state of a run is here and is touched by the loop alone; threads of the
 //! pool, of runners and of the store only send messages.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlp_model::{
-    Cancel, ErrorClass, Event, Lease, NodeKind, Outcome, Record, RunStatus, RunnerEvent, StepError, StepId, StepResult,
+    Cancel, Decision, ErrorClass, Event, Lease, Outcome, Record, RunStatus, RunnerEvent, StepError, StepId, StepResult,
     StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
@@ -16,14 +17,14 @@ use super::attempt::{Collected, Started};
 use super::claim::Grant;
 use super::decide::ReleaseOutcome;
 use super::pool::Pool;
-use super::{Failure, RunOutcome, RunRequest, status};
+use super::{Ahead, Failure, RunOutcome, RunRequest, backoff, status};
 use crate::Clock;
 use crate::answer::answer;
 use crate::context::{Context, call_of};
 use crate::fault::{panicked, store_trouble};
 use crate::gate::GateOutcome;
 use crate::resolve::{self, Known, Resolved};
-use crate::scheduler::{Because, Command, Scheduler, Step, StepKind};
+use crate::scheduler::{Because, Command, Scheduler};
 
 mod attempts;
 mod decisions;
@@ -31,15 +32,47 @@ mod keys;
 
 /// Everything that can happen to a run.
 pub(crate) enum Message {
-    Resolved { step: usize, result: Result<Resolved, StepError> },
-    ClaimDelayed { step: usize },
-    Claimed { step: usize, result: Result<Grant, StepError> },
-    Started { step: usize, attempt: u32, result: Result<Started, StepError> },
-    Told { step: usize, attempt: u32, event: RunnerEvent },
-    Collected { step: usize, result: Result<Collected, StepError> },
-    Committed { steps: Vec<usize>, result: Result<(), StoreError> },
-    GateDecided { step: usize, result: Result<GateOutcome, StepError> },
-    ReleaseDecided { step: usize, result: Result<ReleaseOutcome, StepError> },
+    Resolved {
+        step: usize,
+        result: Result<Resolved, StepError>,
+    },
+    ClaimDelayed {
+        step: usize,
+    },
+    /// A step has waited long enough for its next attempt.
+    Paused {
+        step: usize,
+    },
+    Claimed {
+        step: usize,
+        result: Result<Grant, StepError>,
+    },
+    Started {
+        step: usize,
+        attempt: u32,
+        result: Result<Started, StepError>,
+    },
+    Told {
+        step: usize,
+        attempt: u32,
+        event: RunnerEvent,
+    },
+    Collected {
+        step: usize,
+        result: Result<Collected, StepError>,
+    },
+    Committed {
+        steps: Vec<usize>,
+        result: Result<(), StoreError>,
+    },
+    GateDecided {
+        step: usize,
+        result: Result<GateOutcome, StepError>,
+    },
+    ReleaseDecided {
+        step: usize,
+        result: Result<ReleaseOutcome, StepError>,
+    },
 }
 
 /// How many messages are taken before records are sent off and a cancel is heard.
@@ -49,6 +82,7 @@ pub(crate) struct Drive<'a, F> {
     ctx: Arc<Context>,
     request: &'a RunRequest,
     clock: Clock,
+    run_started_at: Timestamp,
     pool: Arc<Pool>,
     outcome: &'a mut RunOutcome,
     on_event: &'a mut F,
@@ -58,6 +92,14 @@ pub(crate) struct Drive<'a, F> {
     resolved: Vec<Option<Arc<Resolved>>>,
     /// Found before the run began.
     foreseen: Vec<Option<Result<Arc<Resolved>, StepError>>>,
+    /// How long each step took last, as far as that matters.
+    past_seconds: Vec<Option<f64>>,
+    /// Steps of which it was not known before the run whether they would have to run.
+    is_uncertain: Vec<bool>,
+    /// Of each uncertain step that was reused: the executed step whose equal outputs made it so.
+    cut_off_by: Vec<Option<usize>>,
+    /// By that step, how many were saved since it was last told.
+    n_saved: BTreeMap<usize, usize>,
     outputs: Known,
     /// Steps that were executed in this run.
     is_executed: Vec<bool>,
@@ -67,6 +109,8 @@ pub(crate) struct Drive<'a, F> {
     is_left_out: Vec<bool>,
     leases: HashMap<usize, Lease>,
     attempts: HashMap<usize, Attempt>,
+    /// The last failed attempt of each step that may be tried again, and how long that waits.
+    failed: HashMap<usize, (u32, StepError, Duration)>,
     /// Results that are on their way to the disk.
     results: HashMap<usize, StepResult>,
     /// Records of the next group, and the steps that finish with it.
@@ -75,6 +119,7 @@ pub(crate) struct Drive<'a, F> {
     n_unacknowledged: usize,
     was_told_to_end: bool,
     was_interrupted: bool,
+    was_over_budget: bool,
     /// The store could not keep a record that belongs to no single step.
     trouble: Option<StoreError>,
 }
@@ -101,48 +146,58 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     pub(crate) fn new(
         ctx: Arc<Context>,
         request: &'a RunRequest,
-        clock: Clock,
+        (clock, run_started_at): (Clock, Timestamp),
         pool: Arc<Pool>,
+        ahead: Ahead,
         outcome: &'a mut RunOutcome,
         on_event: &'a mut F,
     ) -> Self {
         let (tell, hear) = mpsc::unbounded_channel();
         let n_nodes = ctx.pipeline.nodes.len();
+        let mut past_seconds = vec![None; n_nodes];
+        let mut is_uncertain = vec![false; n_nodes];
+        for (step, &node) in ahead.outlook.steps.iter().zip(&ahead.outlook.nodes) {
+            past_seconds[node] = step.seconds;
+            is_uncertain[node] =
+                matches!(step.decision, Decision::Unknown { .. }) && ahead.outlook.twin_of[node].is_none();
+        }
         Self {
-            scheduler: Scheduler::new(steps_of(&ctx), request.jobs, request.keep_going),
+            scheduler: Scheduler::new(ahead.steps, ahead.pool, request.keep_going),
             ctx,
             request,
             clock,
+            run_started_at,
             pool,
             outcome,
             on_event,
             tell,
             hear,
             resolved: vec![None; n_nodes],
-            foreseen: Vec::new(),
+            foreseen: ahead.outlook.resolved,
+            past_seconds,
+            is_uncertain,
+            cut_off_by: vec![None; n_nodes],
+            n_saved: BTreeMap::new(),
             outputs: vec![None; n_nodes],
             is_executed: vec![false; n_nodes],
             has_refused: vec![false; n_nodes],
             is_left_out: vec![false; n_nodes],
             leases: HashMap::new(),
             attempts: HashMap::new(),
+            failed: HashMap::new(),
             results: HashMap::new(),
             records: Vec::new(),
             finishing: Vec::new(),
             n_unacknowledged: 0,
             was_told_to_end: false,
             was_interrupted: false,
+            was_over_budget: false,
             trouble: None,
         }
     }
 
     /// Drives the run to its end; returns trouble of the store that is no step's failure.
-    pub(crate) async fn run(
-        mut self,
-        foreseen: Vec<Option<Result<Arc<Resolved>, StepError>>>,
-        mut cancel: watch::Receiver<Option<Cancel>>,
-    ) -> Option<StoreError> {
-        self.foreseen = foreseen;
+    pub(crate) async fn run(mut self, mut cancel: watch::Receiver<Option<Cancel>>) -> Option<StoreError> {
         let mut may_be_cancelled = true;
         let mut n_heard = 0;
         self.scheduler.on_started();
@@ -161,6 +216,9 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 continue;
             }
             n_heard = 0;
+            if !self.scheduler.is_resolving() {
+                self.tell_cut_offs();
+            }
             self.flush();
             if self.scheduler.is_done() && self.n_unacknowledged == 0 {
                 break;
@@ -176,7 +234,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 },
             }
         }
-        self.outcome.status = status(self.outcome, self.was_interrupted);
+        self.outcome.status = status(self.outcome, self.was_interrupted, self.was_over_budget);
         if self.trouble.is_some() {
             self.outcome.status = RunStatus::Failed;
         }
@@ -197,6 +255,8 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             Command::StartStep { step, attempt } => self.start_step(step, attempt),
             Command::DecideGate { step } => self.decide_gate(step),
             Command::DecideRelease { step, blocked } => self.decide_release(step, blocked),
+            Command::Pause { step } => self.pause(step),
+            Command::GiveUp { step, because } => self.give_up(step, because),
             Command::Skip { step, because } => self.on_skipped(step, because),
             Command::CancelStep { step, how } => self.cancel_step(step, how),
         }
@@ -208,6 +268,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 Ok(resolved) => self.on_resolved(step, Arc::new(resolved)),
                 Err(error) => self.on_failed(step, error),
             },
+            Message::Paused { step } => self.scheduler.on_paused(step),
             Message::ClaimDelayed { step } => self.scheduler.on_claim_delayed(step),
             Message::Claimed { step, result } => self.on_claimed(step, result),
             Message::Started { step, attempt, result } => self.on_started(step, attempt, result),
@@ -237,6 +298,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         }
         let number = self.attempts.remove(&step).map_or(1, |attempt| attempt.number);
         let will_retry = self.scheduler.on_failed(step, error.class);
+        let retry_after = self.retry_after(step, number);
         let is_call = call_of(self.ctx.node(step)).is_some();
         if is_call {
             let key = match &self.resolved[step] {
@@ -259,8 +321,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             attempt: number,
             error: error.clone(),
             will_retry,
+            retry_in_seconds: Some(retry_after.as_secs_f64()).filter(|_| will_retry && !retry_after.is_zero()),
         });
         if will_retry {
+            self.failed.insert(step, (number, error, retry_after));
             return;
         }
         self.leases.remove(&step);
@@ -270,10 +334,63 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.outcome.failures.push(Failure { step: self.name(step), error });
     }
 
+    fn retry_after(&self, step: usize, attempt: u32) -> Duration {
+        let backoff = call_of(self.ctx.node(step)).and_then(|call| call.options.backoff);
+        backoff
+            .map_or(Duration::ZERO, |base| backoff::pause(base, attempt, &self.request.run, &self.ctx.node(step).name))
+    }
+
+    /// Lets a step wait for its next attempt.
+    fn pause(&mut self, step: usize) {
+        let pause = self.failed.get(&step).map_or(Duration::ZERO, |(_, _, pause)| *pause);
+        if self.is_over_budget(step, pause) {
+            self.scheduler.on_over_budget(step);
+        } else if pause.is_zero() {
+            self.scheduler.on_paused(step);
+        } else {
+            let tell = self.tell.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                let _ = tell.send(Message::Paused { step });
+            });
+        }
+    }
+
+    /// The run ends before a failed step could be tried again: its failure stands.
+    fn give_up(&mut self, step: usize, because: Because) {
+        self.leases.remove(&step);
+        self.note_cause(because);
+        let Some((attempt, error, _)) = self.failed.remove(&step) else { return };
+        self.emit(Event::StepFailed {
+            run: self.request.run.clone(),
+            step: self.name(step),
+            attempt,
+            error: error.clone(),
+            will_retry: false,
+            retry_in_seconds: None,
+        });
+        self.outcome.steps.failed += 1;
+        self.outcome.failures.push(Failure { step: self.name(step), error });
+    }
+
+    fn note_cause(&mut self, because: Because) {
+        self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
+        self.was_over_budget |= matches!(because, Because::OverBudget { .. });
+    }
+
+    /// Returns whether a step that is started after `wait` would, going by its past, end after the run's time budget.
+    fn is_over_budget(&self, step: usize, wait: Duration) -> bool {
+        let Some(budget) = self.request.budget else { return false };
+        let now = (self.clock)();
+        let elapsed = Duration::from_millis(u64::try_from(now.0 - self.run_started_at.0).unwrap_or(0));
+        let takes = Duration::try_from_secs_f64(self.past_seconds[step].unwrap_or(0.0)).unwrap_or(Duration::MAX);
+        elapsed.saturating_add(wait).saturating_add(takes) > budget
+    }
+
     fn on_skipped(&mut self, step: usize, because: Because) {
         self.leases.remove(&step);
         self.is_left_out[step] = matches!(because, Because::NoChampion { step } if self.ctx.is_left_out(step));
-        self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
+        self.note_cause(because);
         self.outcome.steps.skipped += usize::from(call_of(self.ctx.node(step)).is_some());
         self.emit(Event::StepSkipped {
             run: self.request.run.clone(),
@@ -313,12 +430,14 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.leases.remove(&step);
         if let Some(result) = self.results.remove(&step) {
             self.outcome.steps.executed += 1;
+            self.outcome.steps.flaky += usize::from(result.attempt > 1);
             self.emit(Event::StepFinished {
                 run: self.request.run.clone(),
                 step: self.name(step),
                 outputs: result.outputs,
                 facts: result.facts,
                 seconds: result.seconds,
+                attempt: result.attempt,
             });
         }
         self.scheduler.on_committed(step);
@@ -362,26 +481,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             }
             Because::Cancelled if self.trouble.is_some() => "the store could not keep the run's records".to_owned(),
             Because::Cancelled => "the run was interrupted".to_owned(),
+            Because::OverBudget { step } => {
+                let took = self.past_seconds[step].map(|seconds| format!(" (it took {seconds:.0} s last time)"));
+                format!("`{}` would end after the run's time budget{}", self.name(step), took.unwrap_or_default())
+            }
         }
     }
-}
-
-/// Describes the wanted nodes to the scheduler.
-fn steps_of(ctx: &Context) -> Vec<Step> {
-    let request = &ctx.request;
-    let path_lengths = request.graph.path_lengths(&request.is_wanted);
-    let kind = |idx: usize| match &ctx.node(idx).kind {
-        _ if !request.is_wanted[idx] => StepKind::Unwanted,
-        NodeKind::Gate(_) => StepKind::Gate,
-        NodeKind::Release(_) => StepKind::Release,
-        NodeKind::Call(_) if ctx.absence(idx).is_some() => StepKind::WithoutChampion,
-        NodeKind::Call(call) => StepKind::Call { retries: call.options.retries },
-    };
-    (0..ctx.pipeline.nodes.len())
-        .map(|idx| {
-            let kind = kind(idx);
-            let inputs = if kind == StepKind::Unwanted { Vec::new() } else { request.graph.inputs(idx) };
-            Step { kind, inputs, path_length: path_lengths[idx] }
-        })
-        .collect()
 }

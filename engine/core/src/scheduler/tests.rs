@@ -1,11 +1,21 @@
 //! Messages in, commands compared: no threads, no store. At the end, random runs that must keep the invariants.
 
+use mlp_model::{Demand, Machine};
 use proptest::prelude::*;
 
 use super::*;
 
+fn pool(jobs: usize) -> Pool {
+    Pool::new(jobs, &Machine::default())
+}
+
+/// What a step needs that says nothing: one core.
+fn one_core() -> Option<Need> {
+    Some(pool(1).need(&Demand::default(), &Demand::default()).unwrap())
+}
+
 fn call(inputs: &[usize]) -> Step {
-    Step { kind: StepKind::Call { retries: 0 }, inputs: inputs.to_vec(), path_length: 1 }
+    Step { kind: StepKind::Call { retries: 0 }, inputs: inputs.to_vec(), priority: 1, need: one_core() }
 }
 
 fn with_retries(retries: u32) -> Step {
@@ -17,7 +27,7 @@ fn of_kind(kind: StepKind, inputs: &[usize]) -> Step {
 }
 
 fn started(steps: Vec<Step>, jobs: usize, keep_going: bool) -> Scheduler {
-    let mut scheduler = Scheduler::new(steps, jobs, keep_going);
+    let mut scheduler = Scheduler::new(steps, pool(jobs), keep_going);
     scheduler.on_started();
     scheduler
 }
@@ -127,7 +137,7 @@ fn no_more_steps_run_than_there_are_jobs() {
 #[test]
 fn the_longest_way_goes_first_then_the_order_of_declaration() {
     let lengths = [1, 3, 2, 3];
-    let steps = lengths.map(|path_length| Step { path_length, ..call(&[]) }).to_vec();
+    let steps = lengths.map(|priority| Step { priority, ..call(&[]) }).to_vec();
     // A blocker holds the only slot until all others are ready.
     let mut scheduler = started([vec![call(&[])], steps].concat(), 1, false);
     commands(&mut scheduler);
@@ -162,6 +172,8 @@ fn a_step_is_tried_as_often_as_it_may_be() {
     commands(&mut scheduler);
     for attempt in [2, 3] {
         assert!(scheduler.on_failed(0, ErrorClass::Step));
+        assert_eq!(commands(&mut scheduler), [Pause { step: 0 }]);
+        scheduler.on_paused(0);
         assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt }]);
     }
     assert!(!scheduler.on_failed(0, ErrorClass::Step));
@@ -179,6 +191,63 @@ fn nothing_is_tried_again_once_the_run_is_ending() {
     cancelled.on_cancel(Cancel::Gently);
     assert!(!failed.on_failed(0, ErrorClass::Step));
     assert!(!cancelled.on_failed(0, ErrorClass::Step));
+}
+
+#[test]
+fn a_step_that_waits_for_its_next_attempt_holds_no_slot() {
+    let mut scheduler = started(vec![with_retries(1), call(&[])], 1, false);
+    (0..2).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+    scheduler.on_claimed(0);
+    commands(&mut scheduler);
+    scheduler.on_failed(0, ErrorClass::Step);
+    assert_eq!(commands(&mut scheduler), [Pause { step: 0 }, Claim { step: 1 }]);
+    scheduler.on_claimed(1);
+    commands(&mut scheduler);
+    scheduler.on_paused(0);
+    assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Granted));
+    scheduler.on_written(1);
+    assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 2 }]);
+}
+
+#[test]
+fn a_run_that_ends_gives_up_what_waits_for_its_next_attempt() {
+    // While it pauses, and while it waits for a slot after the pause.
+    for is_over in [false, true] {
+        let mut scheduler = started(vec![with_retries(1), call(&[0]), call(&[])], 1, false);
+        (0..3).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+        scheduler.on_claimed(0);
+        scheduler.on_failed(0, ErrorClass::Step);
+        scheduler.on_claimed(2);
+        if is_over {
+            scheduler.on_paused(0);
+        }
+        commands(&mut scheduler);
+        scheduler.on_cancel(Cancel::Gently);
+        let because = Because::Cancelled;
+        let of_first = Because::Failed { step: 0 };
+        let told = commands(&mut scheduler);
+        assert_eq!(told[0], GiveUp { step: 0, because });
+        assert!(
+            told[1..].contains(&Skip { step: 1, because }) || told[1..].contains(&Skip { step: 1, because: of_first })
+        );
+        assert_eq!(scheduler.state(0), State::Failed);
+        // The end of the pause comes too late.
+        scheduler.on_paused(0);
+        assert_eq!(commands(&mut scheduler), []);
+    }
+}
+
+#[test]
+fn what_would_end_after_the_budget_is_skipped_and_shorter_steps_go_on() {
+    let mut scheduler = started(vec![call(&[]), call(&[0]), call(&[])], 1, false);
+    [0, 2].into_iter().for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
+    commands(&mut scheduler);
+    scheduler.on_over_budget(0);
+    let because = Because::OverBudget { step: 0 };
+    assert_eq!(commands(&mut scheduler), [Skip { step: 0, because }, Skip { step: 1, because }, Claim { step: 2 }]);
+    scheduler.on_claimed(2);
+    finish(&mut scheduler, 2);
+    assert!(scheduler.is_done());
 }
 
 #[test]
@@ -314,6 +383,7 @@ enum Pending {
     Claim(usize),
     Delayed(usize),
     Run(usize),
+    Pause(usize),
     Commit(usize),
     Decide(usize),
 }
@@ -342,11 +412,11 @@ fn random_steps() -> impl Strategy<Value = Vec<Step>> {
             inputs.retain(|&input| may_read(&steps[input]));
             inputs.sort_unstable();
             inputs.dedup();
-            steps.push(Step { kind, inputs, path_length: 0 });
+            steps.push(Step { kind, inputs, priority: 0, need: one_core() });
         }
         for idx in (0..steps.len()).rev() {
             let longest = (idx + 1..steps.len()).filter(|&next| steps[next].inputs.contains(&idx));
-            steps[idx].path_length = 1 + longest.map(|next| steps[next].path_length).max().unwrap_or(0);
+            steps[idx].priority = 1 + longest.map(|next| steps[next].priority).max().unwrap_or(0);
         }
         steps
     })
@@ -404,6 +474,12 @@ proptest! {
                         }
                         pending.push(Pending::Decide(step));
                     }
+                    Pause { step } => pending.push(Pending::Pause(step)),
+                    GiveUp { step, .. } => {
+                        n_ends[step] += 1;
+                        prop_assert!(n_starts[step] > 0);
+                        prop_assert_eq!(scheduler.state(step), State::Failed);
+                    }
                     Skip { step, because } => {
                         n_ends[step] += 1;
                         prop_assert_eq!(n_starts[step], 0);
@@ -416,6 +492,9 @@ proptest! {
                             }
                             Because::Stopped { .. } => prop_assert!(!keep_going),
                             Because::Cancelled => prop_assert!(cancel_at.is_some()),
+                            Because::OverBudget { step: root } => {
+                                prop_assert!(matches!(scheduler.state(root), State::Skipped | State::Failed));
+                            }
                         }
                     }
                     CancelStep { step, .. } => prop_assert_eq!(scheduler.state(step), State::Running),
@@ -454,6 +533,9 @@ proptest! {
                     scheduler.on_key_resolved(step, Lookup::Hit);
                     n_ends[step] += usize::from(was_open);
                 }
+                Pending::Claim(step) if luck == 19 => scheduler.on_over_budget(step),
+                Pending::Pause(step) if luck < 3 => scheduler.on_over_budget(step),
+                Pending::Pause(step) => scheduler.on_paused(step),
                 Pending::Claim(step) | Pending::Delayed(step) => scheduler.on_claimed(step),
                 Pending::Run(step) => {
                     n_running -= 1;

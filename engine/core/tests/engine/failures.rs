@@ -82,7 +82,7 @@ fn an_input_that_cannot_be_read_is_named_with_its_step() {
             step("raw", "read", &[("file", input)], &[], table()),
             step("next", "join", &[("data", out(0))], &[], table()),
         ]);
-        let plan = desk.engine.plan(&pipeline, &[], &[]).unwrap();
+        let plan = desk.engine.plan(&pipeline, &desk.request()).unwrap();
         assert_eq!((plan.steps[0].reason.as_str(), plan.steps[1].reason.as_str()), (message, "`raw` cannot run"));
         let told = desk.run(&pipeline);
         let error = told.only_failure();

@@ -6,5 +6,6 @@ mod lineage;
 mod memory_store;
 mod real_store;
 mod reuse;
+mod schedule;
 mod support;
 mod why;

@@ -67,6 +67,10 @@ impl MemoryStore {
         self.state.personal.lock().unwrap().contains(digest)
     }
 
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.object_path(digest).exists()
+    }
+
     pub fn n_objects(&self) -> usize {
         fs::read_dir(self.folder.path().join("objects")).unwrap().count()
     }

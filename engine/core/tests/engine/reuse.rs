@@ -111,7 +111,7 @@ fn a_changed_environment_or_salt_runs_again() {
     desk.runner.environment.lock().unwrap().insert("libtorch".into(), "2.11.0".into());
     assert_eq!(desk.run(&pipeline).reason("raw"), "libtorch: none -> 2.11.0");
     let salted = engine(&desk.store, &desk.runner).with_cache_salt("2026-11");
-    let plan = salted.plan(&pipeline, &[], &[]).unwrap();
+    let plan = salted.plan(&pipeline, &desk.request()).unwrap();
     assert_eq!(plan.steps[0].reason, r#"cache salt: "" -> "2026-11""#);
 }
 
@@ -167,7 +167,7 @@ fn the_plan_says_what_the_run_then_does() {
     let mut pipeline = churn(&desk);
     desk.run(&pipeline);
     edit_call(&mut pipeline, "parts", |call| _ = call.params.insert("seed".into(), Value::Int(7)));
-    let plan = desk.engine.plan(&pipeline, &[], &[]).unwrap();
+    let plan = desk.engine.plan(&pipeline, &desk.request()).unwrap();
     let told: Vec<(&str, &Decision, &str)> =
         plan.steps.iter().map(|step| (step.step.as_str(), &step.decision, step.reason.as_str())).collect();
     let until = "parts".to_owned();
@@ -188,7 +188,7 @@ fn the_plan_says_what_the_run_then_does() {
 #[test]
 fn a_plan_changes_nothing() {
     let desk = Desk::new();
-    desk.engine.plan(&churn(&desk), &[], &[]).unwrap();
+    desk.engine.plan(&churn(&desk), &desk.request()).unwrap();
     assert_eq!((desk.store.records().len(), desk.store.n_objects()), (0, 0));
 }
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use mlp_engine::{Engine, RunError, RunOutcome, RunRequest};
 use mlp_model::{
-    ArtifactKind, Call, CallClass, Cancel, ErrorClass, Event, Handle, Input, ModelType, Node, NodeKind, Options,
-    Outcome, Output, Pipeline, Produced, ReportType, RunId, Runner, RunnerEvent, Scalar, Span, StartStep, StepError,
-    StepId, TableType, Task, Timestamp, Type, Value,
+    ArtifactKind, Call, CallClass, Cancel, ErrorClass, Event, Handle, Input, Machine, ModelType, Node, NodeKind,
+    Options, Outcome, Output, Pipeline, Produced, ReportType, RunId, Runner, RunnerEvent, Scalar, Span, StartStep,
+    StepError, StepId, TableType, Task, Timestamp, Type, Value,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -64,9 +64,13 @@ impl Desk {
             run: RunId(format!("run{}", self.n_runs.fetch_add(1, Ordering::SeqCst) + 1)),
             file: "churn.mlp".into(),
             targets: vec![],
+            until: vec![],
+            from: vec![],
             force: vec![],
             keep_going: false,
             jobs: 2,
+            machine: Machine::default(),
+            budget: None,
             params_given: BTreeMap::new(),
             trigger: "by hand".into(),
             mlp_version: "0.1.0".into(),

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use mlp_model::show_size;
 use mlp_torch_client::{Located, locate};
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ enum State {
 
 pub fn doctor(output: &Output) -> Result<Exit, Failure> {
     let located = locate();
-    let findings = vec![store(), libtorch(&located), devices(&located), transforms(), steps()];
+    let findings = vec![store(), libtorch(&located), devices(&located), gpus(), transforms(), steps()];
     let n_missing = findings.iter().filter(|finding| finding.state == State::Missing).count();
     if output.json {
         output.print_json(&serde_json::json!({ "mlp": env!("CARGO_PKG_VERSION"), "findings": findings }));
@@ -115,6 +116,18 @@ fn transforms() -> Finding {
 }
 
 /// Asks the worker itself: only a process with libtorch loaded knows which devices it can use.
+/// The GPUs that steps can be given.
+fn gpus() -> Finding {
+    let finding = |state, text| Finding { name: "gpus", state, text, help: None };
+    match crate::gpus::find() {
+        Ok(found) => {
+            let shown = found.iter().map(|gpu| format!("`{}` ({}, {})", gpu.uuid, gpu.name, show_size(gpu.mem_bytes)));
+            finding(State::Ok, shown.collect::<Vec<_>>().join(", "))
+        }
+        Err(why) => finding(State::None, why),
+    }
+}
+
 fn devices(located: &Result<Located, mlp_model::StepError>) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let cpu = words::plural(cores, "core");

@@ -83,8 +83,9 @@ fn replay(
             reporter.event(&event);
             if let Event::RunFinished { status, steps, seconds, .. } = &event {
                 if !output.json {
+                    let flaky = if steps.flaky > 0 { format!(" ({} flaky)", steps.flaky) } else { String::new() };
                     output.print(format!(
-                        "run {}: {status:?}, {} run, {} reused, {} failed, {} skipped in {}",
+                        "run {}: {status:?}, {} run{flaky}, {} reused, {} failed, {} skipped in {}",
                         summary.run,
                         steps.executed,
                         steps.reused,

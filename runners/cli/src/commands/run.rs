@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mlp_engine::{RunError, RunOutcome, RunRequest};
-use mlp_model::{Cancel, Event, RunId, Store};
+use mlp_model::{Cancel, ErrorClass, Event, Pipeline, RunId, StepCounts, Store};
 use tokio::sync::watch;
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, WorkArgs};
 use crate::compile::{Compiled, compile, render_step_error};
 use crate::exit::Exit;
+use crate::machine::machine;
 use crate::output::{Failure, Output};
 use crate::report::{JsonReporter, PlainReporter, Recorder, Reporter, TerminalReporter, words};
 use crate::snapshot::{Beginning, Draft};
 use crate::wiring;
 
 pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return super::plan::plan(&args.pipeline, &args.work, output);
+    }
     let started = Instant::now();
     let beginning = Beginning::look();
     let compiled = compile(&args.pipeline, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
     let engine = wiring::engine(Arc::clone(&store))?;
-    let run = new_run_id();
+    let request = request(&compiled, &args.work, args.keep_going)?;
+    let run = request.run.clone();
     let mut draft = Draft::begin(beginning, &compiled, &engine, &store);
 
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter(output)];
@@ -39,18 +44,6 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
         reporters.iter_mut().for_each(|reporter| reporter.event(event));
     };
 
-    let request = RunRequest {
-        run: run.clone(),
-        file: compiled.shown.clone(),
-        targets: args.targets.clone(),
-        force: args.force.clone(),
-        keep_going: args.keep_going,
-        jobs: jobs(args, &compiled),
-        params_given: compiled.params.clone(),
-        trigger: "by hand".to_owned(),
-        mlp_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -63,7 +56,7 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     // Whatever a runner still does in the background must not keep the process.
     runtime.shutdown_background();
     drop(reporters);
-    let outcome = outcome.map_err(run_failure)?;
+    let outcome = outcome.map_err(|error| refusal(error, &compiled.pipeline, output))?;
 
     for failure in &outcome.failures {
         output.note(render_step_error(&compiled.pipeline, &failure.step, &failure.error, output));
@@ -78,9 +71,26 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class)))
 }
 
-fn jobs(args: &RunArgs, compiled: &Compiled) -> usize {
+/// Returns what a run of this command asks of the engine; a plan asks the same.
+pub fn request(compiled: &Compiled, work: &WorkArgs, keep_going: bool) -> Result<RunRequest, Failure> {
+    let settings = &compiled.workspace.settings;
     let cores = || std::thread::available_parallelism().ok();
-    args.jobs.or(compiled.workspace.settings.jobs).or_else(cores).map_or(1, std::num::NonZeroUsize::get)
+    Ok(RunRequest {
+        run: new_run_id(),
+        file: compiled.shown.clone(),
+        targets: work.targets.clone(),
+        until: work.until.clone(),
+        from: work.from.clone(),
+        force: work.force.clone(),
+        keep_going,
+        jobs: work.jobs.or(settings.jobs).or_else(cores).map_or(1, std::num::NonZeroUsize::get),
+        machine: machine(&settings.resources, &compiled.pipeline)?,
+        budget: work.budget,
+        params_given: compiled.params.clone(),
+        trigger: "by hand".to_owned(),
+        mlp_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    })
 }
 
 fn reporter(output: &Output) -> Box<dyn Reporter> {
@@ -128,6 +138,23 @@ pub fn run_failure(error: RunError) -> Failure {
     failure
 }
 
+/// As [`run_failure`]; what is wrong at a place of the pipeline is printed with that place.
+pub fn refusal(error: RunError, pipeline: &Pipeline, output: &Output) -> Failure {
+    let RunError::Unmet(unmet) = error else { return run_failure(error) };
+    if !output.json {
+        for failure in &unmet {
+            output.note(render_step_error(pipeline, &failure.step, &failure.error, output));
+        }
+    }
+    let is_machine = unmet.iter().any(|failure| failure.error.class == ErrorClass::Environment);
+    let told = |failure: &mlp_engine::Failure| format!("`{}` {}", failure.step, failure.error);
+    let message = match output.json {
+        true => unmet.iter().map(told).collect::<Vec<_>>().join("; "),
+        false => format!("{} cannot be met here; nothing was run", words::plural(unmet.len(), "demand")),
+    };
+    Failure::new(if is_machine { Exit::Environment } else { Exit::Usage }, message)
+}
+
 /// Says that nothing had to be done.
 pub fn up_to_date(
     pipeline: &str,
@@ -151,6 +178,8 @@ struct Tale {
     released: Vec<(String, u64)>,
     kept: Vec<(String, u64)>,
     last_change: Option<RunId>,
+    /// Steps that failed before they succeeded, and at which attempt they did.
+    flaky: Vec<(String, u32)>,
 }
 
 impl Tale {
@@ -158,9 +187,26 @@ impl Tale {
         match event {
             Event::Released { release, version, .. } => self.released.push((release.clone(), *version)),
             Event::ReleaseKept { release, version, .. } => self.kept.push((release.clone(), *version)),
+            Event::StepFinished { step, attempt, .. } if *attempt > 1 => self.flaky.push((step.clone(), *attempt)),
             Event::StepReused { from_run, .. } => self.last_change = Some(from_run.clone()),
             _ => {}
         }
+    }
+
+    /// Counts steps: `3 steps run (1 flaky: `fetch` at attempt 2), 7 reused (5 saved by equal results)`.
+    fn tally(&self, steps: &StepCounts) -> String {
+        let flaky: Vec<String> =
+            self.flaky.iter().take(3).map(|(step, attempt)| format!("`{step}` at attempt {attempt}")).collect();
+        let more = if self.flaky.len() > flaky.len() { ", .." } else { "" };
+        let flaky = match self.flaky.len() {
+            0 => String::new(),
+            n => format!(" ({n} flaky: {}{more})", flaky.join(", ")),
+        };
+        let saved = match steps.cut_off {
+            0 => String::new(),
+            n => format!(" ({n} saved by early cutoff)"),
+        };
+        format!("{} run{flaky}, {} reused{saved}", words::plural(steps.executed, "step"), steps.reused)
     }
 
     fn summary(&self, compiled: &Compiled, run: &RunId, outcome: &RunOutcome, seconds: f64) -> String {
@@ -169,7 +215,7 @@ impl Tale {
         let took = words::seconds(seconds);
         let file = &compiled.shown;
         let stays = stays(&self.kept);
-        let tally = format!("{}, {} reused", words::plural(steps.executed, "step") + " run", steps.reused);
+        let tally = self.tally(steps);
         match outcome.status {
             RunStatus::Succeeded if steps.executed == 0 && self.released.is_empty() => {
                 up_to_date(name, steps.reused, &self.kept, self.last_change.as_ref(), seconds)
@@ -201,6 +247,10 @@ impl Tale {
             ),
             RunStatus::Cancelled => format!(
                 "Interrupted: {tally} in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here."
+            ),
+            RunStatus::OverBudget => format!(
+                "Out of time: {tally}, {} left for later in {took}; run {run}. Finished steps are kept: `mlp run {file}` goes on from here.",
+                words::plural(steps.skipped, "step")
             ),
             RunStatus::Waiting => format!("Waiting for approval; {tally} in {took}; run {run}."),
         }

@@ -47,6 +47,7 @@ pub fn status_word(run: &RunSummary) -> &'static str {
         Some(RunStatus::Waiting) => "waiting",
         Some(RunStatus::Rejected) => "rejected",
         Some(RunStatus::Cancelled) => "cancelled",
+        Some(RunStatus::OverBudget) => "over budget",
         None if run.alive => "running",
         None => "interrupted",
     }

@@ -89,6 +89,9 @@ fn text(why: &Why, all: bool) -> String {
     } else if why.latest.is_some() {
         lines.push("Nothing like it had run before.".to_owned());
     }
+    for failed in &why.failed_before {
+        lines.push(format!("It is flaky: attempt {} failed in run {}: {}", failed.attempt, failed.run, failed.error));
+    }
     if !why.chain.is_empty() {
         lines.push(String::new());
         why.chain.iter().for_each(|link| lines.extend(link_lines(link)));
@@ -102,6 +105,7 @@ fn text(why: &Why, all: bool) -> String {
             Decision::Reuse { .. } => "reuse it",
             Decision::Unknown { .. } => "decide when more is known",
             Decision::Skip => "skip it",
+            Decision::Fail => "fail at it",
             Decision::Decide => "decide it",
         };
         lines.push(format!("\nA run now would {word}: {}", now.reason));

@@ -45,19 +45,24 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
     let one = |name: &str, text: String| vec![(name.to_owned(), text)];
     match event {
         Event::Planned { steps, .. } => one("plan", plan_line(steps)),
-        Event::StepFinished { step, facts, seconds, .. } => {
-            one(step, format!("done    {:<48} {}", words::facts(facts), words::seconds(*seconds)))
+        Event::StepFinished { step, facts, seconds, attempt, .. } => {
+            let late = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
+            one(step, format!("done    {:<48} {}{late}", words::facts(facts), words::seconds(*seconds)))
         }
         Event::StepReused { step, facts, early_cutoff, from_run, .. } => {
             let why = if *early_cutoff { "inputs came back with the same bytes" } else { "unchanged" };
             one(step, format!("reused  {:<48} {why} since run {}", words::facts(facts), from_run))
         }
-        Event::StepFailed { step, error, attempt, will_retry, .. } => {
-            let retry = if *will_retry { format!(", attempt {attempt}; trying again") } else { String::new() };
+        Event::StepFailed { step, error, attempt, will_retry, retry_in_seconds, .. } => {
+            let wait = retry_in_seconds.map(|wait| format!(" in {}", words::seconds(wait))).unwrap_or_default();
+            let retry = if *will_retry { format!(", attempt {attempt}; trying again{wait}") } else { String::new() };
             let word = if error.class == ErrorClass::Cancelled { "cancelled" } else { "failed" };
             one(step, format!("{word}{retry}: {error}"))
         }
         Event::StepSkipped { step, because, .. } => one(step, format!("skipped: {because}")),
+        Event::CutOff { step, n_saved, .. } => {
+            one(step, format!("cut off here, {} saved: the same bytes as before", words::plural(*n_saved, "step")))
+        }
         Event::GatePassed { gate, checks, .. } => {
             let mut lines = one(gate, "passed".to_owned());
             lines.extend(checks.iter().map(|check| (String::new(), words::check(check))));
@@ -98,7 +103,7 @@ fn plan_line(steps: &[PlannedStep]) -> String {
     let to_run = count(|d| matches!(d, Decision::Run));
     let reused = count(|d| matches!(d, Decision::Reuse { .. }));
     let unknown = count(|d| matches!(d, Decision::Unknown { .. }));
-    let total = to_run + reused + unknown + count(|d| matches!(d, Decision::Skip));
+    let total = to_run + reused + unknown + count(|d| matches!(d, Decision::Skip | Decision::Fail));
     let unknown = if unknown > 0 { format!(", {unknown} depend on them") } else { String::new() };
     format!("{}: {to_run} to run{unknown}, {reused} up to date", words::plural(total, "step"))
 }

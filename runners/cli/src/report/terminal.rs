@@ -15,6 +15,7 @@ pub struct TerminalReporter {
     tally: ProgressBar,
     reused: usize,
     failed: usize,
+    saved: usize,
     colour: bool,
 }
 
@@ -23,7 +24,7 @@ impl TerminalReporter {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let tally = bars.add(ProgressBar::new(0));
         tally.set_style(style("  [{bar:20}] {pos} of {len}  {msg}"));
-        Self { bars, running: BTreeMap::new(), tally, reused: 0, failed: 0, colour }
+        Self { bars, running: BTreeMap::new(), tally, reused: 0, failed: 0, saved: 0, colour }
     }
 
     fn print(&self, name: &str, text: &str, mark: Mark) {
@@ -45,7 +46,8 @@ impl TerminalReporter {
 
     fn update_tally(&self) {
         let (running, reused, failed) = (self.running.len(), self.reused, self.failed);
-        self.tally.set_message(format!("running {running}  reused {reused}  failed {failed}"));
+        let saved = if self.saved > 0 { format!("  saved {}", self.saved) } else { String::new() };
+        self.tally.set_message(format!("running {running}  reused {reused}{saved}  failed {failed}"));
     }
 }
 
@@ -103,6 +105,10 @@ impl Reporter for TerminalReporter {
             Event::GatePassed { .. } | Event::Released { .. } | Event::ReleaseKept { .. } => mark = Mark::Good,
             Event::GateRefused { .. } | Event::ReleaseRefused { .. } | Event::ReleaseHeld { .. } => mark = Mark::Bad,
             Event::Planned { .. } => {}
+            Event::CutOff { n_saved, .. } => {
+                self.saved += n_saved;
+                mark = Mark::Good;
+            }
             Event::RunFinished { .. } => self.tally.finish_and_clear(),
         }
         for (i, (name, text)) in lines(event).into_iter().enumerate() {

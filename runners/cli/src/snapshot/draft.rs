@@ -117,7 +117,7 @@ impl Draft {
             }
             Event::Planned { steps, .. } => self.planned = steps.clone(),
             Event::StepStarted { .. } | Event::StepProgressed { .. } | Event::StepPrinted { .. } => {}
-            Event::StepFailed { will_retry: true, .. } => {}
+            Event::StepFailed { will_retry: true, .. } | Event::CutOff { .. } => {}
             Event::StepFinished { run, step, outputs, facts, .. } => {
                 self.n_executed += 1;
                 self.reused(step, run, outputs, facts);
@@ -205,6 +205,7 @@ impl Draft {
             Some(run) => PlannedStep {
                 decision: Decision::Reuse { from_run: run.to_string() },
                 reason: format!("same key as in run {run}"),
+                seconds: None,
                 ..step
             },
             None => step,

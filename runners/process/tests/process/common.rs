@@ -49,6 +49,7 @@ impl Step {
             environment: BTreeMap::new(),
             work_dir,
             timeout: None,
+            gpus: Vec::new(),
         };
         Self { start, place }
     }

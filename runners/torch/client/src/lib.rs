@@ -13,7 +13,8 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mlp_model::{
-    Call, Cancel, ErrorClass, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Value, Watched,
+    Call, Cancel, Demand, ErrorClass, GpuDemand, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError,
+    Value, Watched,
 };
 use mlp_worker::{Pool, PoolConfig};
 
@@ -27,8 +28,16 @@ pub struct TorchRunner {
     /// Looked up until it is found.
     located: OnceLock<Located>,
     watched: OnceLock<Watched>,
-    /// By device class and number of threads.
-    pools: Mutex<BTreeMap<(String, u32), Arc<Pool>>>,
+    /// By device class, number of threads and GPUs.
+    pools: Mutex<BTreeMap<Kind, Arc<Pool>>>,
+}
+
+/// What is fixed when a worker starts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    device: String,
+    threads: u32,
+    gpus: Vec<String>,
 }
 
 impl TorchRunner {
@@ -45,20 +54,21 @@ impl TorchRunner {
         Ok(self.located.get_or_init(|| located))
     }
 
-    fn pool(&self, device: &str, threads: u32) -> Result<Arc<Pool>, StepError> {
+    fn pool(&self, kind: Kind) -> Result<Arc<Pool>, StepError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(match pools.entry((device.to_owned(), threads)) {
+        Ok(match pools.entry(kind) {
             Entry::Occupied(pool) => Arc::clone(pool.get()),
             Entry::Vacant(place) => {
                 let located = self.located()?;
+                let kind = place.key();
                 let config = PoolConfig {
                     name: "mlp-torch",
                     program: located.program.clone(),
                     args: Vec::new(),
-                    env: variables(located, threads)?,
+                    env: variables(located, kind)?,
                     memory_bytes: None,
                     // After an error of CUDA a process can do nothing more, and an idle one would hold GPU memory.
-                    max_idle: if device == "cpu" { self.max_idle } else { 0 },
+                    max_idle: if kind.device == "cpu" { self.max_idle } else { 0 },
                     watch: Arc::clone(&self.watch),
                 };
                 Arc::clone(place.insert(Pool::new(config)))
@@ -75,7 +85,7 @@ impl TorchRunner {
         let threads = declared("threads")?.parse().ok().filter(|threads| *threads > 0);
         let threads =
             threads.ok_or_else(|| StepError::new(ErrorClass::Bug, "T4003", "the step's number of threads is odd"))?;
-        self.pool(declared("device")?, threads)
+        self.pool(Kind { device: declared("device")?.clone(), threads, gpus: step.gpus.clone() })
     }
 }
 
@@ -98,6 +108,13 @@ impl Runner for TorchRunner {
         Some(self.watched.get_or_init(|| locate::watched(&Surroundings::of_this_process())).clone())
     }
 
+    /// As many cores as it computes with, and a GPU if that is where it computes.
+    fn implied_demand(&self, call: &Call) -> Demand {
+        let Ok(environment) = self.environment(call) else { return Demand::default() };
+        let gpu = environment.get("device").filter(|device| *device == "cuda").map(|_| GpuDemand::Count(1));
+        Demand { cpu: environment.get("threads").and_then(|threads| threads.parse().ok()), gpu, ..Demand::default() }
+    }
+
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
         match self.try_start(&step) {
             Ok(pool) => pool.start(step, report),
@@ -110,10 +127,10 @@ impl Runner for TorchRunner {
 }
 
 /// What must stand in the worker's environment before its libraries are loaded.
-fn variables(located: &Located, threads: u32) -> Result<Vec<(OsString, OsString)>, StepError> {
+fn variables(located: &Located, kind: &Kind) -> Result<Vec<(OsString, OsString)>, StepError> {
     let text = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
-    let threads = threads.to_string();
-    Ok(vec![
+    let threads = kind.threads.to_string();
+    let mut variables = vec![
         ("LD_LIBRARY_PATH".into(), locate::library_path(&located.library_folders)?),
         // The same number of threads, whatever else the machine does, and so the same sums.
         text("OMP_NUM_THREADS", &threads),
@@ -123,7 +140,12 @@ fn variables(located: &Located, threads: u32) -> Result<Vec<(OsString, OsString)
         text("MKL_CBWR", "AUTO"),
         text("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
         text("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
-    ])
+    ];
+    // Where nobody could count the GPUs, none was given, and a step that needs one takes what this process sees.
+    if !kind.gpus.is_empty() || kind.device == "cpu" {
+        variables.push(text("CUDA_VISIBLE_DEVICES", &kind.gpus.join(",")));
+    }
+    Ok(variables)
 }
 
 /// The handle of a step that never began.

@@ -97,6 +97,7 @@ impl Bench {
             environment: BTreeMap::from([("sdk".into(), "0".into())]),
             work_dir,
             timeout: None,
+            gpus: Vec::new(),
         };
         let mut settings = Settings::from_env().unwrap();
         settings.cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mlp");

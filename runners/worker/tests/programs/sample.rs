@@ -137,6 +137,7 @@ fn parent() -> ExitCode {
         environment: Default::default(),
         work_dir: std::env::temp_dir(),
         timeout: None,
+        gpus: Vec::new(),
     };
     let _running = mlp_worker::Pool::new(config).start(step, Box::new(|event| println!("{event:?}")));
     std::thread::sleep(Duration::from_secs(600));

@@ -38,6 +38,7 @@ impl Fixture {
             environment: BTreeMap::new(),
             work_dir,
             timeout: None,
+            gpus: Vec::new(),
         };
         Self { folder, step }
     }

@@ -14,7 +14,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         };
         let reason = match &resolved.lookup {
             _ if number > 1 => format!("attempt {} failed", number - 1),
-            Lookup::Miss(reason) => reason.clone(),
+            Lookup::Miss(miss) => miss.reason.clone(),
             Lookup::Hit(_) => String::new(),
         };
         self.emit(Event::StepStarted {
@@ -27,11 +27,11 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         let started_at = (self.clock)();
         let phase = Phase::Starting { end: None };
         self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
-        let (tell, run) = (self.tell.clone(), self.request.run.clone());
+        let (tell, run, gpus) = (self.tell.clone(), self.request.run.clone(), self.scheduler.gpus(step));
         let report = move |event| _ = tell.send(Message::Told { step, attempt: number, event });
         self.work(
             step,
-            move |ctx| attempt::start(ctx, step, &resolved, &run, number, report),
+            move |ctx| attempt::start(ctx, step, &resolved, (&run, number, gpus), report),
             move |result| Message::Started { step, attempt: number, result },
         );
     }

@@ -49,14 +49,14 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     }
 
     pub(super) fn decide_release(&mut self, step: usize, blocked: Option<Because>) {
+        if let Some(because) = blocked {
+            self.note_cause(because);
+        }
         let NodeKind::Release(declared) = &self.ctx.node(step).kind else { return };
         let name = declared.name.clone();
         let refused = declared.gates.iter().find(|&&gate| self.has_refused[gate]);
         let because = match blocked {
-            Some(because) => {
-                self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
-                Some(self.words(because))
-            }
+            Some(because) => Some(self.words(because)),
             None => refused.map(|&gate| format!("gate `{}` refused", self.name(gate))),
         };
         let parts: BTreeMap<String, Candidate> = match because {

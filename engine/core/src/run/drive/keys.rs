@@ -1,6 +1,7 @@
 //! The run loop's part in keys: resolves them, reuses results, claims the right to execute.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlp_model::{Event, Record, StepError};
 
@@ -51,7 +52,16 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             key: hit.result.key,
             at,
         });
-        let early_cutoff = self.scheduler.inputs(step).iter().any(|&input| self.is_executed[input]);
+        let inputs = self.ctx.request.graph.inputs(step);
+        let executed = inputs.iter().copied().find(|&input| self.is_executed[input]);
+        let early_cutoff = executed.is_some();
+        if self.is_uncertain[step]
+            && let Some(origin) = executed.or_else(|| inputs.iter().find_map(|&input| self.cut_off_by[input]))
+        {
+            self.cut_off_by[step] = Some(origin);
+            *self.n_saved.entry(origin).or_default() += 1;
+            self.outcome.steps.cut_off += 1;
+        }
         self.emit(Event::StepReused {
             run: self.request.run.clone(),
             step: self.name(step),
@@ -63,7 +73,17 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         self.scheduler.on_key_resolved(step, scheduler::Lookup::Hit);
     }
 
+    /// Tells of steps whose outputs came back with the same bytes, how many steps that saved.
+    pub(super) fn tell_cut_offs(&mut self) {
+        for (step, n_saved) in std::mem::take(&mut self.n_saved) {
+            self.emit(Event::CutOff { run: self.request.run.clone(), step: self.name(step), n_saved });
+        }
+    }
+
     pub(super) fn claim(&mut self, step: usize) {
+        if self.is_over_budget(step, Duration::ZERO) {
+            return self.scheduler.on_over_budget(step);
+        }
         match self.resolved[step].clone() {
             Some(resolved) => {
                 tokio::spawn(claim::claim(Arc::clone(&self.ctx), step, resolved, self.tell.clone()));
