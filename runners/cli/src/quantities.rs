@@ -34,15 +34,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if total == 0 { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
-    Text,
-    /// As with `--json`
-    Json,
-    /// SARIF 2.1.0
-    Sarif,
-}
-
 /// Reads a number of bytes: a number and a unit, of 1024 (`KiB`, `MiB`, `GiB`, `TiB`) or of 1000 (`kB`, `MB`, `GB`, `TB`).
 pub fn size(text: &str) -> Result<u64, String> {
     let units = [

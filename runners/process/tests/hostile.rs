@@ -133,6 +133,7 @@ fn once(runner: &ProcessRunner, confine: &str, n_tricks: usize, random: &Mutex<R
         outputs: Vec::new(),
         environment: BTreeMap::new(),
         work_dir: place.path().to_owned(),
+        gpus: Vec::new(),
         timeout: matches!(ending, Ending::TimesOut).then_some(after),
     };
     let (sender, events) = mpsc::channel();

@@ -23,7 +23,7 @@ fn parsed(args: &[&str]) -> Option<Asked> {
     }
     let colour = args.iter().any(|arg| arg.starts_with("--color")).then_some(cli.color);
     let file = run.pipeline.file.to_str()?.to_owned();
-    Some(Asked { file, targets: run.targets, params, json: cli.json, colour })
+    Some(Asked { file, targets: run.work.targets, params, json: cli.json, colour })
 }
 
 #[test]
