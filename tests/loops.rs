@@ -140,3 +140,123 @@ fn a_pattern_without_files_is_refused_before_anything_runs() {
     let told = workspace.mlp(&["check", "months.mlp"]).exits(2);
     told.says(&["E0220", "no file matches `sales/*.csv`", "`months.mlp`"]);
 }
+
+/// Sales of stores, by store and amount.
+fn sales(rows: &[(u32, i64)]) -> String {
+    let rows = rows.iter().enumerate().map(|(i, (store, amount))| format!("s{i},{store},{amount}\n"));
+    format!("id,store,amount\n{}", rows.collect::<String>())
+}
+
+/// A pipeline with a round for each store that the sales have.
+fn by_store(rows: &[(u32, i64)]) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("sales.csv", sales(rows));
+    workspace.write(
+        "stores.mlp",
+        r#"pipeline stores
+
+param most: int = 100000
+
+schema Sale { id: str key, store: int, amount: int }
+
+source sales = csv.read("sales.csv", schema: Sale)
+step kept    = sql("select store, amount from sales where amount <= " + most + " order by id", { sales })
+for store in values(kept.store) as network {
+  step rows   = table.where(kept, column: store, equals: store)
+  step table  = csv.write(rows)
+  step fitted = sh("sort -n {table} | tail -n 1 > {model}", inputs: { table }, outputs: { model: file })
+}
+step all = sh("cat in/* > {models} || true", inputs: network.fitted, outputs: { models: file })
+"#,
+    );
+    workspace
+}
+
+#[test]
+fn a_loop_over_a_column_is_unfolded_within_the_run_that_makes_the_column() {
+    let workspace = by_store(&[(1, 5), (2, 7), (1, 9)]);
+    workspace.mlp(&["check", "stores.mlp"]).exits(0).says(&["network[..]: unknown until `kept` has run"]);
+    let planned = workspace.mlp(&["plan", "stores.mlp"]).exits(0);
+    planned.says(&["network[..].rows", "unknown until `sales` has run"]);
+
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    let of = |store: u32| ["fitted", "rows", "table"].map(|step| format!("network[{store}].{step}"));
+    let mut expected = vec!["all".to_owned(), "kept".to_owned(), "sales".to_owned()];
+    expected.extend(of(1).into_iter().chain(of(2)));
+    expected.sort();
+    assert_eq!(ran.executed(), expected, "{ran}");
+    assert_eq!(ran.steps(), (9, 0, 0, 0), "{ran}");
+    let count = |name: &str| ran.events().iter().filter(|event| event["event"] == name).count();
+    assert_eq!(["run_started", "planned", "loop_unfolded", "run_finished"].map(count), [1, 1, 1, 1], "{ran}");
+
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    assert_eq!(ran.steps(), (0, 9, 0, 0), "{ran}");
+    let runs = workspace.json(&["runs"]);
+    assert_eq!(runs.as_array().map(Vec::len), Some(2), "{runs}");
+}
+
+#[test]
+fn a_changed_row_of_one_store_and_a_new_store_run_no_other() {
+    let workspace = by_store(&[(1, 5), (2, 7), (1, 9)]);
+    workspace.run("stores.mlp", &[]).exits(0);
+
+    workspace.write("sales.csv", sales(&[(1, 5), (2, 8), (1, 9)]));
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    let expected =
+        ["all", "kept", "network[1].rows", "network[2].fitted", "network[2].rows", "network[2].table", "sales"];
+    assert_eq!(ran.executed(), expected, "{ran}");
+
+    workspace.write("sales.csv", sales(&[(1, 5), (2, 8), (1, 9), (30, 4)]));
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    let executed = ran.executed();
+    assert!(executed.contains(&"network[30].fitted".to_owned()), "{ran}");
+    let untouched = ["network[1].table", "network[1].fitted", "network[2].table", "network[2].fitted"];
+    assert!(untouched.iter().all(|step| !executed.contains(&(*step).to_owned())), "{ran}");
+}
+
+#[test]
+fn rounds_of_a_column_are_named_in_every_command() {
+    let workspace = by_store(&[(1, 5), (2, 7), (1, 9)]);
+    // Known only by this very run.
+    let ran = workspace.run("stores.mlp", &["network[2].fitted"]).exits(0);
+    let expected = ["kept", "network[2].fitted", "network[2].rows", "network[2].table", "sales"];
+    assert_eq!(ran.executed(), expected, "{ran}");
+    workspace.run("stores.mlp", &["network[3].fitted"]).exits(2).says(&["network[3].fitted"]);
+
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    let digest = &ran.digests()["network[1].fitted.model"];
+    workspace.mlp(&["plan", "stores.mlp"]).exits(0).says(&["network[1].fitted", "0 steps to run"]);
+    workspace.mlp(&["why", "stores.mlp", "network[1].fitted"]).exits(0).says(&["network[1].fitted"]);
+    workspace.mlp(&["graph", "stores.mlp"]).exits(0).says(&["network[1].fitted"]);
+    workspace.mlp(&["show", "stores.mlp", "network[1].rows"]).exits(0).says(&["amount"]);
+    workspace.mlp(&["lineage", digest]).exits(0).says(&["network[1].rows", "sales.csv"]);
+    workspace.mlp(&["log"]).exits(0).says(&["network[1].fitted"]);
+    workspace.mlp(&["run", "stores.mlp", "--force", "network[2].table"]).exits(0).says(&["1 step run"]);
+}
+
+#[test]
+fn what_a_loop_goes_over_fails_or_has_no_rows() {
+    let workspace = by_store(&[(1, 5)]);
+    let ran = workspace.run("stores.mlp", &["--param", "most=0"]).exits(0);
+    assert_eq!(ran.executed(), ["all", "kept", "sales"], "{ran}");
+
+    workspace.write("sales.csv", "id,store,amount\ns1,one,5\n");
+    let ran = workspace.run("stores.mlp", &["--keep-going"]).exits(12);
+    let (_, _, failed, skipped) = ran.steps();
+    assert_eq!((failed, skipped), (1, 5), "{ran}");
+    let told = ran.steps_of("step_skipped");
+    assert!(told.contains(&"network[..].fitted".to_owned()) && told.contains(&"all".to_owned()), "{ran}");
+}
+
+#[test]
+fn a_value_that_a_step_cannot_take_is_told_with_its_round() {
+    let workspace = by_store(&[(1, 5), (2, 7)]);
+    workspace.edit(
+        "stores.mlp",
+        "step table  = csv.write(rows)",
+        "step parts = table.split_rows(rows, every: store, at: 0)\n  step table  = csv.write(parts.test)",
+    );
+    workspace.mlp(&["check", "stores.mlp"]).exits(0);
+    let ran = workspace.run("stores.mlp", &[]).exits(1);
+    ran.says(&["E0302", "argument `every` of `table.split_rows`", "in the round with store = 1"]);
+}

@@ -32,7 +32,7 @@ mod shelf;
 mod suggest;
 mod world;
 
-pub use check::{CheckInput, Checked, Facts, NodeFacts, check, inspect};
+pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
 pub use mlp_model::{SourceText, Span};

@@ -20,7 +20,7 @@ use mlp_model::{
 
 use crate::{
     copy, eval_binary, eval_regression, pick_best, table_join, table_split, table_split_groups, table_split_rows,
-    table_split_time,
+    table_split_time, table_where,
 };
 
 /// Runs the operations of [`BuiltinRunner::OPS`].
@@ -30,7 +30,7 @@ use crate::{
 pub struct BuiltinRunner;
 
 impl BuiltinRunner {
-    pub const OPS: [&'static str; 10] = [
+    pub const OPS: [&'static str; 11] = [
         "eval.binary",
         "eval.regression",
         "file",
@@ -41,6 +41,7 @@ impl BuiltinRunner {
         "table.split_groups",
         "table.split_rows",
         "table.split_time",
+        "table.where",
     ];
 }
 
@@ -95,6 +96,7 @@ fn execute(
         "table.split_groups" => table_split_groups::run(&work),
         "table.split_rows" => table_split_rows::run(&work),
         "table.split_time" => table_split_time::run(&work),
+        "table.where" => table_where::run(&work),
         other => Err(bug(format!("operation `{other}` was given to the wrong runner"))),
     }
 }

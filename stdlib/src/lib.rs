@@ -27,6 +27,7 @@ mod table_split;
 mod table_split_groups;
 mod table_split_rows;
 mod table_split_time;
+mod table_where;
 mod torch_nets;
 mod torch_predict;
 mod torch_train;
@@ -55,6 +56,7 @@ pub fn catalogue(sql: Arc<dyn Infer>) -> Catalogue {
         table_split_time::signature(),
         table_split_groups::signature(),
         table_join::signature(),
+        table_where::signature(),
         wasm_map::signature(),
         sh::signature(),
         torch_train::signature(),

@@ -9,9 +9,11 @@ use std::rc::Rc;
 use mlp_model::{Span, Value};
 
 use super::bind::{self, Formal};
+use super::columns::{self, LoopValues};
 use super::defs::{DefParam, DefType, Shape, called, split_path};
 use super::names::{Bound, CallInst, Entity, Env, Followed, Group, Item, LoopInfo, Names, Round};
 use super::report::Report;
+use super::rounds::Values;
 use super::types::{fit, satisfies, written};
 use super::value::{Eval, kind, show};
 use super::{Sources, rounds};
@@ -74,7 +76,19 @@ impl<'a> Names<'a> {
                 DeclKind::Call(call) => call,
                 DeclKind::Loop(decl) => {
                     let name = format!("{prefix}{}", decl.name.text);
-                    self.loops.push(LoopInfo { decl, name, env, report, skip: skip.clone(), rounds: None });
+                    let column = columns::values_of(decl).and_then(|call| columns::read(call, report));
+                    self.loops.push(LoopInfo {
+                        decl,
+                        name,
+                        env,
+                        report,
+                        skip: skip.clone(),
+                        within: self.within,
+                        column,
+                        is_open: false,
+                        is_template: false,
+                        rounds: None,
+                    });
                     let entity = Entity::Loop(self.loops.len() - 1);
                     self.declare(env, decl.name, entity, "loop", report);
                     entities.push(Some(entity));
@@ -91,7 +105,8 @@ impl<'a> Names<'a> {
             let def = called(&call.value).map_or(Ok(None), |called| self.def_called(env, &called.path));
             let entity = match def {
                 Ok(None) => {
-                    self.calls.push(CallInst { decl: call, doc: decl.doc, name, env, report, skip: skip.clone() });
+                    let (doc, skip, within) = (decl.doc, skip.clone(), self.within);
+                    self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within });
                     Entity::Call(self.calls.len() - 1)
                 }
                 Ok(Some(def)) => {
@@ -102,6 +117,7 @@ impl<'a> Names<'a> {
                         env,
                         report,
                         skip: skip.clone(),
+                        within: self.within,
                         inner: None,
                         shortcut: Cell::default(),
                     });
@@ -124,6 +140,7 @@ impl<'a> Names<'a> {
 pub struct Around<'a> {
     pub source: Sources<'a>,
     pub world: &'a dyn World,
+    pub loops: LoopValues<'a>,
 }
 
 /// Expands the pipeline's calls, and checks every `def` by itself.
@@ -275,6 +292,7 @@ impl<'a> Expander<'_, 'a> {
         }
         declare_broken(self.names, inner, body, inner_report);
         let prefix = format!("{}.", self.names.groups[group].name);
+        self.names.within = self.names.groups[group].within;
         let entities = self.names.declare_calls(inner, body, &prefix, inner_report, &skip);
         self.names.groups[group].inner = Some(inner);
         for entity in entities {
@@ -296,7 +314,15 @@ impl<'a> Expander<'_, 'a> {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         let skip = self.names.loops[index].skip.clone();
         let eval = Eval { report, names: self.names, env: Some(env) };
-        let Some(values) = rounds::values(decl, &eval, &self.around) else { return };
+        let values = match rounds::values(decl, &self.names.loops[index], &eval, &self.around) {
+            Some(Values::Known(values)) => values.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+            Some(Values::Open(sample)) => vec![(columns::OPEN_KEY.to_owned(), sample)],
+            None => return,
+        };
+        let is_open = values.iter().any(|(key, _)| key == columns::OPEN_KEY);
+        self.names.loops[index].is_open = is_open;
+        let of_column = self.names.loops[index].column.is_some();
+        self.names.within = if of_column { Some(index) } else { self.names.loops[index].within };
         // A loop within another counts for the outermost.
         let is_outermost = self.outermost.is_none();
         let (outermost, start) = *self.outermost.get_or_insert((decl, self.n_nodes));
@@ -316,8 +342,12 @@ impl<'a> Expander<'_, 'a> {
         }
         let mut known = Vec::new();
         for (key, value) in values {
-            let report = report.for_round(format!("{} = {}", decl.variable.text, show(&value)));
-            let inner = self.round_env(env, decl, Some(value), report);
+            let report = match &value {
+                Some(sample) if is_open => report.for_sample(show(sample).trim_matches('"').to_owned()),
+                Some(value) => report.for_round(format!("{} = {}", decl.variable.text, show(value))),
+                None => report,
+            };
+            let inner = self.round_env(env, decl, value, report);
             let prefix = format!("{}[{key}].", self.names.loops[index].name);
             let entities = self.names.declare_calls(inner, &decl.body, &prefix, report, &skip);
             known.push((Round { key, env: inner }, entities));
@@ -346,6 +376,7 @@ impl<'a> Expander<'_, 'a> {
     fn template_round(&mut self, index: usize) {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         rounds::refuse_files(decl, report);
+        self.names.loops[index].is_template = true;
         let inner = self.round_env(env, decl, None, report);
         let prefix = format!("{}[..].", self.names.loops[index].name);
         for entity in self.names.declare_calls(inner, &decl.body, &prefix, report, &None).into_iter().flatten() {

@@ -10,6 +10,7 @@ mod call;
 mod calls;
 mod champion;
 mod collect;
+mod columns;
 mod constants;
 mod defs;
 mod expand;
@@ -34,10 +35,13 @@ mod schemas;
 mod types;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use mlp_model::{Catalogue, Node, NodeKind, Pipeline, SourceText, Span, Value};
+use mlp_model::{
+    Call, CallClass, Catalogue, KnownValues, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span, Value,
+    Waits,
+};
 
 pub use facts::{Facts, NodeFacts};
 pub use names::RESERVED;
@@ -49,6 +53,8 @@ use crate::ast::{Expr, Name};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::shelf::Shelf;
 use crate::world::{World, WorldError};
+use calls::CallResult;
+use columns::{LoopValues, Samples};
 use inputs::Inputs;
 use load::Unit;
 use names::{CallInst, Entity, Entry, Followed, Item, Names};
@@ -78,15 +84,20 @@ pub struct Checked {
 
 /// Checks a pipeline file as a whole and reports every mistake in it.
 pub fn check(input: &CheckInput<'_>) -> Checked {
-    check_file(input, None)
+    check_known(input, &KnownValues::new())
+}
+
+/// As [`check`], with the values of loops that a run has told: those loops become nodes like any other.
+pub fn check_known(input: &CheckInput<'_>, known: &KnownValues) -> Checked {
+    check_file(input, known, None)
 }
 
 /// Checks a file for an editor: what is known of its right parts goes into `facts`, and no pipeline is made.
 pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
-    check_file(input, Some(facts))
+    check_file(input, &KnownValues::new(), Some(facts))
 }
 
-fn check_file(input: &CheckInput<'_>, facts: Option<&mut Facts>) -> Checked {
+fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Facts>) -> Checked {
     let text = match input.world.read(input.file) {
         Ok(text) => text,
         Err(error) => {
@@ -96,13 +107,14 @@ fn check_file(input: &CheckInput<'_>, facts: Option<&mut Facts>) -> Checked {
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
     let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
-    let (pipeline, mut diagnostics) = check_units(input, &units, facts, diagnostics);
+    let (pipeline, mut diagnostics) = check_units(input, &units, known, facts, diagnostics);
     let sources = load::sources(&units);
     diagnostics.sort_by_key(|diagnostic| {
         let place = diagnostic.primary().map(|label| (label.span.source, label.span.start));
         (place.is_some(), place, diagnostic.severity)
     });
-    diagnostics.dedup();
+    let mut told = HashSet::new();
+    diagnostics.retain(|d| told.insert((d.primary().map(|label| label.span), d.code.clone(), d.message.clone())));
     let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let pipeline = pipeline.filter(|_| !has_errors).map(|pipeline| Pipeline { sources: sources.clone(), ..pipeline });
     Checked { pipeline, diagnostics, sources }
@@ -125,7 +137,8 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
 fn check_units<'a>(
     input: &CheckInput<'a>,
     units: &'a [Unit<'a>],
-    facts: Option<&mut Facts>,
+    known: &'a KnownValues,
+    mut facts: Option<&mut Facts>,
     diagnostics: Vec<Diagnostic>,
 ) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let Some(root) = units.first() else { return (None, diagnostics) };
@@ -134,17 +147,35 @@ fn check_units<'a>(
         let problem = problem.help("begin it with `pipeline NAME`");
         return (None, diagnostics.into_iter().chain([problem]).collect());
     }
-    let findings = Findings::new(diagnostics);
-    let pipeline = check_with(input, units, root, facts, Report::new(&findings));
-    (pipeline, findings.into_diagnostics())
+    // The type of a column is known when its table has been checked; then the loops over it are checked with a value of it.
+    let mut samples = Samples::new();
+    // What is wrong while nothing is known of a value is wrong with every value.
+    let mut certain = None;
+    loop {
+        let findings = Findings::new(diagnostics.clone());
+        let mut learned = Samples::new();
+        let loops = LoopValues { known, samples: &samples };
+        let report = Report::new(&findings);
+        let pipeline = check_with(input, units, root, loops, facts.as_deref_mut(), report, &mut learned);
+        learned.retain(|name, _| !known.contains_key(name) && !samples.contains_key(name));
+        let mut found = findings.into_diagnostics();
+        if learned.is_empty() {
+            found.extend(certain.into_iter().flatten());
+            return (pipeline, found);
+        }
+        certain.get_or_insert(found);
+        samples.extend(learned);
+    }
 }
 
 fn check_with<'a>(
     input: &CheckInput<'a>,
     units: &'a [Unit<'a>],
     root: &Unit<'a>,
+    loops: LoopValues<'_>,
     facts: Option<&mut Facts>,
     report: Report<'_>,
+    learned: &mut Samples,
 ) -> Option<Pipeline> {
     let source = Sources { units };
     let (mut names, constants) = collect::collect(units, report);
@@ -153,11 +184,11 @@ fn check_with<'a>(
     names.schemas = schemas::check_all(&names, report);
     let shapes = defs::check(&names, &|span| source.written(span), report);
     let (catalogue, world) = (input.catalogue, input.world);
-    let around = expand::Around { source, world };
+    let around = expand::Around { source, world, loops };
     expand::expand_for_themselves(&mut names, &shapes, around, report);
     expand::expand(&mut names, &shapes, around, &root.tree.decls, entities);
     let scope = Scope { report, names: &names, env: PIPELINE, catalogue, world, source };
-    let nodes = check_nodes(&scope, facts);
+    let nodes = check_nodes(&scope, facts, learned);
     for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.get()) {
         let message = format!("module `{}` is used nowhere", module.name.text);
         report.add(Diagnostic::warning("E0227", message).at(module.name.span, "").help("remove the `use`"));
@@ -172,7 +203,7 @@ fn check_with<'a>(
 const PIPELINE: usize = 0;
 
 /// Checks sources, steps, gates and releases. `None` when any of them is wrong, or when facts are asked for instead.
-fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>> {
+fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>, learned: &mut Samples) -> Option<Vec<Node>> {
     let names = scope.names;
     let infos = calls::bind_all(scope);
     let champion = champion::Champion::find(scope);
@@ -197,6 +228,8 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>
     let inputs = Inputs { scope: *scope, champion: &champion, results: &results, places: &places, decl: None, op: "" };
     given::check_bounds(&inputs);
     given::check_results(&inputs);
+    let (waits, samples) = columns::check_all(&inputs);
+    learned.extend(samples);
     let gates: Vec<_> = names.gates.iter().map(|(gate, _)| gates::check(scope, gate, &results, &places)).collect();
     let releases = names.releases.iter().map(|(release, _)| releases::check(scope, release, &results, &places));
     let releases: Vec<_> = releases.collect();
@@ -205,13 +238,23 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>
         return None;
     }
 
+    // Without a mistake something is unknown only because it depends on the very value of an open loop.
+    let any_waits = || waits.values().next().filter(|_| !scope.report.has_errors());
     let mut nodes = Vec::with_capacity(n_nodes);
     let (mut gates, mut releases) = (gates.into_iter(), releases.into_iter());
     for item in &names.items {
         let (name, span, doc, kind) = match item {
             Item::Call(call) => {
-                let result = results[*call].take()?;
                 let inst = &names.calls[*call];
+                let mut result = match results[*call].take() {
+                    Some(result) => result,
+                    None => open_call(infos[*call].operation.map(|(_, signature)| signature), any_waits()?),
+                };
+                if let Some(open) = names.open_around(inst.within) {
+                    let waits = waits.get(&open)?;
+                    let calls = result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]);
+                    calls.for_each(|call| call.options.waits = Some(waits.clone()));
+                }
                 let span = inst.decl.name.span;
                 if let Some(predictions) = result.predictions {
                     let name_of_it = format!("{}.predictions", inst.name);
@@ -222,16 +265,40 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>) -> Option<Vec<Node>
             }
             Item::Gate(gate) => {
                 let (decl, doc) = names.gates[*gate];
-                (decl.name.text, decl.name.span, doc, NodeKind::Gate(gates.next()??))
+                let kind = match gates.next()? {
+                    Some(gate) => NodeKind::Gate(gate),
+                    None => NodeKind::Call(open_call(None, any_waits()?).call),
+                };
+                (decl.name.text, decl.name.span, doc, kind)
             }
             Item::Release(release) => {
                 let (decl, doc) = names.releases[*release];
-                (decl.name.text, decl.name.span, doc, NodeKind::Release(releases.next()??))
+                let kind = match releases.next()? {
+                    Some(release) => NodeKind::Release(release),
+                    None => NodeKind::Call(open_call(None, any_waits()?).call),
+                };
+                (decl.name.text, decl.name.span, doc, kind)
             }
         };
         nodes.push(Node { name: name.to_owned(), doc: doc.to_owned(), span, kind });
     }
     Some(nodes)
+}
+
+/// Returns what stands for a node of which nothing can be told before the values of a loop are known.
+fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
+    let call = Call {
+        class: CallClass::Step,
+        op: signature.map_or_else(String::new, |signature| signature.name.to_owned()),
+        op_version: signature.map_or(0, |signature| signature.version),
+        runner: signature.map_or_else(String::new, |signature| signature.runner.to_owned()),
+        params: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        outputs: Vec::new(),
+        options: Options { waits: Some(waits.clone()), ..Options::default() },
+        arg_spans: BTreeMap::new(),
+    };
+    CallResult { call, predictions: None, reads_champion: false, schema: None, reads: Vec::new() }
 }
 
 /// Where calls and gates stand in the checked pipeline, by their index among their kind.

@@ -79,6 +79,8 @@ pub struct CallInst<'a> {
     pub report: Report<'a>,
     /// Why it does not run: the condition of a call that it is part of is false.
     pub skip: Option<Rc<str>>,
+    /// The innermost loop over a column that it is within.
+    pub within: Option<usize>,
 }
 
 pub struct DefInfo<'a> {
@@ -95,6 +97,7 @@ pub struct Group<'a> {
     pub env: usize,
     pub report: Report<'a>,
     pub skip: Option<Rc<str>>,
+    pub within: Option<usize>,
     /// The name space of the expanded body; `None` where the call is wrong or not expanded.
     pub inner: Option<usize>,
     /// Where following its result leads, once that is known.
@@ -108,8 +111,24 @@ pub struct LoopInfo<'a> {
     pub env: usize,
     pub report: Report<'a>,
     pub skip: Option<Rc<str>>,
+    /// The innermost loop over a column that it is within.
+    pub within: Option<usize>,
+    /// The column whose values it goes over.
+    pub column: Option<ColumnOf<'a>>,
+    /// Its values are not known.
+    pub is_open: bool,
+    /// In the body of a `def` that is checked by itself.
+    pub is_template: bool,
     /// In the order of the values. `None` where those are not known.
     pub rounds: Option<Vec<Round>>,
+}
+
+/// The column of a table, as a loop writes it.
+#[derive(Clone)]
+pub struct ColumnOf<'a> {
+    pub table: Vec<Name<'a>>,
+    pub column: String,
+    pub span: Span,
 }
 
 pub struct Round {
@@ -161,6 +180,8 @@ pub struct Names<'a> {
     pub bodies: Vec<(usize, Report<'a>)>,
     pub groups: Vec<Group<'a>>,
     pub loops: Vec<LoopInfo<'a>>,
+    /// The innermost loop over a column in whose body names are being declared.
+    pub within: Option<usize>,
     pub bounds: Vec<Bound<'a>>,
     pub gates: Vec<(&'a GateDecl<'a>, &'a str)>,
     pub releases: Vec<(&'a ReleaseDecl<'a>, &'a str)>,
@@ -197,6 +218,16 @@ pub enum Followed<'p, 'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Returns the loops over columns that something is within, from the inside out.
+    pub fn around(&self, within: Option<usize>) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(within, |index| self.loops.get(*index)?.within)
+    }
+
+    /// Returns the outermost loop around something whose values are not known.
+    pub fn open_around(&self, within: Option<usize>) -> Option<usize> {
+        self.around(within).filter(|index| self.loops[*index].is_open).last()
+    }
+
     /// Looks a name up where `env` sees it.
     pub fn get(&self, env: usize, name: &str) -> Option<Entry> {
         let mut at = Some(env);

@@ -101,6 +101,14 @@ pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion
 
 fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> Vec<Edge> {
     let mut edges = Vec::new();
+    // A round of a loop over a column needs the table.
+    for index in scope.names.around(info.inst.within) {
+        let info = &scope.names.loops[index];
+        let Some(of) = &info.column else { continue };
+        if let Followed::Found { entity: Entity::Call(call), .. } = scope.names.follow(info.env, &of.table) {
+            edges.push(Edge { to: call, span: of.span, through_champion: false });
+        }
+    }
     for (formal, value) in info.formals.iter().zip(&info.bound) {
         let Some(value) = value else { continue };
         match formal.slot {

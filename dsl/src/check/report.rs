@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use mlp_model::Span;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::suggest;
 
 /// At most so many calls of a `def` are shown with a mistake in its body.
@@ -36,7 +36,15 @@ enum SiteKind {
     Call(Span),
     /// A round of a loop: `lr = 0.1`.
     Round(String),
+    /// The round that stands for all of a loop whose values are not known, checked with a value that is shown so. What is wrong
+    /// with it need not be wrong with any other.
+    Sample(String),
 }
+
+/// What depends on values, not on their types.
+const OF_VALUES: [&str; 7] = ["E0207", "E0219", "E0220", "E0229", "E0302", "E0303", "E0306"];
+/// The codes with which operations say that their arguments do not fit each other.
+const OF_ARGUMENTS: &str = "E035";
 
 struct Seen {
     place: usize,
@@ -85,6 +93,29 @@ impl<'r> Report<'r> {
         self.within(SiteKind::Round(shown))
     }
 
+    /// Returns the report for the round that stands for all, checked with a value that is shown so.
+    pub fn for_sample(self, shown: String) -> Self {
+        self.within(SiteKind::Sample(shown))
+    }
+
+    /// Returns whether a finding may be due to a value that no round needs to have.
+    fn is_about_sample(&self, diagnostic: &Diagnostic) -> bool {
+        let sites = self.findings.sites.borrow();
+        let mut at = self.site.and_then(|site| sites.get(site));
+        while let Some(site) = at {
+            if let SiteKind::Sample(shown) = &site.kind {
+                let code = &*diagnostic.code;
+                // A short value stands in many messages by chance.
+                let names_it = shown.len() > 3 && diagnostic.message.contains(shown.as_str());
+                if OF_VALUES.contains(&code) || code.starts_with(OF_ARGUMENTS) || names_it {
+                    return true;
+                }
+            }
+            at = site.outer.and_then(|outer| sites.get(outer));
+        }
+        false
+    }
+
     fn within(self, kind: SiteKind) -> Self {
         let mut sites = self.findings.sites.borrow_mut();
         sites.push(Site { outer: self.site, kind });
@@ -93,6 +124,9 @@ impl<'r> Report<'r> {
 
     /// Adds a finding. One about a body that is checked again is told once, with the calls that lead to it.
     pub fn add(&self, diagnostic: Diagnostic) {
+        if self.site.is_some() && self.is_about_sample(&diagnostic) {
+            return;
+        }
         let mut diagnostics = self.findings.diagnostics.borrow_mut();
         let (Some(site), Some(label)) = (self.site, diagnostic.primary()) else {
             diagnostics.push(diagnostic);
@@ -131,11 +165,15 @@ impl<'r> Report<'r> {
                 SiteKind::Round(shown) if diagnostic.notes.is_empty() => {
                     diagnostic = diagnostic.note(format!("{IN_ROUND}{shown}"));
                 }
-                SiteKind::Itself | SiteKind::Call(_) | SiteKind::Round(_) => {}
+                SiteKind::Itself | SiteKind::Call(_) | SiteKind::Round(_) | SiteKind::Sample(_) => {}
             }
             at = site.outer;
         }
         diagnostic
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.findings.diagnostics.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// Returns ``did you mean `x`?`` when one of the candidates is like `word`.

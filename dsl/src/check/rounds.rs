@@ -4,15 +4,37 @@ use std::collections::HashMap;
 
 use mlp_model::Value;
 
+use super::columns;
 use super::expand::Around;
 use super::files;
+use super::names::LoopInfo;
 use super::report::Report;
 use super::value::{Eval, is_scalar, kind, show};
 use crate::ast::{CallExpr, Expr, ExprKind, LoopDecl};
 use crate::diagnostic::Diagnostic;
 
-/// Returns the values of a loop, each with its key, or reports why there are none.
-pub fn values(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Option<Vec<(String, Value)>> {
+/// What a loop goes over.
+pub enum Values {
+    /// Each with its key.
+    Known(Vec<(String, Value)>),
+    /// Known once a run has told them; until then, with a value to check the body with, if its type is known.
+    Open(Option<Value>),
+}
+
+/// Returns the values of a loop, or reports why there are none.
+pub fn values(decl: &LoopDecl<'_>, info: &LoopInfo<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Option<Values> {
+    if columns::values_of(decl).is_some() {
+        info.column.as_ref()?;
+        return Some(match around.loops.known.get(&info.name) {
+            Some(values) => Values::Known(values.iter().map(|value| (key_of(value), value.clone())).collect()),
+            None => Values::Open(around.loops.samples.get(&info.name).cloned()),
+        });
+    }
+    listed(decl, eval, around).map(Values::Known)
+}
+
+/// Returns the values that are known when the file is checked, each with its key.
+fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Option<Vec<(String, Value)>> {
     let report = eval.report;
     if let Some(call) = files_of(decl) {
         if eval.env.is_some_and(|env| eval.names.is_in_def(env)) {

@@ -167,6 +167,7 @@ fn operations() -> Catalogue {
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
             Ok(Inferred { outputs, params: BTreeMap::new() })
         }),
+        op("table.where", step, where_args(), |call| gives(Type::Table(data(call, "data").clone()))),
         op("wasm.map", step, map_args(), |call| {
             let mut table = data(call, "data").clone();
             let adds = call.params["adds"].as_schema().expect("checked");
@@ -210,6 +211,11 @@ fn operations() -> Catalogue {
             gives(Type::Model(ModelType { flavour, task: Task::Regression, target, features: Vec::new() }))
         }),
     ])
+}
+
+fn where_args() -> Vec<Argument> {
+    let column = ArgType::Param(ParamType::Column { of: "data" });
+    vec![table("data"), required("column", column), required("equals", ArgType::Param(ParamType::Literal))]
 }
 
 fn sql_args() -> Vec<Argument> {

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::names::find_nodes;
 use crate::registry::Registry;
 use crate::sources::Sources;
+use crate::unfold::open_nodes;
 use crate::{Engine, RunError, RunRequest};
 
 pub(crate) type Runners = Arc<BTreeMap<String, Arc<dyn Runner>>>;
@@ -71,7 +72,17 @@ impl Request {
         let graph = Graph::new(pipeline)?;
         let mut unknown = Vec::new();
         let mut find_all = |names: &[String]| -> Vec<usize> {
-            let found = names.iter().filter_map(|name| find_nodes(pipeline, name).map_err(|e| unknown.push(e)).ok());
+            let found = names.iter().filter_map(|name| match find_nodes(pipeline, name) {
+                Ok(found) => Some(found),
+                // One of the rounds that are not known yet: all of them, until they are.
+                Err(error) => match open_nodes(pipeline, name) {
+                    open if open.is_empty() => {
+                        unknown.push(error);
+                        None
+                    }
+                    open => Some(open),
+                },
+            });
             found.flatten().collect()
         };
         let (targets_found, forced) = (find_all(targets), find_all(force));
@@ -94,7 +105,8 @@ impl Request {
         let mut request = Self::check(pipeline, &names, &asked.force)?;
         let Self { graph, is_wanted, is_forced } = &mut request;
         let find = |names: &[String]| -> Vec<usize> {
-            names.iter().filter_map(|name| find_nodes(pipeline, name).ok()).flatten().collect()
+            let found = |name: &String| find_nodes(pipeline, name).unwrap_or_else(|_| open_nodes(pipeline, name));
+            names.iter().flat_map(found).collect()
         };
         let limits = [&asked.targets, &asked.until].map(|names| (!names.is_empty()).then(|| find(names)));
         let mut is_meant = vec![true; pipeline.nodes.len()];
@@ -114,6 +126,19 @@ impl Request {
             None => Ok(request),
         }
     }
+
+    /// Asks for these nodes. Of the forced steps, those that are not known are passed over.
+    pub(crate) fn for_nodes(
+        pipeline: &Pipeline,
+        nodes: impl IntoIterator<Item = usize>,
+        force: &[String],
+    ) -> Result<Self, RunError> {
+        let graph = Graph::new(pipeline)?;
+        let is_wanted = graph.with_ancestors(nodes);
+        let mut is_forced = vec![false; pipeline.nodes.len()];
+        force.iter().flat_map(|name| find_nodes(pipeline, name)).flatten().for_each(|node| is_forced[node] = true);
+        Ok(Self { graph, is_wanted, is_forced })
+    }
 }
 
 impl Context {
@@ -127,6 +152,8 @@ impl Context {
     ) -> Result<Self, StoreError> {
         let inputs = || {
             let wanted = pipeline.nodes.iter().zip(&request.is_wanted).filter(|(_, is_wanted)| **is_wanted);
+            // What stands for other nodes reads nothing.
+            let wanted = wanted.filter(|(node, _)| node.waits().is_none());
             wanted.filter_map(|(node, _)| call_of(node)).flat_map(|call| call.inputs.values())
         };
         let sources = Sources::read(&*store, inputs());

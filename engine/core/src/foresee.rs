@@ -13,8 +13,10 @@ const MIN_WIDTH: usize = 8;
 
 pub(crate) fn foresee(ctx: &Context) {
     let n_nodes = ctx.pipeline.nodes.len();
-    let is_asked =
-        |idx: usize| ctx.request.is_wanted[idx] && !ctx.request.is_forced[idx] && call_of(ctx.node(idx)).is_some();
+    let is_asked = |idx: usize| {
+        let node = ctx.node(idx);
+        ctx.request.is_wanted[idx] && !ctx.request.is_forced[idx] && call_of(node).is_some() && node.waits().is_none()
+    };
     let mut dependents = vec![Vec::new(); n_nodes];
     let mut n_missing = vec![0; n_nodes];
     for idx in (0..n_nodes).filter(|idx| is_asked(*idx)) {

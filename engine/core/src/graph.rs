@@ -145,6 +145,9 @@ fn needs(pipeline: &Pipeline, node: &Node) -> Result<BTreeSet<usize>, GraphError
                     add(*node, Some(output))?;
                 }
             }
+            if let Some(waits) = &call.options.waits {
+                add(waits.node, Some(&waits.output))?;
+            }
         }
         NodeKind::Gate(gate) => {
             for metric_node in gate.checks.iter().flat_map(|check| [&check.left, &check.right]).flat_map(metric_nodes) {

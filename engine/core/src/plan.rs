@@ -110,6 +110,10 @@ impl Outlook {
         if let Some(until) = open {
             return wait_for(Arc::clone(until), format!("unknown until `{until}` has run"));
         }
+        if let Some(waits) = node.waits() {
+            let until: Arc<str> = ctx.node(waits.node).name.as_str().into();
+            return wait_for(Arc::clone(&until), format!("unknown until `{until}` has run"));
+        }
         let resolved = bind_inputs(ctx, idx, known).and_then(|inputs| resolve(ctx, idx, inputs)).map(Arc::new);
         let answer = match &resolved {
             Ok(resolved) => match &resolved.lookup {

@@ -18,8 +18,9 @@ use crate::context::{Context, Request, Runners, call_of};
 use crate::plan::Outlook;
 use crate::predict::{self, Forecast};
 use crate::scheduler::{Need, Pool as Resources, Step};
-use crate::{Engine, RunError};
-use drive::Drive;
+use crate::{Engine, Loops, RunError};
+use drive::{Carried, Drive};
+use parts::Parts;
 use pool::Pool;
 
 pub(crate) mod attempt;
@@ -27,6 +28,7 @@ mod backoff;
 mod claim;
 mod decide;
 mod drive;
+mod parts;
 mod pool;
 
 pub use decide::ReleaseOutcome;
@@ -106,6 +108,22 @@ impl Engine {
         &self,
         pipeline: &Pipeline,
         request: RunRequest,
+        on_event: impl FnMut(&Event) + Send,
+        cancel: watch::Receiver<Option<Cancel>>,
+    ) -> Result<RunOutcome, RunError> {
+        self.run_unfolding(pipeline, None, request, on_event, cancel).await
+    }
+
+    /// As [`Engine::run`], for a pipeline with loops whose values the run has to tell first: what they go over is brought up to
+    /// date, then the run goes on with the nodes of their rounds.
+    ///
+    /// # Errors
+    /// See [`Engine::run`]. That a loop cannot be unfolded is a failure of the run.
+    pub async fn run_unfolding(
+        &self,
+        pipeline: &Pipeline,
+        loops: Option<Loops>,
+        request: RunRequest,
         mut on_event: impl FnMut(&Event) + Send,
         cancel: watch::Receiver<Option<Cancel>>,
     ) -> Result<RunOutcome, RunError> {
@@ -114,7 +132,7 @@ impl Engine {
         if !needs.unmet.is_empty() {
             // Whether such a step has to run at all is found out before the run begins: nothing is to be undone then.
             let wanted = Request::select(pipeline, &request)?;
-            let (_, ahead) = self.look_ahead(pipeline, wanted, needs.clone()).await?;
+            let (_, ahead) = self.look_ahead(&Arc::new(pipeline.clone()), wanted, needs.clone()).await?;
             ahead.refuse_unmet()?;
         }
         let started_at = (self.clock)();
@@ -140,17 +158,8 @@ impl Engine {
             releases: Vec::new(),
             seconds: 0.0,
         };
-        let trouble = match self.look_ahead(pipeline, wanted, needs).await {
-            Err(error) => Some(error),
-            Ok((ctx, ahead)) => {
-                on_event(&Event::Planned { run: request.run.clone(), steps: ahead.outlook.steps.clone() });
-                let clock = Arc::clone(&self.clock);
-                let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
-                let drive =
-                    Drive::new(Arc::new(ctx), &request, (clock, started_at), pool, ahead, &mut outcome, &mut on_event);
-                drive.run(cancel).await
-            }
-        };
+        let mut parts = Parts { request: &request, started_at, loops, cancel, carried: Carried::default() };
+        let trouble = self.run_parts(pipeline, (wanted, needs), &mut parts, &mut outcome, &mut on_event).await;
         let at = (self.clock)();
         outcome.seconds = (at.0 - started_at.0).max(0) as f64 / 1000.0;
         let finished = Record::RunFinished {
@@ -178,14 +187,77 @@ impl Engine {
         }
     }
 
+    /// Runs what loops go over, unfolds them, and so on until everything is known; then runs all the rest.
+    async fn run_parts<F: FnMut(&Event) + Send>(
+        &self,
+        pipeline: &Pipeline,
+        (wanted, needs): (Request, Needs),
+        parts: &mut Parts<'_>,
+        outcome: &mut RunOutcome,
+        on_event: &mut F,
+    ) -> Option<StoreError> {
+        let request = parts.request;
+        let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
+        let (mut pipeline, mut wanted) = (Arc::new(pipeline.clone()), Some((wanted, needs)));
+        let mut is_planned = false;
+        loop {
+            let (wanted, needs) = match wanted.take() {
+                Some(found) => found,
+                None => match self.select_again(&pipeline, request) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        parts.fail("", error, outcome, on_event);
+                        outcome.status = status(outcome, false, false);
+                        return None;
+                    }
+                },
+            };
+            let (ctx, mut ahead) = match self.look_ahead(&pipeline, wanted, needs).await {
+                Ok((ctx, ahead)) => (Arc::new(ctx), ahead),
+                Err(error) => return Some(error),
+            };
+            if !std::mem::replace(&mut is_planned, true) {
+                on_event(&Event::Planned { run: request.run.clone(), steps: ahead.outlook.steps.clone() });
+            }
+            let open = parts.open(&ctx);
+            let part = match open.is_empty() {
+                true => vec![true; pipeline.nodes.len()],
+                false => ctx.request.graph.with_ancestors(open.iter().map(|waits| waits.node)),
+            };
+            let carried = std::mem::take(&mut parts.carried);
+            carried.limit(&ctx, &mut ahead.steps, &part);
+            let (clock, pool) = ((Arc::clone(&self.clock), parts.started_at), Arc::clone(&pool));
+            let drive = Drive::new(Arc::clone(&ctx), request, clock, pool, (ahead, carried), outcome, on_event);
+            let (trouble, carried) = drive.run(parts.cancel.clone()).await;
+            parts.carried = carried;
+            if trouble.is_some() || open.is_empty() {
+                return trouble;
+            }
+            if let Some(unfolded) = parts.unfold(&ctx, &open, outcome, on_event).await {
+                pipeline = Arc::new(unfolded);
+            }
+        }
+    }
+
+    /// Finds what a run is about once more, in the pipeline with the rounds of its loops.
+    fn select_again(&self, pipeline: &Pipeline, request: &RunRequest) -> Result<(Request, Needs), StepError> {
+        let wanted = Request::select(pipeline, request);
+        let wanted = wanted.map_err(|error| StepError::new(ErrorClass::User, "N6105", error.to_string()))?;
+        let needs = needs(&self.runners, pipeline, &wanted, request);
+        match needs.unmet.first() {
+            Some((_, unmet)) => Err(unmet.error.clone()),
+            None => Ok((wanted, needs)),
+        }
+    }
+
     /// Digests sources and looks up keys, on a thread where it may block.
     async fn look_ahead(
         &self,
-        pipeline: &Pipeline,
+        pipeline: &Arc<Pipeline>,
         request: Request,
         needs: Needs,
     ) -> Result<(Context, Ahead), StoreError> {
-        let pipeline = Arc::new(pipeline.clone());
+        let pipeline = Arc::clone(pipeline);
         let gather = {
             let engine = Self {
                 store: Arc::clone(&self.store),

@@ -67,6 +67,10 @@ pub enum StepKind {
     },
     /// A call that reads a champion which does not exist yet.
     WithoutChampion,
+    /// Came to its result in an earlier part of the run.
+    Done,
+    /// Failed in an earlier part of the run.
+    Broken,
     Gate,
     Release,
 }
@@ -159,10 +163,16 @@ impl Scheduler {
         }
         let states: Vec<State> = steps
             .iter()
-            .map(|step| if step.kind == StepKind::Unwanted { State::Unwanted } else { State::Waiting })
+            .map(|step| match step.kind {
+                StepKind::Unwanted => State::Unwanted,
+                StepKind::Done => State::Reused,
+                StepKind::Broken => State::Failed,
+                _ => State::Waiting,
+            })
             .collect();
+        let is_missing = |input: &&usize| steps[**input].kind != StepKind::Done;
         Self {
-            n_missing: steps.iter().map(|step| step.inputs.len()).collect(),
+            n_missing: steps.iter().map(|step| step.inputs.iter().filter(is_missing).count()).collect(),
             n_open: states.iter().filter(|&&state| state == State::Waiting).count(),
             queue: Queue::new(steps.iter().map(|step| step.need.as_ref())),
             pool,
@@ -187,12 +197,25 @@ impl Scheduler {
                 self.skip(step, Because::NoChampion { step });
             }
         }
+        self.on_broken_before();
         for step in 0..self.steps.len() {
             if self.n_missing[step] == 0 && self.states[step] == State::Waiting {
                 self.begin(step);
             }
         }
         self.settle();
+    }
+
+    /// Lets failures of earlier parts of the run have their effect.
+    fn on_broken_before(&mut self) {
+        let broken = |&step: &usize| self.steps[step].kind == StepKind::Broken;
+        let broken: Vec<usize> = (0..self.steps.len()).filter(broken).collect();
+        let Some(&first) = broken.first() else { return };
+        self.changed.extend(broken.into_iter().map(|step| (step, State::Failed)));
+        self.propagate();
+        if !self.keep_going {
+            self.stop(Because::Stopped { step: first });
+        }
     }
 
     /// The step's key has been looked up: before it is claimed, or because another run has executed it meanwhile.
@@ -375,7 +398,7 @@ impl Scheduler {
     /// Takes a waiting step up, all of whose inputs have come.
     fn begin(&mut self, step: usize) {
         match self.steps[step].kind {
-            StepKind::Unwanted | StepKind::WithoutChampion => {}
+            StepKind::Unwanted | StepKind::WithoutChampion | StepKind::Done | StepKind::Broken => {}
             StepKind::Call { .. } => {
                 self.set(step, State::Resolving);
                 self.commands.push_back(Command::ResolveKey { step });

@@ -26,6 +26,13 @@ pub enum Event {
         run: RunId,
         steps: Vec<PlannedStep>,
     },
+    /// The values of a loop became known: it is so many rounds, and the run so many steps.
+    LoopUnfolded {
+        run: RunId,
+        name: String,
+        n_rounds: usize,
+        n_steps: usize,
+    },
     StepStarted {
         run: RunId,
         step: String,

@@ -18,6 +18,7 @@ mod runner;
 mod signature;
 mod store;
 mod types;
+mod unfold;
 mod value;
 
 pub use cache_key::{CacheKey, FieldVisitor, KeyField};
@@ -44,4 +45,5 @@ pub use store::{Claim, CommitGuard, Done, Lease, ObjectFile, RunSummary, Sensiti
 pub use types::{
     ArtifactKind, Column, Marks, ModelType, ReportType, Role, Rule, Scalar, Schema, TableType, Task, Type,
 };
+pub use unfold::{KnownValues, Unfold, Waits};
 pub use value::Value;

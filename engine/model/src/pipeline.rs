@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Demand, Type, Value};
+use crate::{Demand, Type, Value, Waits};
 
 /// A checked `.mlp` file.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,18 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn node(&self, name: &str) -> Option<(usize, &Node)> {
         self.nodes.iter().enumerate().find(|(_, node)| node.name == name)
+    }
+
+    /// Returns the loops whose values are not known yet, each once.
+    pub fn open_loops(&self) -> Vec<&Waits> {
+        let mut open: Vec<&Waits> = Vec::new();
+        for waits in self.nodes.iter().filter_map(Node::waits) {
+            // Nodes of a loop stand together, but for those of loops around it.
+            if open.iter().rev().all(|known| known.name != waits.name) {
+                open.push(waits);
+            }
+        }
+        open
     }
 }
 
@@ -57,6 +69,16 @@ pub struct Node {
     /// The declaration's name in the source.
     pub span: Span,
     pub kind: NodeKind,
+}
+
+impl Node {
+    /// Returns the loop whose values this node waits for.
+    pub fn waits(&self) -> Option<&Waits> {
+        match &self.kind {
+            NodeKind::Call(call) => call.options.waits.as_ref(),
+            NodeKind::Gate(_) | NodeKind::Release(_) => None,
+        }
+    }
 }
 
 /// Sources, steps, gates and releases cache differently, so they are different kinds.
@@ -128,6 +150,8 @@ pub struct Options {
     /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
     pub backoff: Option<Duration>,
     pub demand: Demand,
+    /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
+    pub waits: Option<Waits>,
 }
 
 /// Named checks over metrics. Evaluated in every run.

@@ -4,19 +4,22 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mlp_dsl::lint::Linted;
 use mlp_dsl::{
     CheckInput, Checked, Diagnostic, Found, Label, Listed, PathKind, Severity, SourceText, World, WorldError,
 };
-use mlp_model::{NodeKind, Pipeline, Span, StepError};
+use mlp_engine::Loops;
+use mlp_model::{KnownValues, NodeKind, Pipeline, Span, StepError};
 use mlp_store::SystemClock;
 use mlp_store::snapshot::{Kind, Seen, look};
 
 use crate::args::PipelineArgs;
 use crate::output::{Failure, Output};
 use crate::report::words;
+use crate::unfold::Unfolder;
 use crate::wiring;
 use crate::workspace::Workspace;
 
@@ -33,6 +36,10 @@ pub struct Compiled {
     pub diagnostics: Vec<serde_json::Value>,
     /// Every path that was looked at; `None`, if one cannot be described.
     pub looked_at: Option<Vec<(PathBuf, Seen)>>,
+    /// Compiles it again where it has loops over what a run tells.
+    pub unfolder: Option<Arc<Unfolder>>,
+    /// What is known of those loops.
+    pub loops: Option<Loops>,
 }
 
 /// Checks a pipeline file. Mistakes are printed; the failure then only counts them.
@@ -59,6 +66,9 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
         Some(pipeline) => Ok(Compiled {
             diagnostics: told,
             workspace,
+            unfolder: (!pipeline.open_loops().is_empty())
+                .then(|| Arc::new(Unfolder::new(args.file.clone(), params.clone()))),
+            loops: None,
             pipeline,
             shown: workspace_name(args),
             params,
@@ -93,6 +103,18 @@ fn check_on(disk: &dyn World, args: &PipelineArgs) -> Result<Checked, Failure> {
     let params = parse_params(&args.params)?;
     let catalogue = wiring::catalogue();
     Ok(mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: disk }))
+}
+
+/// Checks a pipeline file with the values of loops that a run has told. Also returns the paths that were looked at.
+pub fn check_known(
+    file: &Path,
+    params: &BTreeMap<String, String>,
+    known: &KnownValues,
+) -> (Checked, Option<Vec<(PathBuf, Seen)>>) {
+    let disk = RememberingDisk(RefCell::new(Some(Vec::new())));
+    let catalogue = wiring::catalogue();
+    let checked = mlp_dsl::check_known(&CheckInput { file, params, catalogue: &catalogue, world: &disk }, known);
+    (checked, disk.0.into_inner())
 }
 
 /// Returns what was found as a SARIF log, with paths relative to the workspace: so code hosts look for files.

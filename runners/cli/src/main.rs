@@ -13,6 +13,7 @@ mod output;
 mod quantities;
 mod report;
 mod snapshot;
+mod unfold;
 mod wiring;
 mod workspace;
 

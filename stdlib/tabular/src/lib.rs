@@ -13,6 +13,7 @@ mod context;
 mod copy;
 mod csv_read;
 mod csv_write;
+mod distinct;
 mod error;
 mod header;
 mod parquet_io;
@@ -22,6 +23,7 @@ mod runner;
 mod sql;
 mod violations;
 
+pub use distinct::{MOST_VALUES, distinct_values};
 pub use runner::TabularRunner;
 pub use sql::SqlInfer;
 

@@ -40,6 +40,7 @@ fn operations_have_their_runner_and_class() {
             "step table.split_groups by builtin: data, by, test, seed",
             "step table.split_rows by builtin: data, every, at, mixed_groups = false",
             "step table.split_time by builtin: data, by, test, mixed_groups = false",
+            "step table.where by builtin: data, column, equals",
             "step torch.predict by torch: model, data, keep = []",
             "step torch.train by torch: data, target, net, features = none, although = [], one_hot = [], epochs = 30, \
              lr = 0.001, batch = 256, weight_decay = 0.0, loss = \"auto\", positive = none, seed = 0, device = \"auto\", threads = 1",

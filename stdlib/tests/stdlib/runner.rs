@@ -52,6 +52,7 @@ fn sample(op: &str) -> Bench {
             let right = [("name", classes), ("weight", Cells::ints([3, 5, 7]))];
             Bench::new(op, &params).table("left", &people(n)).table("right", &right)
         }
+        "table.where" => Bench::new(op, &[("column", text("class")), ("equals", text("a"))]).table("data", &people(n)),
         "eval.binary" => {
             let actual = Cells::Bool(weyl(n, 7.0).iter().zip(weyl(n, 1.0)).map(|(u, s)| Some(*u < s * s)).collect());
             let params = [("threshold", Value::Float(0.4))];
@@ -102,6 +103,7 @@ fn results_change_only_with_the_version_of_their_operation() {
         ("table.split_rows", 1, "test", "8f4605587a6f"),
         ("table.split_time", 1, "train", "f8b4c2e6a797"),
         ("table.split_time", 1, "test", "b1731b3f586d"),
+        ("table.where", 1, "out", "c1b00549163d"),
     ];
     let operations = operations();
     let mut found = Vec::new();

@@ -110,6 +110,31 @@ fn a_split_gives_train_and_test_rows_with_all_columns() {
 }
 
 #[test]
+fn where_keeps_columns_and_role_and_takes_a_value_of_the_columns_type() {
+    let of = |column: &'static str, equals: Value| [("column", text(column)), ("equals", equals)];
+    let found = out("table.where", &[data(Role::Test)], &of("gender", text("f")));
+    assert_eq!(found, TableType { role: Role::Test, ..customers() });
+    let all = [data(Role::All)];
+    let message = "E0301 equals: `equals` must be a value of column `gender`, which is of type str";
+    check_refused("table.where", &all, &of("gender", Value::Int(1)), &[message]);
+    check_refused(
+        "table.where",
+        &all,
+        &of("gendr", Value::Int(1)),
+        &["E0312 column: `gendr` is not a column of `data` | did you mean `gender`?"],
+    );
+    check_refused(
+        "table.where",
+        &all,
+        &of("price", Value::Int(1)),
+        &["E0342 column: `column` takes an int, float, str, bool or date column, `price` is decimal(10, 2) \
+         | use a `where` in a `sql` step"],
+    );
+    let params = infer("table.where", &all, &of("charges", Value::Int(1))).unwrap().params;
+    assert_eq!(params, BTreeMap::from([("equals".into(), Value::Float(1.0))]));
+}
+
+#[test]
 fn a_whole_number_is_a_float_in_the_key() {
     let inputs = [("predictions", Type::Table(table(&[plain("actual", Scalar::Bool), plain("score", Scalar::Float)])))];
     let params = infer("eval.binary", &inputs, &[("threshold", Value::Int(1))]).unwrap().params;

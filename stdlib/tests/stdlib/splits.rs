@@ -186,3 +186,24 @@ fn the_groups_are_those_of_the_documented_draws() {
 
 const GROUPS: [(i64, &[i64]); 3] =
     [(7, &[6, 8, 13, 14, 17, 18]), (0, &[6, 7, 10, 17, 18, 19]), (8, &[0, 7, 12, 14, 16])];
+
+#[test]
+fn where_keeps_the_rows_of_one_value_of_any_type_and_no_blank() {
+    for (cells, equals) in [
+        (Cells::Bool(vec![Some(true), None, Some(false), Some(true)]), Value::Bool(true)),
+        (Cells::Int(vec![Some(-7), None, Some(7), Some(-7)]), Value::Int(-7)),
+        (Cells::Date(vec![Some(3), None, Some(0), Some(3)]), Value::Date(3)),
+        (Cells::Str(vec![Some("a"), None, Some(""), Some("a")]), text("a")),
+        (Cells::Float(vec![Some(0.5), None, Some(0.0), Some(0.5)]), Value::Float(0.5)),
+    ] {
+        let columns = [("row", Cells::ints(0..4)), ("class", cells)];
+        let kept = |equals: &Value| {
+            let params = [("column", text("class")), ("equals", equals.clone())];
+            let bench = Bench::new("table.where", &params).table("data", &columns);
+            let outcome = bench.run().unwrap();
+            assert_eq!(outcome.facts["columns"], 2.0);
+            ints(&outcome, "out", "row").into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&equals), [0, 3], "{equals}");
+    }
+}

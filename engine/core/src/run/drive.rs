@@ -3,13 +3,13 @@
 //! One loop, one closed [`Message`] enum. All state of a run is here and is touched by the loop alone; threads of the
 //! pool, of runners and of the store only send messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, Decision, ErrorClass, Event, Lease, Outcome, Record, RunStatus, RunnerEvent, StepError, StepId, StepResult,
-    StoreError, Timestamp,
+    Cancel, Decision, ErrorClass, Event, Lease, Outcome, OutputRecord, Record, RunStatus, RunnerEvent, StepError,
+    StepId, StepResult, StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -24,7 +24,7 @@ use crate::context::{Context, call_of};
 use crate::fault::{panicked, store_trouble};
 use crate::gate::GateOutcome;
 use crate::resolve::{self, Known, Resolved};
-use crate::scheduler::{Because, Command, Scheduler};
+use crate::scheduler::{Because, Command, Scheduler, State, Step, StepKind};
 
 mod attempts;
 mod decisions;
@@ -122,6 +122,51 @@ pub(crate) struct Drive<'a, F> {
     was_over_budget: bool,
     /// The store could not keep a record that belongs to no single step.
     trouble: Option<StoreError>,
+    carried: Carried,
+}
+
+/// What nodes came to in earlier parts of the run, by name. A run has several parts where it must be known what a loop goes over
+/// before the steps of its rounds are.
+#[derive(Default)]
+pub(crate) struct Carried {
+    pub done: HashMap<String, Done>,
+    pub failed: HashSet<String>,
+    pub skipped: HashSet<String>,
+    /// Loops that could not be unfolded.
+    pub broken: HashSet<String>,
+    was_interrupted: bool,
+    was_over_budget: bool,
+}
+
+impl Carried {
+    /// Leaves out of the steps what is no part of this part of the run, and what has come to its end in an earlier one.
+    pub(crate) fn limit(&self, ctx: &Context, steps: &mut [Step], part: &[bool]) {
+        for (idx, step) in steps.iter_mut().enumerate() {
+            let node = ctx.node(idx);
+            let is_unfoldable = node.waits().is_none_or(|waits| !self.broken.contains(&waits.name));
+            step.kind = match step.kind {
+                StepKind::Unwanted => StepKind::Unwanted,
+                _ if !part[idx] => StepKind::Unwanted,
+                _ if self.done.contains_key(&node.name) => StepKind::Done,
+                _ if self.failed.contains(&node.name) || !is_unfoldable => StepKind::Broken,
+                kind => kind,
+            };
+        }
+        let is_unwanted: Vec<bool> = steps.iter().map(|step| step.kind == StepKind::Unwanted).collect();
+        for step in steps.iter_mut() {
+            match step.kind {
+                StepKind::Unwanted => step.inputs.clear(),
+                // What does the same as a step of a later part does not wait for it.
+                _ => step.inputs.retain(|&input| !is_unwanted[input]),
+            }
+        }
+    }
+}
+
+pub(crate) struct Done {
+    pub outputs: Arc<[OutputRecord]>,
+    resolved: Option<Arc<Resolved>>,
+    is_executed: bool,
 }
 
 /// The attempt of a step that is running.
@@ -148,7 +193,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         request: &'a RunRequest,
         (clock, run_started_at): (Clock, Timestamp),
         pool: Arc<Pool>,
-        ahead: Ahead,
+        (ahead, carried): (Ahead, Carried),
         outcome: &'a mut RunOutcome,
         on_event: &'a mut F,
     ) -> Self {
@@ -161,6 +206,15 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             is_uncertain[node] =
                 matches!(step.decision, Decision::Unknown { .. }) && ahead.outlook.twin_of[node].is_none();
         }
+        let (mut resolved, mut outputs) = (vec![None; n_nodes], vec![None; n_nodes]);
+        let mut is_executed = vec![false; n_nodes];
+        for (idx, node) in ctx.pipeline.nodes.iter().enumerate() {
+            if let Some(done) = carried.done.get(&node.name) {
+                outputs[idx] = Some(Arc::clone(&done.outputs));
+                resolved[idx] = done.resolved.clone();
+                is_executed[idx] = done.is_executed;
+            }
+        }
         Self {
             scheduler: Scheduler::new(ahead.steps, ahead.pool, request.keep_going),
             ctx,
@@ -172,14 +226,14 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             on_event,
             tell,
             hear,
-            resolved: vec![None; n_nodes],
+            resolved,
             foreseen: ahead.outlook.resolved,
             past_seconds,
             is_uncertain,
             cut_off_by: vec![None; n_nodes],
             n_saved: BTreeMap::new(),
-            outputs: vec![None; n_nodes],
-            is_executed: vec![false; n_nodes],
+            outputs,
+            is_executed,
             has_refused: vec![false; n_nodes],
             is_left_out: vec![false; n_nodes],
             leases: HashMap::new(),
@@ -190,14 +244,16 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             finishing: Vec::new(),
             n_unacknowledged: 0,
             was_told_to_end: false,
-            was_interrupted: false,
-            was_over_budget: false,
+            was_interrupted: carried.was_interrupted,
+            was_over_budget: carried.was_over_budget,
             trouble: None,
+            carried,
         }
     }
 
-    /// Drives the run to its end; returns trouble of the store that is no step's failure.
-    pub(crate) async fn run(mut self, mut cancel: watch::Receiver<Option<Cancel>>) -> Option<StoreError> {
+    /// Drives this part of the run to its end; returns trouble of the store that is no step's failure, and what the next
+    /// part goes on from.
+    pub(crate) async fn run(mut self, mut cancel: watch::Receiver<Option<Cancel>>) -> (Option<StoreError>, Carried) {
         let mut may_be_cancelled = true;
         let mut n_heard = 0;
         self.scheduler.on_started();
@@ -238,7 +294,28 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         if self.trouble.is_some() {
             self.outcome.status = RunStatus::Failed;
         }
-        self.trouble
+        let carried = self.carry();
+        (self.trouble, carried)
+    }
+
+    /// Returns what the next part of the run has to know.
+    fn carry(&mut self) -> Carried {
+        let mut carried = std::mem::take(&mut self.carried);
+        carried.was_interrupted = self.was_interrupted;
+        carried.was_over_budget = self.was_over_budget;
+        for (idx, node) in self.ctx.pipeline.nodes.iter().enumerate() {
+            let name = node.name.clone();
+            match (self.scheduler.state(idx), self.outputs[idx].take()) {
+                (State::Executed | State::Reused, Some(outputs)) => {
+                    let (resolved, is_executed) = (self.resolved[idx].take(), self.is_executed[idx]);
+                    carried.done.insert(name, Done { outputs, resolved, is_executed });
+                }
+                (State::Failed, _) => _ = carried.failed.insert(name),
+                (State::Skipped, _) => _ = carried.skipped.insert(name),
+                _ => {}
+            }
+        }
+        carried
     }
 
     fn on_cancel(&mut self, how: Option<Cancel>) {
@@ -391,6 +468,9 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.leases.remove(&step);
         self.is_left_out[step] = matches!(because, Because::NoChampion { step } if self.ctx.is_left_out(step));
         self.note_cause(because);
+        if self.carried.skipped.contains(&self.ctx.node(step).name) {
+            return; // told in an earlier part
+        }
         self.outcome.steps.skipped += usize::from(call_of(self.ctx.node(step)).is_some());
         self.emit(Event::StepSkipped {
             run: self.request.run.clone(),

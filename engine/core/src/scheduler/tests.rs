@@ -279,6 +279,34 @@ fn cancel_ends_what_runs_and_skips_the_rest() {
 }
 
 #[test]
+fn what_ended_in_an_earlier_part_of_the_run_is_neither_repeated_nor_forgotten() {
+    let steps = || {
+        vec![
+            of_kind(StepKind::Done, &[]),
+            of_kind(StepKind::Broken, &[]),
+            call(&[0]),
+            call(&[0, 1]),
+            of_kind(StepKind::Gate, &[0, 2]),
+            of_kind(StepKind::Gate, &[1]),
+        ]
+    };
+    let mut scheduler = started(steps(), 1, true);
+    let failed = Because::Failed { step: 1 };
+    let expected = [Skip { step: 3, because: failed }, Skip { step: 5, because: failed }, ResolveKey { step: 2 }];
+    assert_eq!(commands(&mut scheduler), expected);
+    scheduler.on_key_resolved(2, Lookup::Hit);
+    assert_eq!(commands(&mut scheduler), [DecideGate { step: 4 }]);
+    scheduler.on_decided(4);
+    assert!(scheduler.is_done());
+
+    let mut scheduler = started(steps(), 1, false);
+    let stopped = Because::Stopped { step: 1 };
+    let expected = [(3, failed), (5, failed), (2, stopped), (4, stopped)];
+    assert_eq!(commands(&mut scheduler), expected.map(|(step, because)| Skip { step, because }));
+    assert!(scheduler.is_done());
+}
+
+#[test]
 fn an_absent_champion_is_no_failure() {
     let steps = vec![
         of_kind(StepKind::WithoutChampion, &[]),
@@ -402,7 +430,7 @@ fn random_steps() -> impl Strategy<Value = Vec<Step>> {
             };
             // Calls read calls, gates read calls, releases read both; nobody reads a release.
             let may_read = |step: &Step| match step.kind {
-                StepKind::Release | StepKind::Unwanted => false,
+                StepKind::Release | StepKind::Unwanted | StepKind::Done | StepKind::Broken => false,
                 StepKind::Gate => kind == StepKind::Release,
                 StepKind::Call { .. } | StepKind::WithoutChampion => true,
             };

@@ -25,9 +25,17 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
     let steps = count(|kind| matches!(kind, NodeKind::Call(_)));
     let gates = count(|kind| matches!(kind, NodeKind::Gate(_)));
     let releases = count(|kind| matches!(kind, NodeKind::Release(_)));
+    let open: Vec<_> = compiled
+        .pipeline
+        .open_loops()
+        .into_iter()
+        .map(|waits| (format!("{}[..]", waits.name), compiled.pipeline.nodes[waits.node].name.clone()))
+        .collect();
     if output.json {
+        let open: Vec<_> =
+            open.iter().map(|(name, until)| serde_json::json!({ "loop": name, "until": until })).collect();
         output.print_json(&serde_json::json!({
-            "ok": true, "pipeline": compiled.pipeline.name, "steps": steps, "gates": gates, "releases": releases,
+            "ok": true, "open_loops": open, "pipeline": compiled.pipeline.name, "steps": steps, "gates": gates, "releases": releases,
             "diagnostics": compiled.diagnostics,
         }));
     } else {
@@ -40,6 +48,9 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
             words::plural(releases, "release"),
             words::seconds(started.elapsed().as_secs_f64()),
         ));
+        for (name, until) in open {
+            output.print(format!("  {name}: unknown until `{until}` has run"));
+        }
     }
     Ok(Exit::Done)
 }

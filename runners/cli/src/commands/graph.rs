@@ -8,9 +8,15 @@ use crate::args::{GraphFormat, PipelineArgs};
 use crate::compile::compile;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
+use crate::wiring;
 
 pub fn graph(args: &PipelineArgs, format: GraphFormat, output: &Output) -> Result<Exit, Failure> {
-    let compiled = compile(args, output)?;
+    let mut compiled = compile(args, output)?;
+    if compiled.unfolder.is_some() {
+        // Only then is the store asked for anything.
+        let engine = wiring::engine(wiring::open_store(&compiled.workspace)?)?;
+        compiled.unfold(&engine, &[], output)?;
+    }
     let edges = edges(&compiled.pipeline);
     if output.json {
         let nodes: Vec<_> = compiled

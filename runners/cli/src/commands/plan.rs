@@ -14,9 +14,10 @@ use crate::wiring;
 
 /// Shows what a run would do. `mlp run --dry-run` is the same.
 pub fn plan(args: &PipelineArgs, work: &WorkArgs, output: &Output) -> Result<Exit, Failure> {
-    let compiled = compile(args, output)?;
+    let mut compiled = compile(args, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
     let engine = wiring::engine(store)?;
+    compiled.unfold(&engine, &work.force, output)?;
     let request = super::run::request(&compiled, work, false)?;
     let plan = engine
         .plan(&compiled.pipeline, &request)

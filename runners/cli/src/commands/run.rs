@@ -23,11 +23,15 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     }
     let started = Instant::now();
     let beginning = Beginning::look();
-    let compiled = compile(&args.pipeline, output)?;
+    let mut compiled = compile(&args.pipeline, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
     let engine = wiring::engine(Arc::clone(&store))?;
+    compiled.unfold_for_run(&engine, &args.work.force, output);
     let request = request(&compiled, &args.work, args.keep_going)?;
     let run = request.run.clone();
+    // What a run unfolds itself, the next one knows from the start: that one's answer is kept.
+    let is_whole = compiled.pipeline.open_loops().is_empty();
+    let beginning = beginning.filter(|_| is_whole);
     let mut draft = Draft::begin(beginning, &compiled, &engine, &store);
 
     let mut reporters: Vec<Box<dyn Reporter>> = vec![reporter(output)];
@@ -51,12 +55,16 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     let outcome = runtime.block_on(async {
         let (sender, cancel) = watch::channel(None);
         tokio::spawn(interrupts(sender));
-        engine.run(&compiled.pipeline, request, on_event, cancel).await
+        engine.run_unfolding(&compiled.pipeline, compiled.loops.clone(), request, on_event, cancel).await
     });
     // Whatever a runner still does in the background must not keep the process.
     runtime.shutdown_background();
     drop(reporters);
     let outcome = outcome.map_err(|error| refusal(error, &compiled.pipeline, output))?;
+    if let Some(unfolder) = &compiled.unfolder {
+        unfolder.print_mistakes(output);
+        compiled.pipeline = unfolder.latest().unwrap_or(compiled.pipeline);
+    }
 
     for failure in &outcome.failures {
         output.note(render_step_error(&compiled.pipeline, &failure.step, &failure.error, output));

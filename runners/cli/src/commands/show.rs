@@ -1,6 +1,7 @@
 //! `mlp show`: the head of a table, the metrics of a report, the card of a model, a released bundle.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mlp_artifact::model::{Encoding, ModelCard, read_card};
 use mlp_artifact::report::Report;
@@ -18,8 +19,11 @@ use crate::wiring::{self, store_failure};
 
 pub fn show(what: &[String], rows: usize, params: &[String], output: &Output) -> Result<Exit, Failure> {
     if let [file, step] = what {
-        let compiled = compile(&PipelineArgs { file: PathBuf::from(file), params: params.to_vec() }, output)?;
+        let mut compiled = compile(&PipelineArgs { file: PathBuf::from(file), params: params.to_vec() }, output)?;
         let store = wiring::open_store(&compiled.workspace)?;
+        if compiled.unfolder.is_some() {
+            compiled.unfold(&wiring::engine(Arc::clone(&store))?, &[], output)?;
+        }
         let found = of_step(&*store, &compiled.pipeline, step)?;
         return artifact(&*store, &found, rows, output);
     }

@@ -10,8 +10,9 @@ use crate::report::words;
 use crate::wiring;
 
 pub fn verify(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
-    let compiled = compile(&args.pipeline, output)?;
+    let mut compiled = compile(&args.pipeline, output)?;
     let engine = wiring::engine(wiring::open_store(&compiled.workspace)?)?;
+    compiled.unfold(&engine, &[], output)?;
     let sample = args.sample.map(|percent| Sample { percent, seed: args.seed.unwrap_or_else(draw_seed) });
     if let (Some(sample), false) = (sample, output.json) {
         output.print(format!(

@@ -14,7 +14,7 @@ pub fn why(args: &PipelineArgs, step: &str, all: bool, output: &Output) -> Resul
     let workspace = open_workspace(&args.file)?;
     let store = wiring::open_store(&workspace)?;
     // A file that is gone, or does not check any more, still has its history.
-    let compiled = if args.file.exists() { compile(args, &output.silent()).ok() } else { None };
+    let mut compiled = if args.file.exists() { compile(args, &output.silent()).ok() } else { None };
     let pipeline_name = match &compiled {
         Some(compiled) => compiled.pipeline.name.clone(),
         None => {
@@ -27,6 +27,9 @@ pub fn why(args: &PipelineArgs, step: &str, all: bool, output: &Output) -> Resul
         }
     };
     let engine = wiring::engine(store)?;
+    if let Some(compiled) = &mut compiled {
+        compiled.unfold(&engine, &[], output)?;
+    }
     let id = StepId { pipeline: pipeline_name, step: step.to_owned() };
     let why = engine.why(&id, compiled.as_ref().map(|compiled| &compiled.pipeline)).map_err(failure)?;
     if output.json {

@@ -45,6 +45,7 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
     let one = |name: &str, text: String| vec![(name.to_owned(), text)];
     match event {
         Event::Planned { steps, .. } => one("plan", plan_line(steps)),
+        Event::LoopUnfolded { name, n_rounds, .. } => one(name, format!("has {}", words::plural(*n_rounds, "round"))),
         Event::StepFinished { step, facts, seconds, attempt, .. } => {
             let late = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
             one(step, format!("done    {:<48} {}{late}", words::facts(facts), words::seconds(*seconds)))

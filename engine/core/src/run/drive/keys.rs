@@ -13,6 +13,11 @@ use crate::scheduler::{self, State};
 
 impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     pub(super) fn resolve_key(&mut self, step: usize) {
+        if let Some(waits) = self.ctx.node(step).waits() {
+            let message =
+                format!("`{}` was started before the values of loop `{}` were known", self.name(step), waits.name);
+            return self.on_failed(step, bug("N6301", message));
+        }
         if let Some(foreseen) = self.foreseen.get_mut(step).and_then(Option::take) {
             return match foreseen {
                 Ok(resolved) => self.on_resolved(step, resolved),

@@ -1,0 +1,112 @@
+//! `table.where`: the rows that have one value in a column.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Date32Type, Float64Type, Int64Type};
+use mlp_artifact::table::Writer;
+use mlp_model::{
+    ArgError, ArtifactKind, CheckedCall, Facts, Inferred, Outcome, ParamType, Produced, Scalar, Signature, StepError,
+    Type, Value,
+};
+
+use crate::builtin::{Work, bug};
+use crate::check;
+use crate::declare::{Operation, one_output, param, table};
+use crate::part;
+
+pub(crate) fn signature() -> Signature {
+    Operation {
+        name: "table.where",
+        version: 1,
+        runner: "builtin",
+        doc: "
+Keeps the rows that have one value in a column.
+
+All columns, rows in their old order and of their old role. A blank is equal to nothing; a value that no row has
+gives a table without rows. In a loop over the values of a column it gives a round its rows. When a row of one value
+changes, the tables of the others come out with the bytes they had, so that nothing behind them runs:
+
+    for store in values(sales.store_id) as network {
+      step rows = table.where(sales, column: store_id, equals: store)
+    }
+",
+        args: vec![
+            table("data", "the table"),
+            param("column", ParamType::Column { of: "data" }, "an int, float, str, bool or date column"),
+            param("equals", ParamType::Literal, "the value: of the column's type"),
+        ],
+    }
+    .step(infer)
+}
+
+fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
+    let data = check::table(call, "data").map_err(|error| vec![error])?;
+    let column = check::string(call, "column").and_then(|name| check::column(data, "data", "column", name));
+    let column = column.map_err(|error| vec![error])?;
+    let Some(value) = call.params.get("equals") else {
+        return Err(vec![ArgError::new("E0301", "equals", "argument `equals` has no value")]);
+    };
+    let fits = match (column.scalar, value) {
+        (Scalar::Int, Value::Int(_))
+        | (Scalar::Float, Value::Int(_) | Value::Float(_))
+        | (Scalar::Str, Value::Str(_))
+        | (Scalar::Bool, Value::Bool(_))
+        | (Scalar::Date, Value::Date(_)) => true,
+        (Scalar::Int | Scalar::Float | Scalar::Str | Scalar::Bool | Scalar::Date, _) => false,
+        (other, _) => {
+            let message =
+                format!("`column` takes an int, float, str, bool or date column, `{}` is {other}", column.name);
+            let error = ArgError::new("E0342", "column", message);
+            return Err(vec![error.with_help("use a `where` in a `sql` step")]);
+        }
+    };
+    if !fits {
+        let message =
+            format!("`equals` must be a value of column `{}`, which is of type {}", column.name, column.scalar);
+        return Err(vec![ArgError::new("E0301", "equals", message)]);
+    }
+    let mut inferred = one_output(Type::Table(data.clone()));
+    if let (Scalar::Float, Value::Int(_)) = (column.scalar, value) {
+        // Written either way it is one value, and one key.
+        inferred.params.extend(value.as_float().map(|value| ("equals".to_owned(), Value::Float(value))));
+    }
+    Ok(inferred)
+}
+
+pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
+    let column = work.str("column")?;
+    let wanted = work.step.params.get("equals").ok_or_else(|| bug("`table.where` was started without `equals`"))?;
+    let data = work.table("data")?;
+    let path = work.output_path("out");
+    let mut writer = Writer::create(&path, data.columns()).map_err(|error| work.cannot_write("out", error))?;
+    for batch in data.batches() {
+        let batch = work.batch("data", batch)?;
+        let is_kept = equal_to(part::column(&batch, column)?, wanted)?;
+        if is_kept.true_count() > 0 {
+            let kept = filter_record_batch(&batch, &is_kept).map_err(bug)?;
+            writer.write(&kept).map_err(|error| work.cannot_write("out", error))?;
+        }
+    }
+    let n_rows = writer.finish().map_err(|error| work.cannot_write("out", error))?;
+    let facts = [("rows", n_rows as f64), ("columns", data.columns().len() as f64)];
+    let facts: Facts = facts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+    let outputs = [("out".to_owned(), Produced { kind: ArtifactKind::Table, path })].into();
+    Ok(Outcome { outputs, facts, ..Outcome::default() })
+}
+
+/// Returns for each row whether it has the value; false where it is blank.
+fn equal_to(values: &ArrayRef, wanted: &Value) -> Result<BooleanArray, StepError> {
+    let rows = 0..values.len();
+    let is_equal: Box<dyn Fn(usize) -> bool> = match wanted {
+        Value::Str(text) => values.as_string_opt::<i32>().map(|v| Box::new(move |row| v.value(row) == text) as _),
+        Value::Int(n) => values.as_primitive_opt::<Int64Type>().map(|v| Box::new(move |row| v.value(row) == *n) as _),
+        Value::Date(d) => values.as_primitive_opt::<Date32Type>().map(|v| Box::new(move |row| v.value(row) == *d) as _),
+        Value::Float(x) => {
+            values.as_primitive_opt::<Float64Type>().map(|v| Box::new(move |row| v.value(row) == *x) as _)
+        }
+        Value::Bool(flag) => values.as_boolean_opt().map(|v| Box::new(move |row| v.value(row) == *flag) as _),
+        _ => None,
+    }
+    .ok_or_else(|| bug(format!("a column of type {} was compared with {wanted}", values.data_type())))?;
+    Ok(rows.map(|row| Some(!values.is_null(row) && is_equal(row))).collect())
+}
