@@ -131,7 +131,7 @@ step third  = sh("cat {i} > {o}", inputs: { i: second }, outputs: { o: file })
     workspace.mlp(&["run", "p.mlp"]).exits(0);
     workspace.write("in.txt", "a\n\n");
     workspace.mlp(&["run", "p.mlp", "-n"]).exits(0).says(&[
-        "first   run     input `i` (in.txt) changed, took ",
+        "first   run     input `inputs.i` (in.txt) changed, took ",
         "second  maybe   unknown until `first` has run, took ",
         "It takes about ",
         " if all that depends has to run.",
@@ -317,7 +317,7 @@ fn gpus_are_found_through_the_driver_and_a_step_sees_its_own_only() {
         ("large", "gpu_mem: 12 GiB"),
         ("named", "gpu: \"GPU-aa\""),
         ("both", "gpu: 2"),
-        ("none", "cpu: 1"),
+        ("plain", "cpu: 1"),
         ("three", "gpu: 3"),
     ] {
         // Each prints its name: steps that do the same work would be done once.
@@ -333,11 +333,11 @@ fn gpus_are_found_through_the_driver_and_a_step_sees_its_own_only() {
         Ran::of(args, command.output().expect("mlp starts"))
     };
     run(&["run", "p.mlp"]).exits(3).says(&["needs 3 GPUs, this run may use 2", "`GPU-bb` (Card, 16 GiB)"]);
-    run(&["run", "p.mlp", "large", "named", "both", "none"]).exits(0).says(&[
+    run(&["run", "p.mlp", "large", "named", "both", "plain"]).exits(0).says(&[
         "large sees <GPU-bb>",
         "named sees <GPU-aa>",
         "both sees <GPU-aa,GPU-bb>",
-        "none sees <>",
+        "plain sees <>",
     ]);
     run(&["doctor"]).says(&["`GPU-aa` (Card, 8 GiB)"]);
     workspace.write("mlp.yaml", "owner_idle_seconds: 0\nresources: { gpus: [GPU-bb] }\n");

@@ -42,6 +42,7 @@ pub struct Scheduler {
     keep_going: bool,
     /// Why nothing new is started any more.
     stop: Option<Because>,
+    keeps_slots: bool,
     n_open: usize,
     n_resolving: usize,
 }
@@ -186,6 +187,7 @@ impl Scheduler {
             commands: VecDeque::new(),
             keep_going,
             stop: None,
+            keeps_slots: false,
             n_resolving: 0,
         }
     }
@@ -321,6 +323,19 @@ impl Scheduler {
 
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
+    }
+
+    /// Gives no slot until [`Scheduler::give_slots`]: who becomes ready by answers that are there at once has its part in
+    /// the choice.
+    pub fn keep_slots(&mut self) {
+        self.keeps_slots = true;
+    }
+
+    /// Gives slots again; returns whether that commands something.
+    pub fn give_slots(&mut self) -> bool {
+        self.keeps_slots = false;
+        self.fill_slots();
+        !self.commands.is_empty()
     }
 
     /// Returns whether every step has ended.
@@ -459,7 +474,7 @@ impl Scheduler {
 
     /// Starts what is ready as long as there is room.
     fn fill_slots(&mut self) {
-        while self.stop.is_none() {
+        while self.stop.is_none() && !self.keeps_slots {
             let states = &self.states;
             let is_ready = |step: usize| matches!(states[step], State::Ready | State::Granted);
             let Some((step, grant)) = self.queue.next(&mut self.pool, is_ready) else { return };

@@ -260,9 +260,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         let how = *cancel.borrow_and_update();
         self.on_cancel(how);
         loop {
-            while let Some(command) = self.scheduler.next_command() {
-                self.execute(command);
-            }
+            self.obey();
             // What is there already goes into the same group of records, but a talkative step delays nothing.
             if n_heard < MAX_HEARD
                 && let Ok(message) = self.hear.try_recv()
@@ -296,6 +294,20 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         }
         let carried = self.carry();
         (self.trouble, carried)
+    }
+
+    /// Does what the scheduler commands. Keys that were found before the run are answered at once, all of them before the
+    /// first slot is given.
+    fn obey(&mut self) {
+        loop {
+            self.scheduler.keep_slots();
+            while let Some(command) = self.scheduler.next_command() {
+                self.execute(command);
+            }
+            if !self.scheduler.give_slots() {
+                return;
+            }
+        }
     }
 
     /// Returns what the next part of the run has to know.

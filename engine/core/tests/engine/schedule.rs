@@ -386,11 +386,12 @@ proptest! {
                         }
                     }
                     Edit::Damage(_) => {}
-                    Edit::Force(step) => force.push(pipeline.nodes[step.index(n_nodes)].name.clone()),
+                    Edit::Force(step) => force.push(step.index(n_nodes)),
                     Edit::Remove(file) => _ = std::fs::remove_file(desk.path(&format!("{file}.csv"))),
                 }
             }
-            let request = mlp_engine::RunRequest { keep_going, force: force.clone(), ..desk.request() };
+            let force = force.into_iter().map(|idx| pipeline.nodes[idx].name.clone()).collect();
+            let request = mlp_engine::RunRequest { keep_going, force, ..desk.request() };
             let plan = desk.engine.plan(&pipeline, &request).unwrap();
             let told = desk.try_run(&pipeline, request).unwrap();
             for event in &told.events {
@@ -398,7 +399,7 @@ proptest! {
                     outputs.extend(made.iter().map(|output| output.digest));
                 }
             }
-            let fails = plan.steps.iter().any(|step| step.decision == Decision::Fail);
+            let fails = told.events.iter().any(|event| matches!(event, Event::StepFailed { .. }));
             for planned in &plan.steps {
                 let of_step = |event: &&Event| match event {
                     Event::StepStarted { step, .. } | Event::StepFinished { step, .. } | Event::StepReused { step, .. }
@@ -413,6 +414,12 @@ proptest! {
                     }
                     (Decision::Unknown { .. }, [Event::StepStarted { .. }, Event::StepFinished { .. }]) => true,
                     (Decision::Unknown { .. }, [Event::StepReused { .. }]) => true,
+                    // Whether its own file can be read is looked at when its turn comes.
+                    (Decision::Unknown { .. }, [Event::StepFailed { error, .. }]) => error.class == ErrorClass::User,
+                    // Another step made the same bytes again, before this one's turn came.
+                    (Decision::Run, [Event::StepReused { .. }]) => planned.reason.ends_with("is missing or damaged"),
+                    // What it needs was open as well, and failed.
+                    (Decision::Unknown { .. }, [Event::StepSkipped { .. }]) if fails => true,
                     (Decision::Fail, [Event::StepFailed { error, .. }]) => error.message == planned.reason,
                     (Decision::Skip, [Event::StepSkipped { .. }]) => true,
                     // Whoever does not keep going starts nothing after a failure.

@@ -176,7 +176,7 @@ fn the_environment_holds_what_is_declared_and_no_more() {
     let step = Step::new("env | cut -d= -f1 | sort > {o}", &["o"])
         .with_param("env", record(&[("GREETING", "hello"), ("HOME", "elsewhere")]));
     let seen = step.output("o");
-    let expected = "GREETING\nHOME\nLANG\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
+    let expected = "CUDA_VISIBLE_DEVICES\nGREETING\nHOME\nLANG\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
     assert_eq!(seen, expected);
 
     let step =
