@@ -260,3 +260,27 @@ fn a_value_that_a_step_cannot_take_is_told_with_its_round() {
     let ran = workspace.run("stores.mlp", &[]).exits(1);
     ran.says(&["E0302", "argument `every` of `table.split_rows`", "in the round with store = 1"]);
 }
+
+#[test]
+fn combinations_of_values_are_rounds_and_to_draw_more_of_them_runs_none_again() {
+    let workspace = small_pipeline();
+    let text = workspace.read("small.mlp");
+    let (head, _) = text.split_once("step stayed").expect("it has that step");
+    workspace.write(
+        "small.mlp",
+        format!(
+            "{head}param n: int = 3
+for plan in [\"basic\", \"plus\"], low in [0, 10, 20] random n seed 7 as tried {{
+  step rows = sql(\"select id, tenure from raw where plan = '\" + plan + \"' and tenure >= \" + low + \" order by id\", {{ raw }})
+}}
+"
+        ),
+    );
+    let first = workspace.run("small.mlp", &[]).exits(0).executed();
+    assert_eq!(first.len(), 4, "{first:?}");
+    let more = workspace.run("small.mlp", &["--param", "n=5"]).exits(0);
+    assert_eq!((more.steps().0, more.steps().1), (2, 4), "{more}");
+    let all = workspace.run("small.mlp", &["--param", "n=100"]).exits(0);
+    assert_eq!((all.steps().0, all.steps().1), (1, 6), "{all}");
+    workspace.run("small.mlp", &["--param", "n=100", "tried[plus,20].rows"]).exits(0);
+}
