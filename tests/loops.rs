@@ -333,3 +333,20 @@ step all = sh("cat in/* > {o}", inputs: network.out, outputs: { o: file })
     let ran = workspace.run("nested.mlp", &[]).exits(0);
     assert_eq!(ran.steps().0, 4, "only the commands changed: {ran}");
 }
+
+#[test]
+fn a_failure_before_a_loop_is_known_stops_the_run_once_and_is_told_once() {
+    let workspace = by_store(&[(1, 5)]);
+    workspace.edit(
+        "stores.mlp",
+        "step all =",
+        "step other = sh(\"echo other > {o}\", outputs: { o: file })\nstep all =",
+    );
+    workspace.write("sales.csv", "id,store,amount\ns1,one,5\n");
+    let ran = workspace.run("stores.mlp", &[]).exits(12);
+    assert_eq!(ran.steps(), (0, 0, 1, 6), "{ran}");
+    let told = ran.steps_of("step_skipped");
+    assert_eq!(told.len(), 6, "each once: {ran}");
+    let ran = workspace.run("stores.mlp", &["--keep-going"]).exits(12);
+    assert_eq!((ran.executed(), ran.steps().3), (vec!["other".to_owned()], 5), "{ran}");
+}
