@@ -260,3 +260,93 @@ fn a_value_that_a_step_cannot_take_is_told_with_its_round() {
     let ran = workspace.run("stores.mlp", &[]).exits(1);
     ran.says(&["E0302", "argument `every` of `table.split_rows`", "in the round with store = 1"]);
 }
+
+#[test]
+fn combinations_of_values_are_rounds_and_to_draw_more_of_them_runs_none_again() {
+    let workspace = small_pipeline();
+    let text = workspace.read("small.mlp");
+    let (head, _) = text.split_once("step stayed").expect("it has that step");
+    workspace.write(
+        "small.mlp",
+        format!(
+            "{head}param n: int = 3
+for plan in [\"basic\", \"plus\"], low in [0, 10, 20] random n seed 7 as tried {{
+  step rows = sql(\"select id, tenure from raw where plan = '\" + plan + \"' and tenure >= \" + low + \" order by id\", {{ raw }})
+}}
+"
+        ),
+    );
+    let first = workspace.run("small.mlp", &[]).exits(0).executed();
+    assert_eq!(first.len(), 4, "{first:?}");
+    let more = workspace.run("small.mlp", &["--param", "n=5"]).exits(0);
+    assert_eq!((more.steps().0, more.steps().1), (2, 4), "{more}");
+    let all = workspace.run("small.mlp", &["--param", "n=100"]).exits(0);
+    assert_eq!((all.steps().0, all.steps().1), (1, 6), "{all}");
+    workspace.run("small.mlp", &["--param", "n=100", "tried[plus,20].rows"]).exits(0);
+}
+
+#[test]
+fn loops_in_loops_and_defs_unfold_in_one_run_whatever_their_values_look_like() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "sales.csv",
+        "id,store,region,amount\na,North St,n,1\nb,North St,s,2\nc,\"Old \"\"Inn\"\"\",n,3\nd,../up,n,4\n",
+    );
+    workspace.write(
+        "nested.mlp",
+        r#"pipeline nested
+
+schema Sale { id: str key, store: str, region: str, amount: int }
+
+def written(data: table) {
+  for region in values(data.region) as regions {
+    step rows = table.where(data, column: region, equals: region)
+    step text = csv.write(rows)
+  }
+  step all = sh("cat in/* > {o}", inputs: regions.text, outputs: { o: file })
+  result = all
+}
+
+source sales = csv.read("sales.csv", schema: Sale)
+for store in values(sales.store) as network {
+  step rows = table.where(sales, column: store, equals: store)
+  step out  = written(rows)
+  for amount in values(rows.amount) as amounts {
+    step said = sh("echo said; test " + amount + " != 2; echo ok > {o}", outputs: { o: file })
+  }
+}
+step all = sh("cat in/* > {o}", inputs: network.out, outputs: { o: file })
+"#,
+    );
+    let ran = workspace.run("nested.mlp", &["--keep-going"]).exits(1);
+    let failed: Vec<_> = ran.steps_of("step_failed");
+    assert_eq!(failed, ["network[\"North St\"].amounts[2].said"], "{ran}");
+    assert_eq!(ran.steps(), (19, 0, 1, 0), "{ran}");
+    let run = ran.finished()["run"].as_str().expect("an id").to_owned();
+    let log = format!(".mlp/runs/{run}/network[\"..%2fup\"].amounts[4].said.log");
+    assert_eq!(workspace.read(&log), "said\n");
+    let step = "network[\"../up\"].amounts[4].said";
+    let told = workspace.mlp(&["log", &run, step]).exits(0);
+    assert_eq!(told.stdout, "said\n", "{told}");
+    workspace.mlp(&["graph", "nested.mlp"]).exits(0).says(&[r#""network[\"../up\"].rows" ["#]);
+    workspace.edit("nested.mlp", "!= 2", "!= 9");
+    let ran = workspace.run("nested.mlp", &[]).exits(0);
+    assert_eq!(ran.steps().0, 4, "only the commands changed: {ran}");
+}
+
+#[test]
+fn a_failure_before_a_loop_is_known_stops_the_run_once_and_is_told_once() {
+    let workspace = by_store(&[(1, 5)]);
+    workspace.edit(
+        "stores.mlp",
+        "step all =",
+        "step other = sh(\"echo other > {o}\", outputs: { o: file })\nstep all =",
+    );
+    workspace.write("sales.csv", "id,store,amount\ns1,one,5\n");
+    let ran = workspace.run("stores.mlp", &[]).exits(12);
+    assert_eq!(ran.steps(), (0, 0, 1, 6), "{ran}");
+    let told = ran.steps_of("step_skipped");
+    assert_eq!(told.len(), 6, "each once: {ran}");
+    let ran = workspace.run("stores.mlp", &["--keep-going"]).exits(12);
+    assert_eq!((ran.executed(), ran.steps().3), (vec!["other".to_owned()], 5), "{ran}");
+}

@@ -99,14 +99,32 @@ pub struct DefDecl<'a> {
     pub body: Vec<Decl<'a>>,
 }
 
-/// `for VARIABLE in VALUES as NAME { BODY }`.
+/// `for VARIABLE in VALUES, .. random COUNT seed SEED as NAME { BODY }`.
 #[derive(Debug)]
 pub struct LoopDecl<'a> {
     pub name: Name<'a>,
     pub variable: Name<'a>,
     pub values: Expr<'a>,
+    /// Further variables: then there is a round for each combination of values.
+    pub more: Vec<(Name<'a>, Expr<'a>)>,
+    /// So many of the combinations only, drawn by chance.
+    pub draws: Option<DrawsExpr<'a>>,
     /// Sources, steps and further loops.
     pub body: Vec<Decl<'a>>,
+}
+
+impl<'a> LoopDecl<'a> {
+    /// Returns the variables, in order.
+    pub fn variables(&self) -> impl Iterator<Item = &Name<'a>> {
+        std::iter::once(&self.variable).chain(self.more.iter().map(|(name, _)| name))
+    }
+}
+
+/// `random COUNT seed SEED`.
+#[derive(Debug)]
+pub struct DrawsExpr<'a> {
+    pub count: Expr<'a>,
+    pub seed: Expr<'a>,
 }
 
 /// `result = NODE`, or `result { NAME: NODE, .. }`.

@@ -290,6 +290,9 @@ impl<'a> Cutter<'a, '_> {
         } else if LATER.contains(&word) {
             Diagnostic::error("E0108", format!("`{word}` is reserved for a later version of the language"))
                 .at(span, "begins no declaration yet")
+                .maybe_help((word == "sweep").then(|| {
+                    "a sweep is a loop over several lists: `for lr in [..], width in [..] as tried { .. }`".to_owned()
+                }))
         } else {
             let expected = suggest::listed(self.words().iter().copied(), "or");
             Diagnostic::error("E0107", format!("`{word}` does not begin a declaration"))

@@ -124,8 +124,11 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     let mut best: Option<(f64, &str)> = None;
     for (candidate, report) in &pairs {
         work.go_on()?;
-        let bytes = fs::read(&work.input(report)?.path).map_err(|error| work.cannot_read(report, error))?;
-        let found = Report::parse(&bytes).map_err(|error| work.cannot_read(report, error))?;
+        let input = work.input(report)?;
+        let bytes = fs::read(&input.path).map_err(|error| work.cannot_read(report, error))?;
+        // An object is longer than what it holds.
+        let len = usize::try_from(input.size_bytes).map_or(bytes.len(), |len| len.min(bytes.len()));
+        let found = Report::parse(&bytes[..len]).map_err(|error| work.cannot_read(report, error))?;
         let Some(figure) = found.metrics.get(metric).copied().flatten().filter(|x| x.is_finite()) else { continue };
         if best.is_none_or(|(before, _)| figure.partial_cmp(&before) == Some(wanted)) {
             best = Some((figure, candidate));

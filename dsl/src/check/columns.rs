@@ -31,9 +31,15 @@ pub struct LoopValues<'a> {
 /// Returns the call where a loop goes over the values of a column.
 pub fn values_of<'e, 'a>(decl: &'e LoopDecl<'a>) -> Option<&'e CallExpr<'a>> {
     match &decl.values.kind {
-        ExprKind::Call(call) if call.path.text == "values" => Some(call),
+        // Of several variables each goes over a list.
+        ExprKind::Call(call) if call.path.text == "values" && !is_grid(decl) => Some(call),
         _ => None,
     }
+}
+
+/// Returns whether a loop goes over combinations of values, or over drawn ones.
+pub fn is_grid(decl: &LoopDecl<'_>) -> bool {
+    !decl.more.is_empty() || decl.draws.is_some()
 }
 
 /// Reads `values(sales.store_id)` or `values(sales, "Store Name")`.

@@ -314,11 +314,14 @@ impl<'a> Expander<'_, 'a> {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         let skip = self.names.loops[index].skip.clone();
         let eval = Eval { report, names: self.names, env: Some(env) };
-        let values = match rounds::values(decl, &self.names.loops[index], &eval, &self.around) {
-            Some(Values::Known(values)) => values.into_iter().map(|(key, value)| (key, Some(value))).collect(),
-            Some(Values::Open(sample)) => vec![(columns::OPEN_KEY.to_owned(), sample)],
-            None => return,
-        };
+        let values: Vec<(String, Vec<Option<Value>>)> =
+            match rounds::values(decl, &self.names.loops[index], &eval, &self.around) {
+                Some(Values::Known(values)) => {
+                    values.into_iter().map(|(key, values)| (key, values.into_iter().map(Some).collect())).collect()
+                }
+                Some(Values::Open(sample)) => vec![(columns::OPEN_KEY.to_owned(), vec![sample])],
+                None => return,
+            };
         let is_open = values.iter().any(|(key, _)| key == columns::OPEN_KEY);
         self.names.loops[index].is_open = is_open;
         let of_column = self.names.loops[index].column.is_some();
@@ -341,13 +344,17 @@ impl<'a> Expander<'_, 'a> {
             return;
         }
         let mut known = Vec::new();
-        for (key, value) in values {
-            let report = match &value {
-                Some(sample) if is_open => report.for_sample(show(sample).trim_matches('"').to_owned()),
-                Some(value) => report.for_round(format!("{} = {}", decl.variable.text, show(value))),
-                None => report,
+        for (key, values) in values {
+            let report = match values.as_slice() {
+                [Some(sample)] if is_open => report.for_sample(show(sample).trim_matches('"').to_owned()),
+                [None] => report,
+                values => {
+                    let values = decl.variables().zip(values.iter().flatten());
+                    let shown = values.map(|(name, value)| format!("{} = {}", name.text, show(value)));
+                    report.for_round(shown.collect::<Vec<_>>().join(", "))
+                }
             };
-            let inner = self.round_env(env, decl, value, report);
+            let inner = self.round_env(env, decl, &values, report);
             let prefix = format!("{}[{key}].", self.names.loops[index].name);
             let entities = self.names.declare_calls(inner, &decl.body, &prefix, report, &skip);
             known.push((Round { key, env: inner }, entities));
@@ -377,7 +384,7 @@ impl<'a> Expander<'_, 'a> {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         rounds::refuse_files(decl, report);
         self.names.loops[index].is_template = true;
-        let inner = self.round_env(env, decl, None, report);
+        let inner = self.round_env(env, decl, &[], report);
         let prefix = format!("{}[..].", self.names.loops[index].name);
         for entity in self.names.declare_calls(inner, &decl.body, &prefix, report, &None).into_iter().flatten() {
             match entity {
@@ -388,11 +395,13 @@ impl<'a> Expander<'_, 'a> {
         }
     }
 
-    fn round_env(&mut self, env: usize, decl: &'a LoopDecl<'a>, value: Option<Value>, report: Report<'a>) -> usize {
+    fn round_env(&mut self, env: usize, decl: &'a LoopDecl<'a>, values: &[Option<Value>], report: Report<'a>) -> usize {
         self.names.envs.push(Env { parent: Some(env), ..Env::default() });
         let inner = self.names.envs.len() - 1;
-        let value = self.value(value);
-        self.names.declare(inner, decl.variable, value, "value", report);
+        for (at, variable) in decl.variables().enumerate() {
+            let value = self.value(values.get(at).cloned().flatten());
+            self.names.declare(inner, *variable, value, "value", report);
+        }
         declare_broken(self.names, inner, &decl.body, report);
         inner
     }

@@ -47,8 +47,12 @@ pub fn call(eval: &Eval<'_, '_>, call: &CallExpr<'_>, span: Span) -> Option<Valu
         let problem = Diagnostic::error("E0218", format!("`{name}(..)` is not a value"))
             .at(span, "a call cannot stand here")
             .help(match name {
-                "values" => "it stands only as what a loop goes over: `for store in values(sales.store_id) as NAME`",
-                "files" => "it stands only as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`",
+                "values" => {
+                    "it stands only, and alone, as what a loop goes over: `for store in values(sales.store_id) as NAME`"
+                }
+                "files" => {
+                    "it stands only, and alone, as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`"
+                }
                 _ => "give an operation a `step` of its own and use its name",
             });
         let meant = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));

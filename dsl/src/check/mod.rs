@@ -19,6 +19,7 @@ mod files;
 mod functions;
 mod gates;
 mod given;
+mod grid;
 mod infer;
 mod inputs;
 mod lists;

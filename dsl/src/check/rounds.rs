@@ -7,6 +7,7 @@ use mlp_model::Value;
 use super::columns;
 use super::expand::Around;
 use super::files;
+use super::grid;
 use super::names::LoopInfo;
 use super::report::Report;
 use super::value::{Eval, is_scalar, kind, show};
@@ -15,8 +16,8 @@ use crate::diagnostic::Diagnostic;
 
 /// What a loop goes over.
 pub enum Values {
-    /// Each with its key.
-    Known(Vec<(String, Value)>),
+    /// The value of each variable, with the key of the round.
+    Known(Vec<(String, Vec<Value>)>),
     /// Known once a run has told them; until then, with a value to check the body with, if its type is known.
     Open(Option<Value>),
 }
@@ -26,11 +27,15 @@ pub fn values(decl: &LoopDecl<'_>, info: &LoopInfo<'_>, eval: &Eval<'_, '_>, aro
     if columns::values_of(decl).is_some() {
         info.column.as_ref()?;
         return Some(match around.loops.known.get(&info.name) {
-            Some(values) => Values::Known(values.iter().map(|value| (key_of(value), value.clone())).collect()),
+            Some(values) => Values::Known(values.iter().map(|value| (key_of(value), vec![value.clone()])).collect()),
             None => Values::Open(around.loops.samples.get(&info.name).cloned()),
         });
     }
-    listed(decl, eval, around).map(Values::Known)
+    if columns::is_grid(decl) {
+        return grid::points(decl, eval).map(Values::Known);
+    }
+    let found = listed(decl, eval, around)?;
+    Some(Values::Known(found.into_iter().map(|(key, value)| (key, vec![value])).collect()))
 }
 
 /// Returns the values that are known when the file is checked, each with its key.
@@ -45,11 +50,17 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
         let found = files::matching(call, eval, around.world, file)?;
         return Some(found.into_iter().map(|(key, path)| (quoted(&key), path)).collect());
     }
-    let mut list = match eval.value(&decl.values)? {
+    list_of(decl.name.text, &decl.values, eval)
+}
+
+/// Returns the values of a list that a loop goes over, each with its key.
+pub fn list_of(loop_name: &str, expr: &Expr<'_>, eval: &Eval<'_, '_>) -> Option<Vec<(String, Value)>> {
+    let report = eval.report;
+    let mut list = match eval.value(expr)? {
         Value::List(values) => values,
         other => {
             let message = format!("a loop goes over a list, got {}", kind(&other));
-            report.add(Diagnostic::error("E0301", message).at(decl.values.span, kind(&other)));
+            report.add(Diagnostic::error("E0301", message).at(expr.span, kind(&other)));
             return None;
         }
     };
@@ -61,7 +72,7 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut keyed = Vec::with_capacity(list.len());
     for (i, value) in list.iter().enumerate() {
-        let span = item_at(&decl.values, i).map_or(decl.values.span, |item| item.span);
+        let span = item_at(expr, i).map_or(expr.span, |item| item.span);
         let first = list.first().unwrap_or(value);
         if !is_scalar(value) || std::mem::discriminant(first) != std::mem::discriminant(value) {
             let message = format!("the values of a loop are scalars of one type, got {}", kind(value));
@@ -71,9 +82,9 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
         }
         let key = key_of(value);
         if let Some(first) = seen.insert(key.clone(), i) {
-            let problem = Diagnostic::error("E0229", format!("loop `{}` has {} twice", decl.name.text, show(value)));
+            let problem = Diagnostic::error("E0229", format!("loop `{loop_name}` has {} twice", show(value)));
             let problem = problem.at(span, "again here");
-            report.add(match item_at(&decl.values, first) {
+            report.add(match item_at(expr, first) {
                 Some(item) => problem.and(item.span, "first here"),
                 None => problem,
             });
@@ -87,7 +98,7 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
 /// Returns the call where a loop goes over files.
 pub fn files_of<'e, 'a>(decl: &'e LoopDecl<'a>) -> Option<&'e CallExpr<'a>> {
     match &decl.values.kind {
-        ExprKind::Call(call) if call.path.text == "files" => Some(call),
+        ExprKind::Call(call) if call.path.text == "files" && !columns::is_grid(decl) => Some(call),
         _ => None,
     }
 }

@@ -71,6 +71,8 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::word_else => &["`else`"],
         Rule::word_as => &["`as`"],
         Rule::word_in => &["`in`"],
+        Rule::word_random | Rule::draws => &["`random`"],
+        Rule::word_seed => &["`seed`"],
         Rule::def_param => &["a parameter"],
         Rule::binding => &["a name"],
         Rule::record | Rule::open_brace => &["`{`"],

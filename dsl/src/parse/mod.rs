@@ -129,14 +129,18 @@ fn parse_block<'a>(
     parse_rule(source, outline, (body.end, chunk.end), Rule::no_tail, diagnostics)?;
     Some(match head? {
         Head::Def(name, params) => DeclKind::Def(DefDecl { name, params, body: body_decls }),
-        Head::For { variable, values, name } => DeclKind::Loop(LoopDecl { name, variable, values, body: body_decls }),
+        Head::For { bindings, draws, name } => {
+            let mut bindings = bindings.into_iter();
+            let (variable, values) = bindings.next()?;
+            DeclKind::Loop(LoopDecl { name, variable, values, more: bindings.collect(), draws, body: body_decls })
+        }
     })
 }
 
 /// What stands before the body of a declaration that holds others.
 enum Head<'a> {
     Def(Name<'a>, Vec<ParamDecl<'a>>),
-    For { variable: Name<'a>, values: Expr<'a>, name: Name<'a> },
+    For { bindings: Vec<(Name<'a>, Expr<'a>)>, draws: Option<DrawsExpr<'a>>, name: Name<'a> },
 }
 
 /// Parses a piece of the text; what is wrong with it is reported.
@@ -212,7 +216,7 @@ impl<'d> Builder<'d> {
     }
 
     fn for_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {
-        let (mut bound, mut name) = (None, None);
+        let (mut bindings, mut draws, mut name) = (Vec::new(), None, None);
         for pair in pair.into_inner() {
             match pair.as_rule() {
                 Rule::name => name = Some(self.name(pair)),
@@ -220,13 +224,17 @@ impl<'d> Builder<'d> {
                     let mut inner = pair.into_inner();
                     let variable = self.name(inner.next()?);
                     let values = inner.find(|pair| pair.as_rule() == Rule::expr)?;
-                    bound = Some((variable, self.expr(values)));
+                    bindings.push((variable, self.expr(values)));
+                }
+                Rule::draws => {
+                    let mut exprs = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);
+                    let (count, seed) = (exprs.next()?, exprs.next()?);
+                    draws = Some(DrawsExpr { count: self.expr(count), seed: self.expr(seed) });
                 }
                 _ => {}
             }
         }
-        let (variable, values) = bound?;
-        Some(Head::For { variable, values, name: name? })
+        Some(Head::For { bindings, draws, name: name? })
     }
 
     fn def_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {

@@ -168,6 +168,10 @@ fn operations() -> Catalogue {
             Ok(Inferred { outputs, params: BTreeMap::new() })
         }),
         op("table.where", step, where_args(), |call| gives(Type::Table(data(call, "data").clone()))),
+        op("pick.best", step, pick_args(), |call| {
+            let candidates = call.inputs.iter().find(|(name, _)| name.starts_with("candidates."));
+            gives(candidates.expect("the example has some").1.clone())
+        }),
         op("wasm.map", step, map_args(), |call| {
             let mut table = data(call, "data").clone();
             let adds = call.params["adds"].as_schema().expect("checked");
@@ -216,6 +220,12 @@ fn operations() -> Catalogue {
 fn where_args() -> Vec<Argument> {
     let column = ArgType::Param(ParamType::Column { of: "data" });
     vec![table("data"), required("column", column), required("equals", ArgType::Param(ParamType::Literal))]
+}
+
+fn pick_args() -> Vec<Argument> {
+    let record = |name| required(name, ArgType::Input(InputType::Record));
+    let by = required("by", ArgType::Param(ParamType::Choice(&["max", "min"])));
+    vec![record("candidates"), record("reports"), required("metric", ArgType::Param(ParamType::Str)), by]
 }
 
 fn sql_args() -> Vec<Argument> {

@@ -79,6 +79,11 @@ fn sample(op: &str) -> Bench {
                 fs::write(&report, format!("{{\"auc\":{auc}}}")).unwrap();
                 bench.input(&format!("candidates.m_{name}"), &model, Type::File);
                 bench.input(&format!("reports.q_{name}"), &report, Type::File);
+                // The files of a store hold more than the artifact.
+                for file in [model, report] {
+                    let text = fs::read_to_string(&file).unwrap();
+                    fs::write(&file, format!("{text}a footer")).unwrap();
+                }
             }
             bench
         }

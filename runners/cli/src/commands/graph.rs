@@ -124,23 +124,38 @@ fn dot(pipeline: &Pipeline, edges: &[Edge]) -> String {
             _ => "box",
         };
         let op = op(node);
-        let label = if op.is_empty() { node.name.clone() } else { format!("{}\\n{op}", node.name) };
-        let _ = writeln!(text, "  \"{}\" [shape={shape}, label=\"{label}\"];", node.name);
+        let name = escaped(&node.name);
+        let label = if op.is_empty() { name.clone() } else { format!("{name}\\n{op}") };
+        let _ = writeln!(text, "  \"{name}\" [shape={shape}, label=\"{label}\"];");
     }
     for edge in edges {
         let label = if edge.what.is_empty() { String::new() } else { format!(" [label=\"{}\"]", edge.what) };
-        let _ = writeln!(text, "  \"{}\" -> \"{}\"{label};", edge.from, edge.to);
+        let _ = writeln!(text, "  \"{}\" -> \"{}\"{label};", escaped(&edge.from), escaped(&edge.to));
     }
     text.push_str("}\n");
     text
 }
 
+/// Writes a name for a string of Graphviz: those of rounds can hold quotes.
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
 fn mermaid(pipeline: &Pipeline, edges: &[Edge]) -> String {
-    let id = |name: &str| name.replace('.', "_");
+    // What an id cannot hold is written as its number.
+    let id = |name: &str| {
+        let letter = |c: char| match c {
+            '.' => "_".to_owned(),
+            c if c.is_ascii_alphanumeric() || c == '_' => c.to_string(),
+            c => format!("_{:x}", u32::from(c)),
+        };
+        name.chars().map(letter).collect::<String>()
+    };
     let mut text = String::from("flowchart LR\n");
     for node in &pipeline.nodes {
         let op = op(node);
-        let label = if op.is_empty() { node.name.clone() } else { format!("{}<br/>{op}", node.name) };
+        let name = node.name.replace('"', "#quot;");
+        let label = if op.is_empty() { name } else { format!("{name}<br/>{op}") };
         let (open, close) = match kind_word(node) {
             "source" => ("[(", ")]"),
             "gate" => ("{", "}"),
