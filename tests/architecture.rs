@@ -149,3 +149,37 @@ fn workspace() -> BTreeMap<String, BTreeSet<String>> {
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
+
+#[test]
+fn no_two_crates_give_one_code_to_different_failures() {
+    // Codes of the language (E) are told by operations as well, and those of training (T) by the worker and its client.
+    let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for krate in ["engine/artifact", "engine/store", "engine/core", "dsl", "stdlib", "stdlib/tabular", "runners"] {
+        let mut folders = vec![root().join(krate)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder of the repository") {
+                let path = entry.expect("an entry").path();
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+                // Crates within crates are looked at by themselves.
+                if path.is_dir()
+                    && !matches!(name.as_str(), "tests" | "benches" | "examples" | "tabular" | "lsp" | "editors")
+                {
+                    folders.push(path);
+                } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                    let text = std::fs::read_to_string(&path).expect("a source file");
+                    let codes = text.split('"').filter(|text| is_code(text));
+                    codes.for_each(|code| _ = owners.entry(code.to_owned()).or_default().insert(krate.to_owned()));
+                }
+            }
+        }
+    }
+    assert!(owners.len() > 100, "the codes are found: {}", owners.len());
+    let shared: Vec<_> = owners.iter().filter(|(code, crates)| crates.len() > 1 && !code.starts_with('E')).collect();
+    assert!(shared.is_empty(), "{shared:#?}");
+}
+
+/// Returns whether a text is a letter and four digits.
+fn is_code(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 5 && bytes[0].is_ascii_uppercase() && bytes[1..].iter().all(u8::is_ascii_digit)
+}

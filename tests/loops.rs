@@ -350,3 +350,23 @@ fn a_failure_before_a_loop_is_known_stops_the_run_once_and_is_told_once() {
     let ran = workspace.run("stores.mlp", &["--keep-going"]).exits(12);
     assert_eq!((ran.executed(), ran.steps().3), (vec!["other".to_owned()], 5), "{ran}");
 }
+
+#[test]
+fn a_round_that_demands_too_much_is_refused_by_name_and_a_stored_one_needs_nothing() {
+    let workspace = Workspace::new();
+    workspace.write("n.csv", "n\n1\n2\n");
+    workspace.write(
+        "p.mlp",
+        r#"pipeline p
+schema Row { n: int }
+source rows = csv.read("n.csv", schema: Row)
+for n in values(rows.n) as each_n {
+  step made = sh("echo " + n + " > {o}", outputs: { o: file }) with { cpu: n }
+}
+"#,
+    );
+    let short = workspace.mlp(&["run", "p.mlp", "-j", "1"]);
+    short.exits(3).says(&["`each_n[2].made`", "needs 2 cores, this run may use 1"]);
+    workspace.mlp(&["run", "p.mlp", "-j", "2"]).exits(0);
+    workspace.mlp(&["run", "p.mlp", "-j", "1", "--force", "rows"]).exits(0).says(&["1 step run, 2 reused"]);
+}

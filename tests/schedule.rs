@@ -158,7 +158,7 @@ step d = sh("cat {i} > {o}; echo d >> {o}", inputs: { i: a }, outputs: { o: file
     assert_eq!(workspace.run("p.mlp", &["--from", "b"]).exits(0).executed(), ["c"]);
     workspace.mlp(&["run", "p.mlp", "d", "--from", "b"]).exits(2).says(&["nothing that was asked for needs `b`"]);
     workspace.mlp(&["run", "p.mlp", "--until", "bb"]).exits(2).says(&["no step `bb`", "did you mean `b`?"]);
-    workspace.mlp(&["run", "p.mlp", "--budget", "2"]).exits(2).says(&["write a duration such as 2h"]);
+    workspace.mlp(&["run", "p.mlp", "--budget", "2"]).exits(2).says(&["write a duration such as 30d"]);
 }
 
 /// A running `mlp run --json`, heard line by line.
@@ -292,7 +292,7 @@ step c = sh("echo > {o}", outputs: { o: file })
 /// A library that stands in for the NVIDIA driver's, with two GPUs.
 const DRIVER: &str = r#"
 #include <string.h>
-typedef struct { unsigned long long total, free, used; } memory;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory;
 static int devices[2];
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
@@ -301,7 +301,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &de
 static int of(void *device) { return (int *)device == &devices[1]; }
 int nvmlDeviceGetUUID(void *device, char *text, unsigned n) { strncpy(text, of(device) ? "GPU-bb" : "GPU-aa", n); return 0; }
 int nvmlDeviceGetName(void *device, char *text, unsigned n) { strncpy(text, "Card", n); return 0; }
-int nvmlDeviceGetMemoryInfo(void *device, memory *m) { m->total = of(device) ? 16ull << 30 : 8ull << 30; return 0; }
+int nvmlDeviceGetMemoryInfo_v2(void *device, memory *m) { m->total = of(device) ? 16ull << 30 : 8ull << 30; return 0; }
 "#;
 
 #[test]

@@ -35,6 +35,7 @@ mod world;
 pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
+pub use literal::read_duration;
 pub use mlp_model::{SourceText, Span};
 pub use render::{render, to_json};
 pub use sarif::{Found, sarif};

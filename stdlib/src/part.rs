@@ -62,6 +62,21 @@ pub(crate) fn train_and_test(table: &TableType) -> Inferred {
     }
 }
 
+/// As [`train_and_test`], of a call that says what fraction is set aside; `errors` is what else is wrong with it.
+pub(crate) fn by_fraction(
+    call: &CheckedCall<'_>,
+    table: &TableType,
+    mut errors: Vec<ArgError>,
+) -> Result<Inferred, Vec<ArgError>> {
+    let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut inferred = train_and_test(table);
+    inferred.params.insert("test".into(), Value::Float(test));
+    Ok(inferred)
+}
+
 /// Returns how many of `n_rows` rows are test rows: the nearest whole number, half up.
 pub(crate) fn n_test(n_rows: u64, fraction: f64) -> u64 {
     ((n_rows as f64 * fraction).round() as u64).min(n_rows)

@@ -56,15 +56,9 @@ Errors: a table so small that a part would be empty.
 fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let table = check::table(call, "data").map_err(|error| vec![error])?;
     let mut errors = Vec::new();
-    let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
     errors.extend(check_stratify(call, table).err());
     errors.extend(part::keeps_groups(call, table).err());
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut inferred = part::train_and_test(table);
-    inferred.params.insert("test".into(), Value::Float(test));
-    Ok(inferred)
+    part::by_fraction(call, table, errors)
 }
 
 fn check_stratify(call: &CheckedCall<'_>, table: &TableType) -> Result<(), ArgError> {

@@ -1,7 +1,7 @@
 //! `table.split_groups`: whole groups set aside by chance, each by its own value.
 
 use arrow::array::{Array, BooleanArray};
-use mlp_model::{ArgError, CheckedCall, Inferred, Outcome, ParamType, Scalar, Signature, StepError, Value};
+use mlp_model::{ArgError, CheckedCall, Inferred, Outcome, ParamType, Scalar, Signature, StepError};
 
 use crate::builtin::Work;
 use crate::check;
@@ -59,13 +59,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         }
         Err(error) => errors.push(error),
     }
-    let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut inferred = part::train_and_test(table);
-    inferred.params.insert("test".into(), Value::Float(test));
-    Ok(inferred)
+    part::by_fraction(call, table, errors)
 }
 
 pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {

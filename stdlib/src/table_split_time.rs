@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
-use mlp_model::{ArgError, CheckedCall, ErrorClass, Inferred, Outcome, ParamType, Scalar, Signature, StepError, Value};
+use mlp_model::{ArgError, CheckedCall, ErrorClass, Inferred, Outcome, ParamType, Scalar, Signature, StepError};
 
 use crate::builtin::{Work, bug};
 use crate::check;
@@ -49,13 +49,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         Err(error) => errors.push(error),
     }
     errors.extend(part::keeps_groups(call, table).err());
-    let test = check::fraction(call, "test").map_err(|error| errors.push(error)).unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut inferred = part::train_and_test(table);
-    inferred.params.insert("test".into(), Value::Float(test));
-    Ok(inferred)
+    part::by_fraction(call, table, errors)
 }
 
 pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {

@@ -1,12 +1,14 @@
 //! `table.where`: the rows that have one value in a column.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, Scalar, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Date32Type, Float64Type, Int64Type};
+use arrow::compute::kernels::cmp::eq;
 use mlp_artifact::table::Writer;
 use mlp_model::{
-    ArgError, ArtifactKind, CheckedCall, Facts, Inferred, Outcome, ParamType, Produced, Scalar, Signature, StepError,
-    Type, Value,
+    ArgError, ArtifactKind, CheckedCall, Facts, Inferred, Outcome, ParamType, Produced, Signature, StepError, Type,
+    Value,
 };
 
 use crate::builtin::{Work, bug};
@@ -47,12 +49,19 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         return Err(vec![ArgError::new("E0301", "equals", "argument `equals` has no value")]);
     };
     let fits = match (column.scalar, value) {
-        (Scalar::Int, Value::Int(_))
-        | (Scalar::Float, Value::Int(_) | Value::Float(_))
-        | (Scalar::Str, Value::Str(_))
-        | (Scalar::Bool, Value::Bool(_))
-        | (Scalar::Date, Value::Date(_)) => true,
-        (Scalar::Int | Scalar::Float | Scalar::Str | Scalar::Bool | Scalar::Date, _) => false,
+        (mlp_model::Scalar::Int, Value::Int(_))
+        | (mlp_model::Scalar::Float, Value::Int(_) | Value::Float(_))
+        | (mlp_model::Scalar::Str, Value::Str(_))
+        | (mlp_model::Scalar::Bool, Value::Bool(_))
+        | (mlp_model::Scalar::Date, Value::Date(_)) => true,
+        (
+            mlp_model::Scalar::Int
+            | mlp_model::Scalar::Float
+            | mlp_model::Scalar::Str
+            | mlp_model::Scalar::Bool
+            | mlp_model::Scalar::Date,
+            _,
+        ) => false,
         (other, _) => {
             let message =
                 format!("`column` takes an int, float, str, bool or date column, `{}` is {other}", column.name);
@@ -66,7 +75,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         return Err(vec![ArgError::new("E0301", "equals", message)]);
     }
     let mut inferred = one_output(Type::Table(data.clone()));
-    if let (Scalar::Float, Value::Int(_)) = (column.scalar, value) {
+    if let (mlp_model::Scalar::Float, Value::Int(_)) = (column.scalar, value) {
         // Written either way it is one value, and one key.
         inferred.params.extend(value.as_float().map(|value| ("equals".to_owned(), Value::Float(value))));
     }
@@ -94,19 +103,15 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     Ok(Outcome { outputs, facts, ..Outcome::default() })
 }
 
-/// Returns for each row whether it has the value; false where it is blank.
+/// Returns for each row whether it has the value; null where it is blank.
 fn equal_to(values: &ArrayRef, wanted: &Value) -> Result<BooleanArray, StepError> {
-    let rows = 0..values.len();
-    let is_equal: Box<dyn Fn(usize) -> bool> = match wanted {
-        Value::Str(text) => values.as_string_opt::<i32>().map(|v| Box::new(move |row| v.value(row) == text) as _),
-        Value::Int(n) => values.as_primitive_opt::<Int64Type>().map(|v| Box::new(move |row| v.value(row) == *n) as _),
-        Value::Date(d) => values.as_primitive_opt::<Date32Type>().map(|v| Box::new(move |row| v.value(row) == *d) as _),
-        Value::Float(x) => {
-            values.as_primitive_opt::<Float64Type>().map(|v| Box::new(move |row| v.value(row) == *x) as _)
-        }
-        Value::Bool(flag) => values.as_boolean_opt().map(|v| Box::new(move |row| v.value(row) == *flag) as _),
-        _ => None,
-    }
-    .ok_or_else(|| bug(format!("a column of type {} was compared with {wanted}", values.data_type())))?;
-    Ok(rows.map(|row| Some(!values.is_null(row) && is_equal(row))).collect())
+    let wanted: ArrayRef = match wanted {
+        Value::Str(text) => Arc::new(StringArray::from(vec![text.as_str()])),
+        Value::Int(n) => Arc::new(Int64Array::from(vec![*n])),
+        Value::Date(day) => Arc::new(Date32Array::from(vec![*day])),
+        Value::Float(x) => Arc::new(Float64Array::from(vec![*x])),
+        Value::Bool(flag) => Arc::new(BooleanArray::from(vec![*flag])),
+        other => return Err(bug(format!("no column can be compared with {other}"))),
+    };
+    eq(values, &Scalar::new(wanted)).map_err(bug)
 }

@@ -297,17 +297,18 @@ fn check_feature(column: &Column, target: &Column, although: &[&str]) -> Result<
     let Column { name, scalar, marks, .. } = column;
     if *name == target.name {
         let message = format!("target `{name}` cannot be a feature: the model would only learn to copy it");
-        return Err(ArgError::new("E0402", "features", message));
+        return Err(ArgError::new("E0402", "features", message).with_help("leave it out of `features`"));
     }
     if let Some(reason) = marks.why_not_a_feature().filter(|_| !although.contains(&name.as_str())) {
         let error = ArgError::new("E0403", "features", format!("column `{name}` cannot be a feature: it {reason}"));
-        return Err(match (&marks.unusable, &marks.known_at) {
-            (None, Some(time)) => error.with_help(format!(
-                "bring it in with `table.join(.., as_of: .., time: {time})`, which takes what was known by then; \
-                 if you vouch for it, write `although: [{name}]`"
+        let late = |way: &str| format!("{way}; if you vouch for it, write `although: [{name}]`");
+        return Err(error.with_help(match (&marks.unusable, &marks.known_at) {
+            (Some(_), _) => late("leave it out"),
+            (None, Some(time)) => late(&format!(
+                "bring it in with `table.join(.., as_of: .., time: {time})`, which takes what was known by then"
             )),
-            _ => error,
-        });
+            (None, None) => "leave it out of `features`".to_owned(),
+        }));
     }
     match scalar {
         Scalar::Int | Scalar::Float | Scalar::Decimal { .. } | Scalar::Bool | Scalar::Str => Ok(()),

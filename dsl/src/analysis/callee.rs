@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mlp_model::{ArgType, Argument, Catalogue, Constructor, InputType, ParamType, Signature, Value};
 
 use super::tree::{Decl, Group, Item, Kind, Term};
+use crate::check::OPTIONS;
 
 /// An operation, a constructor, a template of the file or the options of a step.
 #[derive(Clone)]
@@ -62,23 +63,9 @@ pub enum Binding {
     Nothing,
 }
 
+static DURATION: ParamType = ParamType::Duration;
 static MODEL: InputType = InputType::Model;
 static TABLE: InputType = InputType::Table(mlp_model::RoleRule::Any);
-static DURATION: ParamType = ParamType::Duration;
-static RETRIES: ParamType = ParamType::Int { min: 0, max: 100 };
-static CORES: ParamType = ParamType::Int { min: 1, max: 4096 };
-static LITERAL: ParamType = ParamType::Literal;
-/// Name, documentation, type and default of each option.
-static OPTIONS: [(&str, &str, &ParamType, Value); 8] = [
-    ("timeout", "the attempt is ended after this time", &DURATION, Value::Null),
-    ("retries", "further attempts after a failed one", &RETRIES, Value::Int(0)),
-    ("backoff", "how long the first further attempt waits; each one after it twice as long", &DURATION, Value::Null),
-    ("cpu", "cores that the step keeps from others while it runs", &CORES, Value::Int(1)),
-    ("mem", "memory that it keeps from others: `8 GiB`", &LITERAL, Value::Null),
-    ("tokens", "named tokens, such as the licences of a program: `{ licence: 1 }`", &LITERAL, Value::Null),
-    ("gpu", "how many GPUs, a share of one (`0.5`), or the UUID of one", &LITERAL, Value::Null),
-    ("gpu_mem", "memory on each of its GPUs; without `gpu`, of one that others may share", &LITERAL, Value::Null),
-];
 static REPORT: InputType = InputType::Report;
 static FILE: InputType = InputType::File;
 static FOLDER: InputType = InputType::Folder;
@@ -114,11 +101,11 @@ impl<'c> Callee<'c> {
             Self::Operation(signature) => signature.args.iter().for_each(|argument| formals.extend(of(argument))),
             Self::Constructor(constructor) => constructor.args.iter().for_each(|argument| formals.extend(of(argument))),
             Self::Template(template) => formals.clone_from(&template.formals),
-            Self::Options => formals.extend(OPTIONS.iter().map(|(name, doc, ty, default)| Formal {
-                name,
-                doc,
-                takes: Takes::Param(ty),
-                default: Some(default.clone()),
+            Self::Options => formals.extend(OPTIONS.iter().map(|option| Formal {
+                name: option.name,
+                doc: option.doc,
+                takes: Takes::Param(&option.ty),
+                default: Some(option.default.clone()),
                 written: None,
             })),
         }

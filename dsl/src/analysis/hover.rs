@@ -235,7 +235,7 @@ fn type_word(word: &str) -> Option<&'static str> {
 pub fn mark(word: &str) -> Option<&'static str> {
     Some(match word {
         "key" => "identifies a row: unique, never blank, never a feature.",
-        "personal" => "masked in every message, log and report; never a feature unless also needed by name.",
+        "personal" => "masked in every message, log and report; never a feature.",
         "protected" => "may reach fairness figures, never a model.",
         "label" => "what a model predicts.",
         "group" => "rows with an equal value belong together and stay on one side of a split.",

@@ -46,6 +46,7 @@ use mlp_model::{
 
 pub use facts::{Facts, NodeFacts};
 pub use names::RESERVED;
+pub(crate) use options::OPTIONS;
 pub use schemas::MARKS;
 pub use types::{TYPE_NAMES, written};
 pub use value::show;

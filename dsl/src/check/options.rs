@@ -4,26 +4,82 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mlp_model::{GpuDemand, Options, Span, Value};
+use mlp_model::{GpuDemand, Options, ParamType, Span, Value};
 
 use super::value::show;
 use super::{Scope, bind};
 use crate::ast::Field;
 use crate::diagnostic::Diagnostic;
 
-/// The options, and what each takes.
-const OPTIONS: [(&str, &str); 8] = [
-    ("backoff", "a duration longer than 0s"),
-    ("cpu", "an int in 1..=4096"),
-    ("gpu", "a number of GPUs in 1..=64, a share of one between 0 and 1, or a GPU's UUID"),
-    ("gpu_mem", SIZE),
-    ("mem", SIZE),
-    ("retries", "an int in 0..=100"),
-    ("timeout", "a duration longer than 0s"),
-    ("tokens", "a record of names and ints of at least 1"),
+/// An option of a call.
+pub struct RunOption {
+    pub name: &'static str,
+    pub doc: &'static str,
+    /// What it takes, in words and, as near as the types of arguments come to it, as a type.
+    takes: &'static str,
+    pub ty: ParamType,
+    pub default: Value,
+}
+
+pub static OPTIONS: [RunOption; 8] = [
+    option("timeout", "the attempt is ended after this time", DURATION, ParamType::Duration, Value::Null),
+    option(
+        "retries",
+        "further attempts after a failed one",
+        "an int in 0..=100",
+        ParamType::Int { min: 0, max: 100 },
+        Value::Int(0),
+    ),
+    option(
+        "backoff",
+        "how long the first further attempt waits; each one after it twice as long",
+        DURATION,
+        ParamType::Duration,
+        Value::Null,
+    ),
+    option(
+        "cpu",
+        "cores that the step keeps from others while it runs",
+        "an int in 1..=4096",
+        ParamType::Int { min: 1, max: 4096 },
+        Value::Int(1),
+    ),
+    option("mem", "memory that it keeps from others: `8 GiB`", SIZE, ParamType::Literal, Value::Null),
+    option(
+        "tokens",
+        "named tokens, such as the licences of a program: `{ licence: 1 }`",
+        "a record of names and ints of at least 1",
+        ParamType::Literal,
+        Value::Null,
+    ),
+    option(
+        "gpu",
+        "how many GPUs, a share of one (`0.5`), or the UUID of one",
+        "a number of GPUs in 1..=64, a share of one between 0 and 1, or a GPU's UUID",
+        ParamType::Literal,
+        Value::Null,
+    ),
+    option(
+        "gpu_mem",
+        "memory on each of its GPUs; without `gpu`, of one that others may share",
+        SIZE,
+        ParamType::Literal,
+        Value::Null,
+    ),
 ];
 
+const DURATION: &str = "a duration longer than 0s";
 const SIZE: &str = "a size larger than 0";
+
+const fn option(
+    name: &'static str,
+    doc: &'static str,
+    takes: &'static str,
+    ty: ParamType,
+    default: Value,
+) -> RunOption {
+    RunOption { name, doc, takes, ty, default }
+}
 
 /// Returns the options, and notes where each is written under `with.OPTION`. `None`: something is wrong and reported.
 pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut BTreeMap<String, Span>) -> Option<Options> {
@@ -43,8 +99,8 @@ pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut BTreeMap<String
             continue;
         }
         seen.push(name.text.clone());
-        let Some((_, takes)) = OPTIONS.iter().find(|(known, _)| *known == name.text) else {
-            let names = OPTIONS.map(|(name, _)| name);
+        let Some(RunOption { takes, .. }) = OPTIONS.iter().find(|known| known.name == name.text) else {
+            let names = OPTIONS.each_ref().map(|known| known.name);
             let listed = names.map(|name| format!("`{name}`")).join(", ");
             let problem = Diagnostic::error("E0212", format!("`{}` is not an option", name.text));
             let problem = problem.at(name.span, format!("the options are {listed}"));

@@ -34,7 +34,7 @@ pub(crate) struct Outlook {
     pub nodes: Vec<usize>,
     /// For each node that could be resolved: its key, or why it has none.
     pub resolved: Vec<Option<Result<Arc<Resolved>, StepError>>>,
-    /// For each node that does the same as another one that must run: that one.
+    /// For each node that does the same as another one that must run: that one, for which it waits.
     pub twin_of: Vec<Option<usize>>,
     /// Keys that must be executed, and the node that does it.
     to_run: HashMap<KeyId, usize>,
@@ -123,14 +123,17 @@ impl Outlook {
                     found(Decision::Reuse { from_run: hit.run.to_string() }, reason, Fate::Known)
                 }
                 Lookup::Miss(miss) => {
-                    let twin = self.to_run.get(&resolved.id).copied().filter(|_| !ctx.request.is_forced[idx]);
-                    if let Some(twin) = twin {
+                    self.twin_of[idx] = self.to_run.get(&resolved.id).copied();
+                    match self.twin_of[idx] {
                         // Looked up again when the other one has run.
-                        self.twin_of[idx] = Some(twin);
-                        let name = &ctx.node(twin).name;
-                        return wait_for(name.as_str().into(), format!("does the same as `{name}`, which runs"));
+                        Some(twin) if !ctx.request.is_forced[idx] => {
+                            let name = &ctx.node(twin).name;
+                            return wait_for(name.as_str().into(), format!("does the same as `{name}`, which runs"));
+                        }
+                        // Forced: runs as well, but after the other one, which would else find its result.
+                        Some(_) => {}
+                        None => _ = self.to_run.insert(resolved.id, idx),
                     }
-                    self.to_run.insert(resolved.id, idx);
                     let fate = Fate::Open { until: node.name.as_str().into() };
                     Found { seconds: miss.seconds, ..found(Decision::Run, miss.reason.clone(), fate) }
                 }
@@ -148,9 +151,14 @@ impl Outlook {
 impl Outlook {
     /// Returns how many steps run or may have to, of which nobody knows how long they take.
     pub(crate) fn n_without_past(&self) -> usize {
-        let runs = |decision: &Decision| matches!(decision, Decision::Run | Decision::Unknown { .. });
-        let steps = self.steps.iter().zip(&self.nodes).filter(|(_, node)| self.twin_of[**node].is_none());
-        steps.filter(|(step, _)| runs(&step.decision) && step.seconds.is_none()).count()
+        let runs = |decision: &Decision, node: usize| match decision {
+            Decision::Run => true,
+            // One that does the same as another takes no time of its own.
+            Decision::Unknown { .. } => self.twin_of[node].is_none(),
+            _ => false,
+        };
+        let steps = self.steps.iter().zip(&self.nodes);
+        steps.filter(|(step, node)| runs(&step.decision, **node) && step.seconds.is_none()).count()
     }
 }
 

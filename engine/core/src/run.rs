@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use mlp_model::{
@@ -199,14 +198,14 @@ impl Engine {
         let request = parts.request;
         let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
         let (mut pipeline, mut wanted) = (Arc::new(pipeline.clone()), Some((wanted, needs)));
-        let mut is_planned = false;
+        let (mut is_planned, mut is_unfolded) = (false, false);
         loop {
             let (wanted, needs) = match wanted.take() {
                 Some(found) => found,
                 None => match self.select_again(&pipeline, request) {
                     Ok(found) => found,
                     Err(error) => {
-                        parts.fail("", error, outcome, on_event);
+                        parts.refuse(vec![Failure { step: "targets".to_owned(), error }], outcome, on_event);
                         outcome.status = status(outcome, false, false);
                         return None;
                     }
@@ -218,6 +217,13 @@ impl Engine {
             };
             if !std::mem::replace(&mut is_planned, true) {
                 on_event(&Event::Planned { run: request.run.clone(), steps: ahead.outlook.steps.clone() });
+            }
+            // Of the pipeline as it was given, this was looked at before the run began.
+            let unmet = if is_unfolded { ahead.unmet() } else { Vec::new() };
+            if !unmet.is_empty() {
+                parts.refuse(unmet, outcome, on_event);
+                outcome.status = status(outcome, false, false);
+                return None;
             }
             let open = parts.open(&ctx);
             let part = match open.is_empty() {
@@ -235,6 +241,7 @@ impl Engine {
             }
             if let Some(unfolded) = parts.unfold(&ctx, &open, outcome, on_event).await {
                 pipeline = Arc::new(unfolded);
+                is_unfolded = true;
             }
         }
     }
@@ -244,10 +251,7 @@ impl Engine {
         let wanted = Request::select(pipeline, request);
         let wanted = wanted.map_err(|error| StepError::new(ErrorClass::User, "N6105", error.to_string()))?;
         let needs = needs(&self.runners, pipeline, &wanted, request);
-        match needs.unmet.first() {
-            Some((_, unmet)) => Err(unmet.error.clone()),
-            None => Ok((wanted, needs)),
-        }
+        Ok((wanted, needs))
     }
 
     /// Digests sources and looks up keys, on a thread where it may block.
@@ -340,15 +344,17 @@ impl Ahead {
 
     /// Refuses demands that can never be met, of steps that run or may have to.
     pub(crate) fn refuse_unmet(&self) -> Result<(), RunError> {
-        let mut may_run = std::collections::BTreeSet::new();
-        for (step, &node) in self.outlook.steps.iter().zip(&self.outlook.nodes) {
-            if matches!(step.decision, Decision::Run | Decision::Unknown { .. }) {
-                may_run.insert(node);
-            }
-        }
-        let unmet = self.unmet.iter().filter(|(node, _)| may_run.contains(node));
-        let unmet: Vec<Failure> = unmet.map(|(_, failure)| failure.clone()).collect();
+        let unmet = self.unmet();
         if unmet.is_empty() { Ok(()) } else { Err(RunError::Unmet(unmet)) }
+    }
+
+    /// Returns the demands that can never be met, of steps that run or may have to: a stored result needs nothing.
+    pub(crate) fn unmet(&self) -> Vec<Failure> {
+        let may_run = |node: usize| {
+            let at = self.outlook.nodes.iter().position(|&planned| planned == node);
+            at.is_some_and(|at| matches!(self.outlook.steps[at].decision, Decision::Run | Decision::Unknown { .. }))
+        };
+        self.unmet.iter().filter(|(node, _)| may_run(*node)).map(|(_, failure)| failure.clone()).collect()
     }
 
     pub(crate) fn plan(self, ctx: &Context) -> Plan {

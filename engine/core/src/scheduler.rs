@@ -352,10 +352,6 @@ impl Scheduler {
         self.states[step]
     }
 
-    pub fn inputs(&self, step: usize) -> &[usize] {
-        &self.steps[step].inputs
-    }
-
     /// Returns the UUIDs of the GPUs that the step may use now.
     pub fn gpus(&self, step: usize) -> Vec<String> {
         self.grants[step].as_ref().map(|grant| self.pool.gpus(grant)).unwrap_or_default()

@@ -178,7 +178,7 @@ impl Column {
 pub struct Marks {
     /// Identifies a row: unique, never blank, never a feature.
     pub key: bool,
-    /// Masked in every message, log and report; never a feature unless also needed by name.
+    /// Masked in every message, log and report; never a feature.
     pub personal: bool,
     /// May reach fairness figures, never a model.
     pub protected: bool,

@@ -24,15 +24,6 @@ pub struct Cli {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
-    Text,
-    /// As with `--json`
-    Json,
-    /// SARIF 2.1.0
-    Sarif,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
     Auto,
     Always,
@@ -267,7 +258,7 @@ pub struct GcArgs {
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
     /// Remove only what no younger run used: 12h, 30d, 8w
-    #[arg(long, value_name = "AGE", value_parser = quantities::age)]
+    #[arg(long, value_name = "AGE", value_parser = quantities::duration)]
     pub older_than: Option<std::time::Duration>,
     /// Remove only until what is left fits, oldest first: 500MiB, 10GiB
     #[arg(long, value_name = "SIZE", value_parser = quantities::size)]
@@ -318,6 +309,15 @@ pub enum StoreAction {
     },
     /// Show objects and bytes by kind, journal, runs and growth
     Stats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    /// As with `--json`
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
 }
 
 /// Which part of a pipeline, and with how much of the machine.

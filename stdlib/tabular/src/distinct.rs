@@ -20,7 +20,7 @@ pub const MOST_VALUES: usize = 10_000;
 /// that makes no good names.
 pub fn distinct_values(path: &Path, size_bytes: u64, column: &str) -> Result<Vec<Value>, StepError> {
     let unreadable = |error: mlp_artifact::table::TableError| {
-        StepError::new(ErrorClass::Environment, "D1160", format!("cannot read the table of a loop: {error}"))
+        StepError::new(ErrorClass::Environment, "D1170", format!("cannot read the table of a loop: {error}"))
             .with_help("`mlp store verify` tells what is whole; the next run makes the table again")
     };
     let table = Reader::open(path, size_bytes).map_err(unreadable)?;
@@ -34,13 +34,13 @@ pub fn distinct_values(path: &Path, size_bytes: u64, column: &str) -> Result<Vec
                 "column `{column}` has {} blank values, and no round has a name without a value",
                 values.null_count()
             );
-            let error = StepError::new(ErrorClass::Data, "D1161", message);
+            let error = StepError::new(ErrorClass::Data, "D1171", message);
             return Err(error.with_help("filter blank rows out in a `sql` step, and loop over what it gives"));
         }
         found.add(values.as_ref()).map_err(|ty| bug(format!("a loop goes over column `{column}` of type {ty}")))?;
         if found.len() > MOST_VALUES {
             let message = format!("column `{column}` has more than {MOST_VALUES} different values");
-            let error = StepError::new(ErrorClass::Data, "D1162", message);
+            let error = StepError::new(ErrorClass::Data, "D1172", message);
             return Err(error.with_help("go over a coarser column: each value makes nodes of its own"));
         }
     }

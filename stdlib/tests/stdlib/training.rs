@@ -119,11 +119,12 @@ fn each_column_that_cannot_be_a_feature_is_named_with_its_reason() {
         &[
             "E0341 features[5]: column `hour` is named twice",
             "E0312 features[6]: `tmp` is not a column of `data` | did you mean `temp`?",
-            "E0403 features[0]: column `id` cannot be a feature: it is declared `key`",
-            "E0403 features[1]: column `name` cannot be a feature: it is declared `personal`",
-            "E0403 features[2]: column `sex` cannot be a feature: it is declared `protected`",
-            "E0403 features[3]: column `casual` cannot be a feature: it is declared unusable: part of the answer",
-            "E0402 features[7]: target `count` cannot be a feature: the model would only learn to copy it",
+            "E0403 features[0]: column `id` cannot be a feature: it is declared `key` | leave it out of `features`",
+            "E0403 features[1]: column `name` cannot be a feature: it is declared `personal` | leave it out of `features`",
+            "E0403 features[2]: column `sex` cannot be a feature: it is declared `protected` | leave it out of `features`",
+            "E0403 features[3]: column `casual` cannot be a feature: it is declared unusable: part of the answer | leave it out; \
+             if you vouch for it, write `although: [casual]`",
+            "E0402 features[7]: target `count` cannot be a feature: the model would only learn to copy it | leave it out of `features`",
         ],
     );
 }
@@ -132,7 +133,8 @@ fn each_column_that_cannot_be_a_feature_is_named_with_its_reason() {
 fn a_label_that_is_not_the_target_is_no_feature_either() {
     let mut labelled = rides();
     labelled.columns.push(marked("late", Scalar::Bool, |m| m.label = true));
-    let expected = "E0403 features[0]: column `late` cannot be a feature: it is declared `label`";
+    let expected =
+        "E0403 features[0]: column `late` cannot be a feature: it is declared `label` | leave it out of `features`";
     assert_eq!(train(&labelled, "count", mlp(), &[("features", texts(&["late"]))]).unwrap_err(), [expected]);
 }
 

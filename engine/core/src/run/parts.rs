@@ -93,17 +93,22 @@ impl Parts<'_> {
         on_event: &mut F,
     ) {
         self.carried.broken.insert(name.to_owned());
-        let step = if name.is_empty() { "targets".to_owned() } else { format!("{name}[..]") };
-        let run = self.request.run.clone();
-        on_event(&Event::StepFailed {
-            run,
-            step: step.clone(),
-            attempt: 1,
-            error: error.clone(),
-            will_retry: false,
-            retry_in_seconds: None,
-        });
-        outcome.failures.push(Failure { step, error });
+        self.refuse(vec![Failure { step: format!("{name}[..]"), error }], outcome, on_event);
+    }
+
+    /// Tells what keeps the run from going on.
+    pub fn refuse<F: FnMut(&Event) + Send>(&self, failures: Vec<Failure>, outcome: &mut RunOutcome, on_event: &mut F) {
+        for Failure { step, error } in &failures {
+            on_event(&Event::StepFailed {
+                run: self.request.run.clone(),
+                step: step.clone(),
+                attempt: 1,
+                error: error.clone(),
+                will_retry: false,
+                retry_in_seconds: None,
+            });
+        }
+        outcome.failures.extend(failures);
     }
 }
 

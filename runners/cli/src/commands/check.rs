@@ -35,8 +35,8 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
         let open: Vec<_> =
             open.iter().map(|(name, until)| serde_json::json!({ "loop": name, "until": until })).collect();
         output.print_json(&serde_json::json!({
-            "ok": true, "open_loops": open, "pipeline": compiled.pipeline.name, "steps": steps, "gates": gates, "releases": releases,
-            "diagnostics": compiled.diagnostics,
+            "ok": true, "pipeline": compiled.pipeline.name, "steps": steps, "gates": gates, "releases": releases,
+            "open_loops": open, "diagnostics": compiled.diagnostics,
         }));
     } else {
         output.print(format!(

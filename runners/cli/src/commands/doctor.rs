@@ -115,7 +115,6 @@ fn transforms() -> Finding {
     }
 }
 
-/// Asks the worker itself: only a process with libtorch loaded knows which devices it can use.
 /// The GPUs that steps can be given.
 fn gpus() -> Finding {
     let finding = |state, text| Finding { name: "gpus", state, text, help: None };
@@ -128,6 +127,7 @@ fn gpus() -> Finding {
     }
 }
 
+/// Asks the worker itself: only a process with libtorch loaded knows which devices it can use.
 fn devices(located: &Result<Located, mlp_model::StepError>) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let cpu = words::plural(cores, "core");

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use mlp_engine::export::{ExportError, ExportTarget, Exported, Manifest, export as export_to};
 use mlp_engine::import::{ImportError, Imported, ImportedRelease, import as import_from};
-use mlp_model::Store;
+use mlp_model::{Store, show_size};
 
 use super::models::parse_model;
 use crate::args::{ExportArgs, ImportArgs};
 use crate::compile::open_workspace;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
-use crate::quantities::bytes;
 use crate::report::words;
 use crate::wiring::{self, store_failure};
 
@@ -42,7 +41,7 @@ fn exported_text(manifest: &Manifest, path: &Path) -> String {
         manifest.pipeline,
         path.display(),
         words::plural(manifest.objects.len(), "object"),
-        bytes(size),
+        show_size(size),
         words::plural(usize::try_from(manifest.n_records).unwrap_or(usize::MAX), "record"),
     );
     if !manifest.left_out.is_empty() {
@@ -74,7 +73,7 @@ fn imported_text(imported: &Imported) -> String {
         imported.pipeline,
         words::plural(imported.runs.len(), "run"),
         words::plural(imported.n_objects, "object"),
-        bytes(imported.size_bytes)
+        show_size(imported.size_bytes)
     )];
     if imported.n_left_out > 0 {
         lines.push(format!(

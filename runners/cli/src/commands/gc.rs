@@ -1,14 +1,13 @@
 //! `mlp gc`: takes objects out of the store that no kept run or release needs.
 
 use mlp_engine::collect::{Collection, KeepRules, collect};
-use mlp_model::Timestamp;
+use mlp_model::{Timestamp, show_size};
 use mlp_store::{Clock, SystemClock};
 
 use crate::args::GcArgs;
 use crate::compile::open_workspace;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
-use crate::quantities::bytes;
 use crate::report::words;
 use crate::wiring::{self, store_failure};
 
@@ -58,17 +57,17 @@ fn text(collection: &Collection, max_size: Option<u64>) -> String {
     if collection.dry_run {
         lines.push(format!(
             "{} of {} would be freed: {} that nothing kept needs. Nothing was removed.",
-            bytes(collection.unneeded_bytes),
-            bytes(collection.size_bytes),
+            show_size(collection.unneeded_bytes),
+            show_size(collection.size_bytes),
             objects(collection.n_unneeded)
         ));
     } else {
         lines.push(format!(
             "{} freed: {} removed, {} of {} stay.",
-            bytes(removed.size_bytes + collection.damaged_bytes),
+            show_size(removed.size_bytes + collection.damaged_bytes),
             objects(removed.n_objects),
             objects(left),
-            bytes(collection.size_bytes - removed.size_bytes)
+            show_size(collection.size_bytes - removed.size_bytes)
         ));
     }
     lines.push(kept);
@@ -79,13 +78,13 @@ fn text(collection: &Collection, max_size: Option<u64>) -> String {
         lines.push(format!(
             "{} that had been put aside as damaged went, too ({}).",
             words::plural(usize::try_from(collection.n_damaged).unwrap_or(usize::MAX), "file"),
-            bytes(collection.damaged_bytes)
+            show_size(collection.damaged_bytes)
         ));
     }
     if let (Some(false), Some(max_size)) = (collection.fits, max_size) {
         lines.push(format!(
             "More than {} is needed by what is kept. To keep less: --keep-runs, --versions.",
-            bytes(max_size)
+            show_size(max_size)
         ));
     }
     lines.join("\n")

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlp_engine::Survey;
-use mlp_model::{ArtifactKind, Digest, Keep, Record, Store, StoreError, Timestamp};
+use mlp_model::{ArtifactKind, Digest, Keep, Record, Store, StoreError, Timestamp, show_size};
 use mlp_store::{Clock, IndexCheck, Inspection, LostRecords, Repair, StoreStats, SystemClock};
 use serde::Serialize;
 
@@ -13,7 +13,6 @@ use crate::args::StoreAction;
 use crate::compile::open_workspace;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
-use crate::quantities::bytes;
 use crate::report::words;
 use crate::wiring::{self, store_failure};
 use crate::workspace::Workspace;
@@ -81,7 +80,7 @@ fn verified_text(verified: &Verified) -> String {
         if journal.damaged.is_some() || !journal.damaged_objects.is_empty() { "DAMAGED" } else { "sound" },
         words::plural(count(journal.n_records), "record"),
         words::plural(journal.n_segments, "file"),
-        bytes(journal.size_bytes)
+        show_size(journal.size_bytes)
     )];
     lines.extend(journal.damaged.iter().map(|what| format!("          {what}")));
     lines.extend(journal.torn.iter().map(|what| format!("          an incomplete write, told to nobody: {what}")));
@@ -98,7 +97,7 @@ fn verified_text(verified: &Verified) -> String {
         "objects   {}: {}, {}, and {} in the journal",
         if n_bad == 0 { "sound".to_owned() } else { format!("{n_bad} DAMAGED") },
         words::plural(count(objects.n_files), "file"),
-        bytes(objects.size_bytes),
+        show_size(objects.size_bytes),
         journal.n_inline
     ));
     lines.extend(objects.damaged.iter().map(|digest| format!("          {digest}")));
@@ -285,17 +284,17 @@ fn stats(workspace: &Workspace, output: &Output) -> Result<Exit, Failure> {
 
 fn stats_text(stats: &Stats) -> String {
     let store = &stats.store;
-    let amount = |amount: &Amount| format!("{:>9}  {}", amount.n_objects, bytes(amount.size_bytes));
+    let amount = |amount: &Amount| format!("{:>9}  {}", amount.n_objects, show_size(amount.size_bytes));
     let mut lines =
         vec![format!("objects    {}", amount(&Amount { n_objects: store.n_objects, size_bytes: store.objects_bytes }))];
     lines.extend(stats.by_kind.iter().map(|(kind, found)| format!("  {kind:<9}{}", amount(found))));
-    lines.push(format!("journal    {:>9}  {}", store.n_records, bytes(store.journal_bytes)));
-    lines.push(format!("index      {:>9}  {}", "", bytes(store.index_bytes)));
+    lines.push(format!("journal    {:>9}  {}", store.n_records, show_size(store.journal_bytes)));
+    lines.push(format!("index      {:>9}  {}", "", show_size(store.index_bytes)));
     if store.n_damaged > 0 {
         lines.push(format!("damaged    {:>9}  put aside; `mlp gc` removes them", store.n_damaged));
     }
     if store.scratch_bytes > 0 {
-        lines.push(format!("scratch    {:>9}  {}", "", bytes(store.scratch_bytes)));
+        lines.push(format!("scratch    {:>9}  {}", "", show_size(store.scratch_bytes)));
     }
     let between = match (stats.runs.first, stats.runs.newest) {
         (Some(first), Some(newest)) => format!("  from {} to {}", when(first), when(newest)),
@@ -308,12 +307,12 @@ fn stats_text(stats: &Stats) -> String {
         lines.push(format!("  in {days:<7}{}", amount(&period.amount)));
     }
     if stats.n_collections > 0 {
-        lines.push(format!("collected  {:>9}  {}", stats.n_collections, bytes(stats.collected_bytes)));
+        lines.push(format!("collected  {:>9}  {}", stats.n_collections, show_size(stats.collected_bytes)));
     }
     lines.push(format!(
         "disk                  {} free of {} ({})",
-        bytes(store.free_bytes),
-        bytes(store.total_bytes),
+        show_size(store.free_bytes),
+        show_size(store.total_bytes),
         store.filesystem
     ));
     lines.join("\n")

@@ -185,21 +185,21 @@ fn run_error(error: &DataFusionError, tables: &Tables<'_>) -> StepError {
         DataFusionError::ArrowError(cause, _) => match cause.as_ref() {
             ArrowError::DivideByZero => {
                 return computed(
-                    "D1120",
+                    "D1180",
                     "the query divides a whole number by zero",
                     "leave such rows out, or divide by `nullif(.., 0)`",
                 );
             }
             ArrowError::ArithmeticOverflow(_) => {
                 return computed(
-                    "D1122",
+                    "D1182",
                     "a number in the query is too large for its type",
                     "compute with `cast(.. as double)`",
                 );
             }
             ArrowError::CastError(_) | ArrowError::ParseError(_) => {
                 return computed(
-                    "D1121",
+                    "D1181",
                     "the query converts a value to a type that it does not fit",
                     "`try_cast(.. as ..)` gives null instead",
                 );
@@ -208,7 +208,7 @@ fn run_error(error: &DataFusionError, tables: &Tables<'_>) -> StepError {
         },
         DataFusionError::ResourcesExhausted(_) => {
             let message = "the query needs more memory than there is";
-            return StepError::new(ErrorClass::Environment, "D1124", message).with_argument("query");
+            return StepError::new(ErrorClass::Environment, "D1184", message).with_argument("query");
         }
         _ => {}
     }
@@ -220,5 +220,5 @@ fn run_error(error: &DataFusionError, tables: &Tables<'_>) -> StepError {
     } else {
         format!("the query failed: {}", lower_first(first_line.trim_end_matches('.')))
     };
-    StepError::new(ErrorClass::Step, "D1123", message).with_argument("query")
+    StepError::new(ErrorClass::Step, "D1183", message).with_argument("query")
 }

@@ -427,11 +427,11 @@ fn what_cannot_be_computed_is_told_without_values() {
     let batch = batch.unwrap();
     let error = |query: &str| -> StepError { query_over(ty.clone(), &batch, query).error() };
     for (query, class, code, message) in [
-        ("select 1 / n as x from t", ErrorClass::Data, "D1120", "the query divides a whole number by zero"),
+        ("select 1 / n as x from t", ErrorClass::Data, "D1180", "the query divides a whole number by zero"),
         (
             "select cast(name as bigint) as x from t",
             ErrorClass::Data,
-            "D1121",
+            "D1181",
             "the query converts a value to a type that it does not fit",
         ),
     ] {

@@ -112,14 +112,15 @@ impl World for Git {
             let kind = if about.contains(" tree ") { PathKind::Folder } else { PathKind::File };
             Some(Listed { name: name.to_owned(), kind, is_link: about.starts_with("120000") })
         });
-        let tracked: Vec<_> = tracked.collect();
+        // What the revision has comes before what is on the disk.
+        let tracked: BTreeMap<String, Listed> = tracked.map(|entry| (entry.name.clone(), entry)).collect();
         match Disk.list(path) {
             Ok(mut listed) => {
-                listed.retain(|entry| tracked.iter().all(|known| known.name != entry.name));
-                listed.extend(tracked);
+                listed.retain(|entry| !tracked.contains_key(&entry.name));
+                listed.extend(tracked.into_values());
                 Ok(listed)
             }
-            Err(_) if !tracked.is_empty() => Ok(tracked),
+            Err(_) if !tracked.is_empty() => Ok(tracked.into_values().collect()),
             Err(error) => Err(error),
         }
     }
