@@ -107,6 +107,15 @@ fn a_declaration_that_does_not_fit_on_its_line_opens_its_braces() {
 }
 
 #[test]
+fn bodies_of_templates_and_loops_are_laid_out_like_files() {
+    becomes(
+        "pipeline p\ndef judged(data:table,test: float=0.2 in 0.05 ..= 0.5){ step parts=table.split(data,test:test)\n\n\n  // the model\n      step model = f(parts.train)\n       with { retries: 2 }\n  result {model,rows:parts.test} }\nfor width in [16,32] as by_width {\n step model = f(width) // one\n\n step q = g(model,width) }\nlet x=1\n",
+        "pipeline p\ndef judged(data: table, test: float = 0.2 in 0.05..=0.5) {\n  step parts = table.split(data, test: test)\n\n  // the model\n  step model = f(parts.train) with { retries: 2 }\n  result { model, rows: parts.test }\n}\nfor width in [16, 32] as by_width {\n  step model = f(width)  // one\n\n  step q = g(model, width)\n}\nlet x = 1\n",
+    );
+    stays("use \"lib/features.mlp\" as features\nuse std.evaluation as evaluation\n\nschema S { id: str key }\n");
+}
+
+#[test]
 fn texts_over_several_lines_are_not_touched() {
     stays(
         "pipeline p\nstep a = sql(\"\"\"\n  select  x   \n\n\n\tfrom raw   \n    \"\"\", tables: { raw })  // same\nstep b = f(a)\n",
@@ -397,8 +406,30 @@ fn declaration() -> impl Strategy<Value = Vec<String>> {
             }
             tokens
         });
-    prop_oneof![param, schema, step, gate, release]
+    let body =
+        (any::<bool>(), name(), prop::collection::vec((name(), value()), 1..4)).prop_map(|(is_def, name, steps)| {
+            let head =
+                if is_def { format!("def {name} ( data : table )") } else { format!("for x in [ 1 , 2 ] as {name}") };
+            let mut tokens: Vec<String> = head.split_whitespace().map(str::to_owned).collect();
+            tokens.push("{".into());
+            for (name, value) in steps {
+                let step = [vec![LINE.into(), "step".into(), name, "=".into(), "op".into(), "(".into()], value];
+                tokens.extend([step.concat(), vec![")".into()]].concat());
+            }
+            tokens.push(LINE.into());
+            tokens.extend(if is_def {
+                vec!["result".into(), "=".into(), "data".into(), LINE.into()]
+            } else {
+                Vec::new()
+            });
+            tokens.push("}".into());
+            tokens
+        });
+    prop_oneof![param, schema, step, gate, release, body]
 }
+
+/// A place among tokens where a line ends in any case: a declaration follows.
+const LINE: &str = "\n ";
 
 fn program() -> impl Strategy<Value = String> {
     let declared = (declaration(), prop::collection::vec(between(), 8..40), 0..4_usize, any::<bool>());
@@ -410,7 +441,7 @@ fn program() -> impl Strategy<Value = String> {
                 text.push_str("/// What it is.\n");
             }
             for (i, token) in tokens.iter().enumerate() {
-                if i > 0 {
+                if i > 0 && token != LINE && tokens[i - 1] != LINE {
                     push_between(&mut text, &between[i % between.len()], &tokens[i - 1], token);
                 }
                 text.push_str(token);

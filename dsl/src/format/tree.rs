@@ -66,12 +66,19 @@ impl<'a> Node<'a> {
 }
 
 impl Group<'_> {
-    /// Returns whether its content stands on lines of its own: because it was written so, or because a comment or a
-    /// blank line in it leaves no other way.
+    /// Returns whether its content stands on lines of its own: because it was written so, or because a comment, an empty
+    /// line or a declaration that begins in it leaves no other way.
     pub fn is_open(&self) -> bool {
         let Some(first) = self.items.first() else { return false };
-        first.first().breaks > 0 || self.items.iter().any(|node| node.is_comment() || node.first().breaks > 1)
-        // A comment behind the last item, before the bracket, is an item; a lone line break there is nothing.
+        first.first().breaks > 0
+            || self.items.iter().any(|node| node.is_comment() || node.first().breaks > 1)
+            || self.is_brace() && self.items.windows(2).any(|pair| Self::begins_line(&pair[0], &pair[1]))
+    }
+
+    /// Returns whether something new begins on a line of its own, which in a body must stay there.
+    fn begins_line(before: &Node<'_>, node: &Node<'_>) -> bool {
+        let goes_on = before.is(",") || before.is(":") || before.is_operator() || before.is_joining();
+        node.first().breaks > 0 && node.is_kind(Kind::Word) && !node.is_joining() && !goes_on
     }
 
     pub fn is_brace(&self) -> bool {
