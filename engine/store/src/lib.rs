@@ -11,6 +11,8 @@
 mod applied;
 mod client;
 mod clock;
+#[cfg(test)]
+mod damage_tests;
 mod failure;
 mod footer;
 mod fs;

@@ -397,6 +397,42 @@ fn whichever_file_operation_fails_adopting_keeps_the_file_or_the_object() {
 }
 
 #[test]
+fn whichever_file_operation_fails_an_inline_object_gets_its_file_whole_or_not_at_all() {
+    let workspace = Workspace::new();
+    let failing = FailingFs::new();
+    let (client, other) = (workspace.client_on(failing.clone()), workspace.client());
+    let bytes = b"id,tenure\n1,12\n".repeat(40);
+    let digest = other.put(&bytes, Sensitivity::Plain).unwrap();
+    commit_and_wait(&other, vec![released("churn", 1)]).unwrap();
+    let path = other.object(&digest).unwrap().unwrap().path;
+    for (errno, is_lasting) in [(Errno::IO, false), (Errno::IO, true), (Errno::NOSPC, true), (Errno::MFILE, false)] {
+        for nth in 1.. {
+            let context = format!("operation {nth} fails with {errno:?}, lasting: {is_lasting}");
+            _ = fs::remove_file(&path);
+            failing.arm(nth, errno, is_lasting);
+            let found = client.object(&digest);
+            let n_failed = failing.disarm();
+            if let Ok(stored) = fs::read(&path) {
+                assert!(stored.starts_with(&bytes) && stored.len() == bytes.len() + 64, "{context}");
+            }
+            match found {
+                Ok(found) => assert_eq!(found.unwrap().size_bytes, bytes.len() as u64, "{context}"),
+                Err(error) => assert!(n_failed > 0, "{context}: {error}"),
+            }
+            for client in [&client, &other] {
+                assert_eq!(client.read(&digest).unwrap().as_ref(), Some(&bytes), "{context}");
+                assert!(client.object(&digest).unwrap().is_some(), "{context}");
+            }
+            if n_failed == 0 {
+                assert!(nth > 3, "{context}");
+                break;
+            }
+        }
+    }
+    assert_eq!(other.stats().unwrap().n_damaged, 0);
+}
+
+#[test]
 fn why_the_store_cannot_be_opened_reaches_the_client() {
     let workspace = Workspace::new();
     drop(workspace.client());

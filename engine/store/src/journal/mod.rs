@@ -1,7 +1,7 @@
 //! The journal: the truth. Append-only segments of checksummed, chained frames; what is in it has happened.
 //!
 //! Opening walks the frames that the index has not seen and cuts off a write that did not complete. Appending writes a
-//! batch with one write and one sync. Unaware of what payloads mean; [`group`] knows their form.
+//! batch with one write and one sync, and then marks that it is on the disk. Unaware of what payloads mean; [`group`] knows their form.
 
 mod frame;
 pub(crate) mod group;
@@ -154,6 +154,9 @@ impl Journal {
         // What an earlier process wrote and we now build upon must be on the disk before we say so.
         file.sync().or_fail("sync", &files.path(last))?;
         let journal = Self { files, number: last, file, end, link, segment_bytes: SEGMENT_BYTES };
+        if link.seq > 0 {
+            journal.mark();
+        }
         Ok(Opened::Ready(Box::new(journal)))
     }
 
@@ -162,6 +165,10 @@ impl Journal {
     pub fn append(&mut self, payloads: &[Vec<u8>]) -> Result<Vec<Tail>, AppendError> {
         let passing = |error| AppendError { error, is_final: false };
         if self.end >= self.segment_bytes {
+            // Only the last segment has a mark, which may reach the disk by half: before that no other may be begun.
+            let path = self.files.path(self.number);
+            self.file.set_len(self.end).or_fail("shorten", &path).map_err(passing)?;
+            self.file.sync().or_fail("sync", &path).map_err(|error| AppendError { error, is_final: true })?;
             let file = self.files.create(self.number + 1, &self.link).map_err(passing)?;
             (self.number, self.file, self.end) = (self.number + 1, file, SEGMENT_HEADER_LEN as u64);
         }
@@ -184,7 +191,17 @@ impl Journal {
         }
         self.end += bytes.len() as u64;
         self.link = link;
+        self.mark();
         Ok(tails)
+    }
+
+    /// Notes behind the newest frame that it is on the disk. Should that fail, a damaged one would be taken for one
+    /// that was never completely written; nothing else relies on it.
+    fn mark(&self) {
+        let marked = self.file.write_all_at(&segment::encode_mark(&self.link), self.end);
+        if marked.is_err() {
+            _ = self.file.set_len(self.end);
+        }
     }
 
     /// Returns what reads frames by their place.

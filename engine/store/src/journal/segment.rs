@@ -2,14 +2,24 @@
 //!
 //! The header, all numbers little-endian: `mlp-jrnl`; u32 format version; u32 number of the segment; u64 sequence
 //! number of its first frame; 32 bytes hash of the frame before, random in the first segment; u32 zero; u32 CRC-32C of
-//! all before. Pure: unaware of files.
+//! all before.
+//!
+//! Behind the newest frame stands a mark: what comes before it is on the disk, and whoever wrote it may have been told
+//! so. It is written after the sync and before the answer, not synced itself, and the next batch is written over it: it
+//! tells a last batch that was damaged from one that was never completely written. The mark: `mlp-sync`; u64 sequence
+//! number and 32 bytes hash of the frame before it; u32 CRC-32C of all that.
+//!
+//! Pure: unaware of files.
 
 use mlp_model::StoreError;
 
 use super::frame::{Frame, HEADER_LEN, Link};
 
 pub(crate) const SEGMENT_HEADER_LEN: usize = 64;
+/// No longer than any frame, so that the next batch covers it whole.
+pub(crate) const MARK_LEN: usize = 52;
 const MAGIC: &[u8; 8] = b"mlp-jrnl";
+const MARK_MAGIC: &[u8; 8] = b"mlp-sync";
 const VERSION: u32 = 1;
 
 /// Makes the header of segment `number`, which continues `link`.
@@ -47,6 +57,25 @@ pub(crate) fn decode_header(number: u32, bytes: &[u8]) -> Result<Link, HeaderFau
     if encode_header(number, &link) == *header { Ok(link) } else { Err(HeaderFault::Damaged) }
 }
 
+/// Makes the mark which says that everything up to `link` is on the disk.
+pub(crate) fn encode_mark(link: &Link) -> [u8; MARK_LEN] {
+    let mut mark = [0; MARK_LEN];
+    mark[..8].copy_from_slice(MARK_MAGIC);
+    mark[8..16].copy_from_slice(&link.seq.to_le_bytes());
+    mark[16..48].copy_from_slice(&link.hash);
+    let crc = crc32c::crc32c(&mark[..48]);
+    mark[48..].copy_from_slice(&crc.to_le_bytes());
+    mark
+}
+
+/// Reads the mark at the end of `bytes`, if a whole one stands there.
+pub(crate) fn decode_mark(bytes: &[u8]) -> Option<Link> {
+    let mark: &[u8; MARK_LEN] = bytes.last_chunk()?;
+    let seq = u64::from_le_bytes(std::array::from_fn(|byte| mark[8 + byte]));
+    let link = Link { seq, hash: std::array::from_fn(|byte| mark[16 + byte]) };
+    (encode_mark(&link) == *mark).then_some(link)
+}
+
 /// Where the frames of a segment end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Walk {
@@ -61,9 +90,9 @@ pub(crate) struct Walk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     End,
-    /// A write that did not complete, and was never acknowledged: nothing of a later batch follows.
+    /// A write that did not complete, and was never acknowledged: nothing follows that was written after its sync.
     Torn(&'static str),
-    /// Frames that were acknowledged later follow.
+    /// Frames of a later batch follow, or the mark of this one: it was on the disk once.
     Damaged(&'static str),
 }
 
@@ -77,7 +106,7 @@ pub(crate) fn walk<E>(
     let mut end = start;
     let fault = loop {
         let rest = bytes.get(end..).unwrap_or_default();
-        if rest.is_empty() {
+        if rest.is_empty() || rest.len() == MARK_LEN && decode_mark(rest) == Some(link) {
             return Ok(Walk { link, end, stop: Stop::End });
         }
         match Frame::decode(rest) {
@@ -90,7 +119,8 @@ pub(crate) fn walk<E>(
             Err(what) => break what,
         }
     };
-    let later = has_later_batch(bytes.get(end..).unwrap_or_default(), link.seq + 1);
+    let rest = bytes.get(end..).unwrap_or_default();
+    let later = decode_mark(rest).is_some_and(|mark| mark.seq > link.seq) || has_later_batch(rest, link.seq + 1);
     Ok(Walk { link, end, stop: if later { Stop::Damaged(fault) } else { Stop::Torn(fault) } })
 }
 
@@ -172,6 +202,48 @@ mod tests {
             let (n_frames, walked) = walk_all(&flipped);
             assert_eq!(n_frames, n_before, "bit {bit}");
             assert_eq!(matches!(walked.stop, Stop::Damaged(_)), bit / 8 < last_batch, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn behind_a_mark_any_flip_is_damage_and_one_in_the_mark_costs_nothing() {
+        let (frames, starts) = segment(&[2, 3, 2], |_| 40);
+        let newest = walk_all(&frames).1.link;
+        let bytes = [&frames[..], &encode_mark(&newest)].concat();
+        assert_eq!(walk_all(&bytes), (7, Walk { link: newest, end: frames.len(), stop: Stop::End }));
+        for bit in SEGMENT_HEADER_LEN * 8..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let (n_frames, walked) = walk_all(&flipped);
+            if bit / 8 < frames.len() {
+                let n_before = starts.iter().filter(|start| **start <= bit / 8).count() as u64 - 1;
+                assert!(n_frames == n_before && matches!(walked.stop, Stop::Damaged(_)), "bit {bit}");
+            } else {
+                assert!(n_frames == 7 && matches!(walked.stop, Stop::Torn(_)), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_written_over_a_mark_and_torn_anywhere_is_a_torn_write() {
+        let (frames, starts) = segment(&[2, 3], |_| 40);
+        let before = walk_all(&frames[..starts[2]]).1.link;
+        let marked = [&frames[..starts[2]], &encode_mark(&before)].concat();
+        // What reached the disk of the second batch: its first bytes, or all but those.
+        for cut in starts[2]..frames.len() {
+            let head = [&frames[..cut], marked.get(cut..).unwrap_or_default()].concat();
+            let mut tail = frames.clone();
+            tail[starts[2]..cut].fill(0);
+            let n_old = marked.len().min(cut) - starts[2];
+            tail[starts[2]..][..n_old].copy_from_slice(&marked[starts[2]..][..n_old]);
+            for (what, bytes) in [("head", head), ("tail", tail)] {
+                let (n_frames, walked) = walk_all(&bytes);
+                let is_whole = bytes == frames;
+                assert!(n_frames >= 2 && (is_whole || n_frames < 5), "{what} {cut}");
+                assert!(!matches!(walked.stop, Stop::Damaged(_)), "{what} {cut}");
+                let n_whole = starts[1..].iter().chain([&frames.len()]).filter(|end| **end <= cut).count() as u64;
+                assert!(what == "tail" || n_frames == n_whole, "{what} {cut}");
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::fs::{FileStat, Stamp};
 use crate::journal::Link;
 use crate::journal::group;
-use crate::journal::segment::{SEGMENT_HEADER_LEN, Stop, decode_header, walk};
+use crate::journal::segment::{MARK_LEN, SEGMENT_HEADER_LEN, Stop, decode_header, walk};
 use crate::layout::Layout;
 use crate::stat_cache::is_settled;
 
@@ -53,18 +53,21 @@ impl JournalState {
             let mut file = File::open(layout.segment(number))?;
             let stamp = FileStat::from(&file.metadata()?).stamp;
             let is_last = number == position.segment;
-            if is_last && stamp.size_bytes != position.end {
+            // A mark may stand behind the newest frame.
+            let is_at_end = [position.end, position.end + MARK_LEN as u64].contains(&stamp.size_bytes);
+            if is_last && !is_at_end {
                 return Ok(None);
             }
+            let len = if is_last { position.end } else { stamp.size_bytes };
             let mark = if !is_last && is_settled(&stamp, clock.now()) {
                 Mark::Stamp(stamp)
             } else {
-                match crc_of(&mut file, stamp.size_bytes)? {
+                match crc_of(&mut file, len)? {
                     Some(crc) => Mark::Crc(crc),
                     None => return Ok(None),
                 }
             };
-            segments.push(SegmentState { len: stamp.size_bytes, mark });
+            segments.push(SegmentState { len, mark });
         }
         let has_more = layout.segment(position.segment + 1).exists();
         let link = Link { seq: position.seq, hash: position.hash.0 };
