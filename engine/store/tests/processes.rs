@@ -1,7 +1,7 @@
 //! The store with real processes: owners and clients that are killed at random.
 //!
 //! This program is also its own helpers: called with `__owner` it is an owner process, with `__client` a client that
-//! takes a lease and a process group and waits to be killed. `MLP_SEED` repeats a run, `MLP_KILLS` (40) makes it longer.
+//! takes a lease and a process group and waits to be killed. `MLP_SEED` repeats a run, `MLP_KILLS` (60) makes it longer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +13,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mlp_model::{Claim, Digest, KeyId, Record, Sensitivity, Store, StoreError, Timestamp};
-use mlp_store::{Client, SystemClock, serve_owner, spawn_detached};
+use mlp_store::{Client, SystemClock, serve_owner_on, spawn_detached};
+use phase::{Phase, WatchedFs};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
+use support::Random;
+
+#[path = "support/phase.rs"]
+mod phase;
+#[path = "support/mod.rs"]
+mod support;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["__owner", workspace] => {
-            let served = serve_owner(Path::new(workspace), Duration::from_secs(1), Arc::new(SystemClock));
+            let workspace = Path::new(workspace);
+            let fs = Arc::new(WatchedFs::new(workspace));
+            let served = serve_owner_on(fs, workspace, Duration::from_secs(1), Arc::new(SystemClock));
             return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         ["__client", workspace] => be_a_client(Path::new(workspace)),
@@ -95,38 +104,13 @@ fn group_is_there(group: u32) -> bool {
     test_kill_process_group(Pid::from_raw(i32::try_from(group).unwrap()).unwrap()).is_ok()
 }
 
-/// Returns the process that holds the store's lock, as the kernel sees it.
+/// Returns the owner process of the workspace.
 fn owner_of(workspace: &Path) -> Option<Pid> {
-    let wanted = ["__owner".to_owned(), workspace.to_str()?.to_owned()];
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(text) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
-        if text.split('\0').skip(1).take(2).eq(wanted.iter()) {
-            return Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
-        }
-    }
-    None
+    support::processes_of(workspace, "__owner").into_iter().next()
 }
 
 fn kill_owner(workspace: &Path) -> bool {
     owner_of(workspace).is_some_and(|owner| kill_process(owner, Signal::KILL).is_ok())
-}
-
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let drawn = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("MLP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(drawn);
-        println!("MLP_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }
 
 /// The `n`th commit of writer `writer` brings two records and two objects: one in the journal, one in a file.
@@ -178,7 +162,7 @@ fn write(client: &Client, writer: u64, is_over: &AtomicBool, n_acked: &Arc<Atomi
 
 fn owner_killed_at_random() {
     const WRITERS: u64 = 4;
-    let n_kills: u64 = std::env::var("MLP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let n_kills: u64 = std::env::var("MLP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let mut random = Random::new();
     let folder = tempfile::tempdir().unwrap();
     let workspace: PathBuf = folder.path().to_owned();
@@ -189,7 +173,7 @@ fn owner_killed_at_random() {
             thread::spawn(move || write(&connect(&workspace), writer, &is_over, &n_acked))
         })
         .collect();
-    let mut n_killed = 0;
+    let (mut n_killed, mut n_within, mut phases) = (0, 0, BTreeMap::<Phase, u64>::new());
     while n_killed < n_kills {
         // Some work between two kills, then any instant: also while the next owner is opening the store.
         let acked = n_acked.load(Ordering::Relaxed) + random.below(60);
@@ -197,7 +181,18 @@ fn owner_killed_at_random() {
             thread::sleep(Duration::from_millis(1));
         }
         thread::sleep(Duration::from_micros(random.below(20_000)));
-        n_killed += u64::from(kill_owner(&workspace));
+        let Some(owner) = owner_of(&workspace) else { continue };
+        // Every third kill waits for a commit to be written, if one comes soon.
+        if n_killed % 3 == 0 {
+            phase::wait_for_commit(&workspace, owner, Duration::from_millis(50));
+            thread::sleep(Duration::from_micros(random.below(200)));
+        }
+        if kill_process(owner, Signal::KILL).is_ok() {
+            let found = phase::when_dead(&workspace, owner);
+            n_killed += 1;
+            n_within += u64::from(found.is_within_commit());
+            *phases.entry(found).or_default() += 1;
+        }
     }
     is_over.store(true, Ordering::Relaxed);
     let n_commits: BTreeMap<u64, u64> = (0..).zip(writers.into_iter().map(|writer| writer.join().unwrap())).collect();
@@ -228,7 +223,9 @@ fn owner_killed_at_random() {
     kill_owner(&workspace);
     fs::remove_dir_all(workspace.join(".mlp/index.v1.sled")).unwrap();
     assert_eq!(check(), n_records);
-    println!("{n_kills} kills, {n_records} records, 0 lost, 0 twice");
+    let share = n_within * 100 / n_kills;
+    println!("{n_kills} kills, {share} % within a commit {phases:?}; {n_records} records, 0 lost, 0 twice");
+    assert!(n_kills < 30 || share >= 30, "only {share} % of the kills hit a commit");
 }
 
 fn killed_client() {
