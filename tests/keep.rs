@@ -68,16 +68,22 @@ fn collected_results_are_made_again_and_kept_ones_are_reused() {
     runs_of_files(&workspace, 4);
     let before = workspace.json(&["store", "stats"]);
     let first = workspace.json(&["runs", "-n", "10"])[3]["run"].as_str().expect("an id").to_owned();
+    let digest = workspace.mlp(&["log", &first, "--json"]).digests()["stayed.out"].clone();
     let outputs = workspace.json(&["gc", "--dry-run", "--keep-runs", "2"]);
+    assert_eq!(outputs["logs"]["n_runs"], 2, "{outputs}");
+    workspace.mlp(&["log", &first]).exits(0);
     assert!(outputs["n_unneeded"].as_u64() > Some(3) && outputs["removed"]["n_objects"] == 0, "{outputs}");
     assert_eq!(workspace.json(&["store", "stats"])["n_objects"], before["n_objects"]);
     let done = workspace.json(&["gc", "--keep-runs", "2"]);
     assert_eq!(done["removed"]["n_objects"], outputs["n_unneeded"], "{done}");
     assert_eq!(done["runs"], serde_json::json!({ "kept": 2, "total": 4 }));
+    assert_eq!(done["logs"], outputs["logs"]);
     // What the last run used is there; the file of the first run brings steps back that must run again.
     assert_eq!(workspace.run("small.mlp", &[]).exits(0).steps(), (0, 5, 0, 0));
     workspace.mlp(&["store", "verify"]).exits(0).says(&["collected by `mlp gc`", "The store is sound"]);
-    let digest = workspace.mlp(&["log", &first, "--json"]).digests()["stayed.out"].clone();
+    workspace.mlp(&["log", &first]).exits(2).says(&["`mlp gc` took it"]);
+    workspace.mlp(&["log", &first, "counted"]).exits(2).says(&["`mlp gc` took it"]);
+    workspace.mlp(&["runs", "-n", "10"]).exits(0).says(&[&first]);
     workspace.mlp(&["lineage", &digest]).exits(0).says(&["collected by `mlp gc`"]);
     // The first file again: what was made of it is gone, and says why.
     runs_of_files(&workspace, 1);

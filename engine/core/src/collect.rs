@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mlp_model::{ArtifactKind, Digest, Keep, Record, Removed, Sensitivity, Store, StoreError, Timestamp};
+use mlp_model::{ArtifactKind, Digest, Keep, Record, Removed, RunId, Sensitivity, Store, StoreError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::commit_and_wait;
@@ -51,8 +51,17 @@ pub struct Collection {
     /// Damaged files that had been put aside.
     pub n_damaged: u64,
     pub damaged_bytes: u64,
+    /// What runs told and printed that are not kept: it goes, or would go.
+    pub logs: Logs,
     /// Whether what is left fits into the size that was asked for.
     pub fits: Option<bool>,
+}
+
+/// The folders of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Logs {
+    pub n_runs: u64,
+    pub size_bytes: u64,
 }
 
 /// How many there are, and how many of them are kept.
@@ -84,6 +93,9 @@ fn collect_in_earnest(store: &dyn Keep, rules: &KeepRules, now: Timestamp) -> Re
         collection.removed = store.remove(&marked.unneeded)?;
     }
     (collection.n_damaged, collection.damaged_bytes) = store.remove_damaged()?;
+    for (run, _) in &marked.logs {
+        store.remove_run_dir(run)?;
+    }
     if let Some(max_bytes) = rules.max_bytes {
         collection.fits = Some(collection.size_bytes - collection.removed.size_bytes <= max_bytes);
     }
@@ -124,6 +136,8 @@ struct Marked {
     /// In the order in which they may go.
     unneeded: Vec<Digest>,
     unneeded_bytes: u64,
+    /// Runs that are not kept and whose folder is there, with its bytes.
+    logs: Vec<(RunId, u64)>,
     fits: Option<bool>,
 }
 
@@ -167,6 +181,18 @@ impl Marked {
             unneeded_bytes = size_bytes - left;
             fits = Some(left <= max_bytes);
         }
+        let mut logs = Vec::new();
+        if rules.max_bytes.is_none_or(|max_bytes| size_bytes > max_bytes) {
+            let forgotten: HashSet<&RunId> = survey
+                .runs
+                .iter()
+                .enumerate()
+                .filter(|(idx, _)| !runs_kept.contains(idx))
+                .map(|(_, run)| &run.summary.run)
+                .collect();
+            // A folder whose run is not known may be that of a run that is about to begin.
+            logs.extend(store.run_dirs()?.into_iter().filter(|(run, _)| forgotten.contains(run)));
+        }
         Ok(Self {
             runs: Kept { kept: runs_kept.len(), total: survey.runs.len() },
             versions,
@@ -174,6 +200,7 @@ impl Marked {
             size_bytes,
             unneeded,
             unneeded_bytes,
+            logs,
             fits,
         })
     }
@@ -190,6 +217,7 @@ impl Marked {
             removed: Removed::default(),
             n_damaged: 0,
             damaged_bytes: 0,
+            logs: Logs { n_runs: self.logs.len() as u64, size_bytes: self.logs.iter().map(|(_, bytes)| bytes).sum() },
             fits: self.fits,
         }
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Sensitivity, Store, StoreError};
+use crate::{Digest, RunId, Sensitivity, Store, StoreError};
 
 /// A store that can be looked after.
 ///
@@ -31,6 +31,12 @@ pub trait Keep: Store {
 
     /// Removes the files that were found damaged and put aside. Returns how many, and their bytes.
     fn remove_damaged(&self) -> Result<(u64, u64), StoreError>;
+
+    /// Returns the runs whose folder ([`Store::run_dir`]) is there, and its bytes.
+    fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError>;
+
+    /// Removes a run's folder with all it holds. One that is not there is no error.
+    fn remove_run_dir(&self, run: &RunId) -> Result<(), StoreError>;
 }
 
 /// An object file.

@@ -113,7 +113,7 @@ pub trait Store: Send + Sync {
 
     // Places.
 
-    /// The folder of a run's own record: `events.jsonl` and one `STEP.log` a step. Made if missing.
+    /// The folder of a run's own record: `events.jsonl` and one `STEP.log` a step. Whoever writes it makes it.
     fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError>;
 }
 

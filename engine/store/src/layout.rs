@@ -1,14 +1,14 @@
 //! Where things stand in a workspace's `.mlp` folder, and where its socket is.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use mlp_model::{Digest, StoreError};
+use mlp_model::{Digest, RunId, StoreError};
 
-use crate::failure::OrFail;
+use crate::failure::{OrFail, io_failure};
 use crate::fs::Fs;
 
 /// The longest path that fits into a Unix socket's address.
@@ -66,6 +66,19 @@ impl Layout {
 
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// Names the folder of one run.
+    ///
+    /// # Errors
+    /// A run's name that could lead elsewhere.
+    pub fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {
+        let folder = self.runs().join(&run.0);
+        if run.0.is_empty() || !run.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            let reason = io::Error::other("a run is named by letters and digits");
+            return Err(io_failure("name the folder", &folder, &reason));
+        }
+        Ok(folder)
     }
 
     /// Answers that are given again while nothing changes.

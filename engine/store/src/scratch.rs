@@ -67,7 +67,7 @@ pub(crate) fn clean(layout: &Layout) {
 }
 
 /// Removes a file or a folder with all it holds, also where a step took away its own right to write.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return fs::remove_file(path);
     }

@@ -1,13 +1,15 @@
 //! Looking after the store from a client: listing objects, and having the owner take some out.
 
 use std::fs;
+use std::io::ErrorKind;
 
-use mlp_model::{Digest, Keep, Removed, Sensitivity, StoreError, StoredObject};
+use mlp_model::{Digest, Keep, Removed, RunId, Sensitivity, StoreError, StoredObject};
 
 use super::{Answer, Client, Request, misfit};
 use crate::failure::OrFail;
 use crate::layout::Layout;
 use crate::protocol::IndexState;
+use crate::scratch::remove_tree;
 
 /// How many objects one request takes out: few enough that questions of others are answered in between.
 const AT_A_TIME: usize = 1000;
@@ -52,6 +54,26 @@ impl Keep for Client {
         match self.ask(Request::RemoveDamaged)? {
             Answer::Damaged { n_files, size_bytes } => Ok((n_files, size_bytes)),
             other => Err(misfit(&other)),
+        }
+    }
+
+    fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
+        let root = self.layout.runs();
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&root).or_fail("list", &root)? {
+            let entry = entry.or_fail("list", &root)?;
+            let Some(run) = entry.file_name().to_str().map(|name| RunId(name.to_owned())) else { continue };
+            let size_bytes = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+            folders.push((run, size_bytes.flat_map(|file| file.metadata()).map(|found| found.len()).sum()));
+        }
+        Ok(folders)
+    }
+
+    fn remove_run_dir(&self, run: &RunId) -> Result<(), StoreError> {
+        let folder = self.layout.run_dir(run)?;
+        match remove_tree(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.or_fail("remove the folder", &folder),
         }
     }
 }

@@ -30,7 +30,7 @@ use mlp_model::{
 use crate::clock::Clock;
 use crate::failure::{OrFail, io_failure, lock};
 use crate::fs::{Access, FileStat, Fs, RealFs, open_outside, read_full};
-use crate::layout::{Layout, make_folder};
+use crate::layout::Layout;
 use crate::objects::{Durability, Found, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
@@ -498,16 +498,7 @@ impl Store for Client {
     }
 
     fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {
-        let folder = self.layout.runs().join(&run.0);
-        if run.0.is_empty() || !run.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(io_failure(
-                "make the folder",
-                &folder,
-                &io::Error::other("a run is named by letters and digits"),
-            ));
-        }
-        make_folder(&*self.fs, &folder)?;
-        Ok(folder)
+        self.layout.run_dir(run)
     }
 }
 

@@ -81,6 +81,14 @@ fn text(collection: &Collection, max_size: Option<u64>) -> String {
             show_size(collection.damaged_bytes)
         ));
     }
+    if collection.logs.n_runs > 0 {
+        lines.push(format!(
+            "What {} told and printed {} ({}); what they did is still in the journal.",
+            words::plural(usize::try_from(collection.logs.n_runs).unwrap_or(usize::MAX), "run"),
+            if collection.dry_run { "would go, too" } else { "went, too" },
+            show_size(collection.logs.size_bytes)
+        ));
+    }
     if let (Some(false), Some(max_size)) = (collection.fits, max_size) {
         lines.push(format!(
             "More than {} is needed by what is kept. To keep less: --keep-runs, --versions.",

@@ -1,11 +1,11 @@
 //! `mlp log [RUN] [STEP]`: replays a run's record, also while it is being written.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use mlp_model::{Event, RunSummary, Store};
+use mlp_model::{Event, RunId, RunSummary, Store};
 
 use super::find_run;
 use crate::compile::open_workspace;
@@ -54,9 +54,18 @@ fn print_step_log(run_dir: &Path, summary: &RunSummary, step: &str, output: &Out
             }
             Ok(Exit::Done)
         }
+        _ if !run_dir.join(EVENTS_FILE).exists() => Err(without_log(&summary.run)),
         _ => Err(Failure::usage(format!("step `{step}` printed nothing in run {}", summary.run))
             .with_help(format!("`mlp log {}` shows what happened in the run", summary.run))),
     }
+}
+
+/// The journal knows the run, but not what it told.
+fn without_log(run: &RunId) -> Failure {
+    Failure::usage(format!(
+        "what run {run} told is not here: `mlp gc` took it, or the run was made in another workspace"
+    ))
+    .with_help("`mlp runs` and `mlp lineage` tell what it did")
 }
 
 fn replay(
@@ -67,7 +76,10 @@ fn replay(
     reporter: &mut dyn Reporter,
     output: &Output,
 ) -> Result<(), Failure> {
-    let file = File::open(events).map_err(|e| Failure::usage(format!("run {} has no record: {e}", summary.run)))?;
+    let file = File::open(events).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => without_log(&summary.run),
+        _ => Failure::new(Exit::Environment, format!("cannot read what run {} told: {error}", summary.run)),
+    })?;
     let mut reader = BufReader::new(file);
     let mut line = String::new();
     loop {
@@ -83,8 +95,9 @@ fn replay(
                 if !output.json {
                     let flaky = if steps.flaky > 0 { format!(" ({} flaky)", steps.flaky) } else { String::new() };
                     output.print(format!(
-                        "run {}: {status:?}, {} run{flaky}, {} reused, {} failed, {} skipped in {}",
+                        "run {}: {}, {} run{flaky}, {} reused, {} failed, {} skipped in {}",
                         summary.run,
+                        super::runs::end_word(*status),
                         steps.executed,
                         steps.reused,
                         steps.failed,

@@ -41,15 +41,21 @@ fn line(run: &RunSummary) -> String {
 /// Returns how a run stands; one without an end whose process is gone was interrupted.
 pub fn status_word(run: &RunSummary) -> &'static str {
     match run.status {
-        Some(RunStatus::Succeeded) => "succeeded",
-        Some(RunStatus::Failed) => "failed",
-        Some(RunStatus::Refused) => "refused",
-        Some(RunStatus::Waiting) => "waiting",
-        Some(RunStatus::Rejected) => "rejected",
-        Some(RunStatus::Cancelled) => "cancelled",
-        Some(RunStatus::OverBudget) => "over budget",
+        Some(status) => end_word(status),
         None if run.alive => "running",
         None => "interrupted",
+    }
+}
+
+pub fn end_word(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Refused => "refused",
+        RunStatus::Waiting => "waiting",
+        RunStatus::Rejected => "rejected",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::OverBudget => "over budget",
     }
 }
 

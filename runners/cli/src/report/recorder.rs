@@ -44,6 +44,7 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn create(run_dir: PathBuf) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&run_dir)?;
         let events = File::options().create(true).append(true).open(run_dir.join(EVENTS_FILE))?;
         Ok(Self { run_dir, events, logs: BTreeMap::new() })
     }
