@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use mlp_model::{Comparison, Rule, Scalar, Type, Value};
+use mlp_model::{Comparison, Rule, Scalar, Span, Type, Value};
 
 use super::report::Report;
 use super::value::{Eval, compare, holds, kind, show};
@@ -124,15 +124,48 @@ pub fn read_rules(rules: &[RuleExpr<'_>], ty: &Type, eval: &Eval<'_, '_>) -> Opt
         Type::Optional(inner) => inner,
         other => other,
     };
-    let mut read = Vec::new();
+    let mut read: Vec<(Rule, Span)> = Vec::new();
     let mut is_complete = true;
     for rule in rules {
         match read_rule(rule, ty, base, eval) {
-            Some(some) => read.extend(some),
+            Some(some) => {
+                let against = some.iter().find_map(|rule| read.iter().find(|(earlier, _)| exclude(earlier, rule)));
+                if let Some((_, earlier)) = against {
+                    let problem = Diagnostic::error("E0325", "no value satisfies both of these rules");
+                    eval.report.add(problem.at(rule.span, "").and(*earlier, "and this one"));
+                    is_complete = false;
+                }
+                read.extend(some.into_iter().map(|read| (read, rule.span)));
+            }
             None => is_complete = false,
         }
     }
-    is_complete.then_some(read)
+    is_complete.then(|| read.into_iter().map(|(rule, _)| rule).collect())
+}
+
+/// Returns whether no value satisfies both rules.
+fn exclude(a: &Rule, b: &Rule) -> bool {
+    match (a, b) {
+        (Rule::OneOf(values), other) | (other, Rule::OneOf(values)) => {
+            !values.iter().any(|value| satisfies(value, other))
+        }
+        (Rule::Min { value: low, inclusive: with_low }, Rule::Max { value: high, inclusive: with_high })
+        | (Rule::Max { value: high, inclusive: with_high }, Rule::Min { value: low, inclusive: with_low }) => {
+            match (low, high) {
+                // Of whole numbers there need not be one between two others.
+                (Value::Int(low), Value::Int(high)) => {
+                    let low = i128::from(*low) + i128::from(!with_low);
+                    low > i128::from(*high) - i128::from(!with_high)
+                }
+                _ => match compare(low, high) {
+                    Some(Ordering::Less) | None => false,
+                    Some(Ordering::Equal) => !(*with_low && *with_high),
+                    Some(Ordering::Greater) => true,
+                },
+            }
+        }
+        _ => false,
+    }
 }
 
 fn read_rule(rule: &RuleExpr<'_>, ty: &Type, base: &Type, eval: &Eval<'_, '_>) -> Option<Vec<Rule>> {
@@ -146,7 +179,7 @@ fn read_rule(rule: &RuleExpr<'_>, ty: &Type, base: &Type, eval: &Eval<'_, '_>) -
         report.add(problem.at(rule.span, "").help(help));
         return None;
     }
-    let fitted = |value: Value, span: mlp_model::Span| {
+    let fitted = |value: Value, span: Span| {
         let refuse = |value: Value| {
             let message = format!("the rule has {}, but the type is `{base}`", kind(&value));
             report.add(Diagnostic::error("E0324", message).at(span, format!("`{}`", show(&value))));

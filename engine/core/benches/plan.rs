@@ -170,6 +170,7 @@ impl KnownStore {
                 facts: BTreeMap::new(),
                 environment: BTreeMap::new(),
                 seconds: 1.0,
+                peak_mem_bytes: None,
                 at: Timestamp(0),
             };
             store.by_step.insert(node.name.clone(), result.key);

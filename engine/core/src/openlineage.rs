@@ -216,6 +216,7 @@ mod tests {
             facts: BTreeMap::from([("rows".into(), 7043.0)]),
             environment: BTreeMap::new(),
             seconds: 1.5,
+            peak_mem_bytes: None,
             at: Timestamp(1_795_338_180_250),
         };
         stored(vec![

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mlp_model::{Decision, KeyId, Pipeline, Plan, PlannedStep, StepError};
 
 use crate::context::{Context, Request, call_of};
-use crate::resolve::{Known, Lookup, Resolved, bind_inputs, resolve};
+use crate::resolve::{Known, Lookup, Past, Resolved, bind_inputs, resolve};
 use crate::run::Ahead;
 use crate::{Engine, RunError, RunRequest};
 
@@ -74,7 +74,8 @@ impl Outlook {
                 op: call_of(node).map_or(String::new(), |call| call.op.clone()),
                 decision: planned.decision,
                 reason: std::mem::take(&mut planned.reason),
-                seconds: planned.seconds,
+                seconds: planned.past.map(|past| past.seconds),
+                mem_bytes: planned.past.and_then(|past| past.mem_bytes),
             });
             outlook.nodes.push(idx);
         }
@@ -83,7 +84,7 @@ impl Outlook {
 
     fn look_at(&mut self, ctx: &Context, idx: usize, known: &mut Known, fates: &[Option<Fate>]) -> Found {
         let node = ctx.node(idx);
-        let found = |decision, reason: String, fate| Found { decision, reason, fate, seconds: None };
+        let found = |decision, reason: String, fate| Found { decision, reason, fate, past: None };
         if call_of(node).is_none() {
             return found(Decision::Decide, "decided in every run".to_owned(), Fate::Known);
         }
@@ -135,7 +136,7 @@ impl Outlook {
                         None => _ = self.to_run.insert(resolved.id, idx),
                     }
                     let fate = Fate::Open { until: node.name.as_str().into() };
-                    Found { seconds: miss.seconds, ..found(Decision::Run, miss.reason.clone(), fate) }
+                    Found { past: miss.past, ..found(Decision::Run, miss.reason.clone(), fate) }
                 }
             },
             Err(error) => {
@@ -166,5 +167,5 @@ struct Found {
     decision: Decision,
     reason: String,
     fate: Fate,
-    seconds: Option<f64>,
+    past: Option<Past>,
 }

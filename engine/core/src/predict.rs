@@ -10,7 +10,7 @@ use mlp_model::{Decision, ErrorClass, NodeKind, StoreError};
 
 use crate::context::Context;
 use crate::plan::Outlook;
-use crate::resolve::{newest_result, step_id};
+use crate::resolve::{Past, newest_result, step_id};
 use crate::scheduler::{Command, Lookup, Need, Pool, Scheduler, Step, StepKind};
 
 /// The length of a step in a run none of whose steps has a past.
@@ -25,12 +25,14 @@ pub(crate) struct Forecast {
     pub seconds_at_most: f64,
 }
 
-/// Asks the store how long the uncertain steps took last; of those that surely run, the outlook knows it.
+/// Asks the store what the uncertain steps took last; of those that surely run, the outlook knows it.
 pub(crate) fn recall_uncertain(ctx: &Context, outlook: &mut Outlook) -> Result<(), StoreError> {
     for at in 0..outlook.steps.len() {
         if matches!(outlook.steps[at].decision, Decision::Unknown { .. }) {
             let node = outlook.nodes[at];
-            outlook.steps[at].seconds = newest_result(&*ctx.store, &step_id(ctx, node))?.map(|result| result.seconds);
+            let past = newest_result(&*ctx.store, &step_id(ctx, node))?.map(|result| Past::of(&result));
+            outlook.steps[at].seconds = past.map(|past| past.seconds);
+            outlook.steps[at].mem_bytes = past.and_then(|past| past.mem_bytes);
         }
     }
     Ok(())

@@ -37,8 +37,21 @@ pub(crate) enum Lookup {
 pub(crate) struct Miss {
     /// Why the step must run, on one line.
     pub reason: String,
-    /// How long it took when it last had a result.
-    pub seconds: Option<f64>,
+    /// What it took when it last had a result.
+    pub past: Option<Past>,
+}
+
+/// What a step took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Past {
+    pub seconds: f64,
+    pub mem_bytes: Option<u64>,
+}
+
+impl Past {
+    pub fn of(result: &StepResult) -> Self {
+        Self { seconds: result.seconds, mem_bytes: result.peak_mem_bytes }
+    }
 }
 
 /// A stored result all of whose outputs are there.
@@ -112,14 +125,14 @@ fn look_up(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Lookup, Sto
 pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Option<Lookup>, StoreError> {
     let stored = ctx.store.result(&resolved.id)?;
     if ctx.request.is_forced[idx] {
-        let seconds = match stored {
-            Some((_, result)) => Some(result.seconds),
-            None => newest_result(&*ctx.store, &step_id(ctx, idx))?.map(|result| result.seconds),
+        let past = match stored {
+            Some((_, result)) => Some(Past::of(&result)),
+            None => newest_result(&*ctx.store, &step_id(ctx, idx))?.map(|result| Past::of(&result)),
         };
-        return Ok(Some(Lookup::Miss(Miss { reason: "forced".to_owned(), seconds })));
+        return Ok(Some(Lookup::Miss(Miss { reason: "forced".to_owned(), past })));
     }
     let Some((run, result)) = stored else { return Ok(None) };
-    let unusable = |reason: String| Ok(Some(Lookup::Miss(Miss { reason, seconds: Some(result.seconds) })));
+    let unusable = |reason: String| Ok(Some(Lookup::Miss(Miss { reason, past: Some(Past::of(&result)) })));
     for output in &ctx.call(idx).outputs {
         let name = &output.name;
         let stored = result.outputs.iter().find(|stored| stored.name == *name);
@@ -137,18 +150,18 @@ pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Resu
 
 fn reason_to_run(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Miss, StoreError> {
     let Some(newest) = newest_result(&*ctx.store, &step_id(ctx, idx))? else {
-        return Ok(Miss { reason: "first time".to_owned(), seconds: None });
+        return Ok(Miss { reason: "first time".to_owned(), past: None });
     };
-    let seconds = Some(newest.seconds);
+    let past = Some(Past::of(&newest));
     let Some(before) = history::read_key(&*ctx.store, &newest)? else {
-        return Ok(Miss { reason: "first time".to_owned(), seconds });
+        return Ok(Miss { reason: "first time".to_owned(), past });
     };
     let shown = |name: &str| resolved.inputs.iter().find(|input| input.name == name).map(|input| input.shown.clone());
     let reason = match explain::reason(&before, &resolved.key, &shown) {
         nothing if nothing.is_empty() => "its stored result is gone".to_owned(),
         reason => reason,
     };
-    Ok(Miss { reason, seconds })
+    Ok(Miss { reason, past })
 }
 
 pub(crate) fn step_id(ctx: &Context, idx: usize) -> StepId {

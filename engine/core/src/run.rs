@@ -335,9 +335,14 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    pub(crate) fn look(ctx: &Context, needs: Needs) -> Result<Self, StoreError> {
+    pub(crate) fn look(ctx: &Context, mut needs: Needs) -> Result<Self, StoreError> {
         let mut outlook = Outlook::new(ctx);
         predict::recall_uncertain(ctx, &mut outlook)?;
+        for (step, &node) in outlook.steps.iter().zip(&outlook.nodes) {
+            if let (Some(mem_bytes), Some(need)) = (step.mem_bytes, &mut needs.needs[node]) {
+                needs.pool.learn(need, mem_bytes);
+            }
+        }
         let steps = predict::steps_of(ctx, &outlook, &needs.needs);
         Ok(Self { outlook, steps, pool: needs.pool, unmet: needs.unmet })
     }

@@ -30,6 +30,9 @@ pub struct PlannedStep {
     /// How long it takes if it runs, from its past. `None`: it will not run, or has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// How much memory it takes if it runs, from its past.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

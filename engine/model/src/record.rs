@@ -127,6 +127,9 @@ pub struct StepResult {
     /// What the runner found, whether or not it is in the key: `mlp`, `libtorch`, `device`, `threads`.
     pub environment: BTreeMap<String, String>,
     pub seconds: f64,
+    /// The most memory that its processes had at once; `None` where nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mem_bytes: Option<u64>,
     pub at: Timestamp,
 }
 

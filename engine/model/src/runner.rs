@@ -130,6 +130,9 @@ pub struct Outcome {
     pub facts: Facts,
     /// What the result was made with, for lineage: `libtorch`, `device`, `threads`.
     pub environment: BTreeMap<String, String>,
+    /// The most memory that the step's own processes had at once, as far as that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_mem_bytes: Option<u64>,
 }
 
 /// A file (or, for a folder artifact, a folder) in the work folder, in the canonical form of its kind.

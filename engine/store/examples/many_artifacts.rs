@@ -124,6 +124,7 @@ fn records(run_no: u64, n_artifacts: u64) -> impl Iterator<Item = Record> {
             facts: BTreeMap::from([("rows".into(), 7043.0), ("columns".into(), 21.0)]),
             environment: BTreeMap::from([("mlp".into(), "0.1.0".into())]),
             seconds: 0.25,
+            peak_mem_bytes: None,
             at: Timestamp(0),
         };
         let step = StepId { pipeline: "chain".into(), step: format!("step{}", n % STEPS) };

@@ -52,6 +52,7 @@ pub(crate) fn finished(run_no: u64, n: u64) -> Record {
         facts: BTreeMap::from([("rows".into(), n as f64 + 0.1)]),
         environment: BTreeMap::new(),
         seconds: 0.5,
+        peak_mem_bytes: None,
         at: Timestamp(5),
     };
     Record::StepFinished { run: run(run_no), step: step("clean"), result }

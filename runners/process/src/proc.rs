@@ -57,6 +57,14 @@ pub fn real_time_limit(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// Returns the memory of a process: what it has made, not the files that it has mapped.
+pub fn mem_bytes(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kibibytes = |line: &str| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
+    let lines = text.lines().filter(|line| line.starts_with("RssAnon:") || line.starts_with("RssShmem:"));
+    Some(lines.filter_map(kibibytes).sum::<u64>() * 1024)
+}
+
 /// Names a running process for good: numbers are unique only with the start time, and in one namespace.
 pub fn name_of(pid: u32) -> Option<String> {
     let started = Stat::read(i32::try_from(pid).ok()?)?.started;

@@ -30,6 +30,8 @@ use crate::witness::{self, Denials, Witness};
 
 /// How many lines are told when the command fails.
 const LAST_LINES: usize = 20;
+/// How often a step's memory is looked at. What takes less time than this is not measured.
+const MEASURED_EVERY: Duration = Duration::from_millis(200);
 
 /// What to run.
 pub struct Shell<'a> {
@@ -52,6 +54,8 @@ pub struct End {
     pub last_lines: Vec<String>,
     /// What it was refused.
     pub denials: Denials,
+    /// The most memory that was seen with its processes; `None`, if it was too short to look.
+    pub peak_mem_bytes: Option<u64>,
 }
 
 pub enum How {
@@ -63,7 +67,8 @@ pub enum How {
 /// Runs the shell to its end. When this returns, none of its processes is left.
 pub fn run(shell: &Shell<'_>, watch: &ProcessWatch, ticket: &Ticket, print: &dyn Fn(String)) -> Result<End, StepError> {
     if ticket.cancelled().is_some() {
-        return Ok(End { how: How::Cancelled, last_lines: Vec::new(), denials: Denials::default() });
+        let (last_lines, denials) = (Vec::new(), Denials::default());
+        return Ok(End { how: How::Cancelled, last_lines, denials, peak_mem_bytes: None });
     }
     let mut running = Running::start(shell, watch).map_err(|error| ended::no_shell(&error))?;
     let mut last_lines = VecDeque::new();
@@ -82,7 +87,7 @@ pub fn run(shell: &Shell<'_>, watch: &ProcessWatch, ticket: &Ticket, print: &dyn
         Why::Cancelled => How::Cancelled,
     };
     let denials = running.witness.take().map(Witness::into_denials).unwrap_or_default();
-    Ok(End { how, last_lines: last_lines.into(), denials })
+    Ok(End { how, last_lines: last_lines.into(), denials, peak_mem_bytes: running.peak_mem_bytes })
 }
 
 enum Why {
@@ -102,6 +107,8 @@ struct Running<'a> {
     watch: ProcessWatch,
     cgroups: Option<&'a Cgroups>,
     status: Option<ExitStatus>,
+    peak_mem_bytes: Option<u64>,
+    measured_at: Instant,
 }
 
 impl<'a> Running<'a> {
@@ -163,6 +170,8 @@ impl<'a> Running<'a> {
             watch: watch.clone(),
             cgroups: shell.cgroups,
             status: None,
+            peak_mem_bytes: None,
+            measured_at: Instant::now(),
         })
     }
 
@@ -205,10 +214,8 @@ impl<'a> Running<'a> {
         fds.extend(witness.map(|witness| PollFd::from_borrowed_fd(witness.fd(), PollFlags::IN)));
         // Rounded up, so that the deadline has passed when we wake.
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        let mut wait = deadline.map(left);
-        if pidfd.is_none() {
-            wait = Some(wait.unwrap_or(Duration::MAX).min(Duration::from_millis(20)));
-        }
+        let longest = if pidfd.is_none() { Duration::from_millis(20) } else { MEASURED_EVERY };
+        let wait = Some(deadline.map_or(longest, |deadline| left(deadline).min(longest)));
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         // An interrupted wait is a turn in which nothing happened.
         let _ = poll(&mut fds, wait.as_ref());
@@ -219,6 +226,10 @@ impl<'a> Running<'a> {
         }
         self.stdout.drain(false, sink);
         self.stderr.drain(false, sink);
+        if self.measured_at.elapsed() >= MEASURED_EVERY {
+            self.peak_mem_bytes = self.peak_mem_bytes.max(Some(self.tree.mem_bytes()));
+            self.measured_at = Instant::now();
+        }
     }
 
     /// Returns whether the shell has ended. It is left to be reaped: until then nobody else can get its number.

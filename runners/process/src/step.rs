@@ -106,7 +106,7 @@ impl Job {
             How::Cancelled => return Err(ended::cancelled()),
         }
         let outputs = collect::take(&self.step, &sandbox)?;
-        Ok(Outcome { outputs, facts: BTreeMap::new(), environment: BTreeMap::new() })
+        Ok(Outcome { outputs, peak_mem_bytes: end.peak_mem_bytes, ..Outcome::default() })
     }
 }
 

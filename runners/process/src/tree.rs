@@ -50,6 +50,18 @@ impl Tree {
         self.known.is_empty()
     }
 
+    /// Returns the memory of all processes of the step.
+    pub fn mem_bytes(&mut self) -> u64 {
+        let pids = match &self.cgroup {
+            Some(cgroup) => cgroup.pids(),
+            None => {
+                self.remember();
+                self.known.iter().map(|process| process.pid).collect()
+            }
+        };
+        pids.into_iter().filter_map(proc::mem_bytes).sum()
+    }
+
     /// Asks every process of the step to end.
     pub fn ask_to_end(&mut self) {
         let others: Vec<Process> = match &self.cgroup {

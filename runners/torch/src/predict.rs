@@ -91,6 +91,7 @@ pub fn predict(step: &StartStep, report: &dyn Report) -> Result<Outcome, Fault> 
         outputs: BTreeMap::from([(output.clone(), Produced { kind: ArtifactKind::Table, path })]),
         facts,
         environment: environment(step, &chosen)?,
+        ..Outcome::default()
     })
 }
 

@@ -85,6 +85,7 @@ pub fn train(step: &StartStep, report: &dyn Report) -> Result<Outcome, Fault> {
             ("loss".into(), learned.loss),
         ]),
         environment: environment(step, &chosen)?,
+        ..Outcome::default()
     })
 }
 

@@ -83,6 +83,7 @@ impl Workshop {
             outputs: BTreeMap::from([(OUTPUT.to_owned(), Produced { kind: ArtifactKind::Table, path: out })]),
             facts: BTreeMap::from([("rows".to_owned(), n_rows as f64), ("columns".to_owned(), shapes.len() as f64)]),
             environment: step.environment.clone(),
+            ..Outcome::default()
         })
     }
 

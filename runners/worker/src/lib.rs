@@ -14,6 +14,7 @@
 mod ended;
 mod frame;
 mod lines;
+mod peak;
 mod pool;
 mod protocol;
 mod seat;

@@ -16,9 +16,9 @@ use rustix::net::sockopt::socket_type;
 use rustix::net::{SendFlags, SocketType, send};
 use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
 
-use crate::ended;
 use crate::frame::{Decoder, encode};
 use crate::protocol::{FD_VARIABLE, FromWorker, Hello, MLP_VERSION, OddNumbers, PROTOCOL, ToWorker, Word};
+use crate::{ended, peak};
 
 /// Makes this process a worker: calls `work` for each step that the parent sends.
 ///
@@ -55,6 +55,7 @@ pub fn serve(program: &str, mut work: impl FnMut(StartStep, &Reporter) -> Result
     for (number, step) in inbox {
         let reporter = Reporter(Arc::clone(&reporter.0), number);
         reporter.tell(Word::Accepted);
+        peak::begin();
         let result = catch_unwind(AssertUnwindSafe(|| work(step, &reporter)));
         let panicked = result.is_err();
         let result = result.unwrap_or_else(|payload| {
@@ -65,6 +66,7 @@ pub fn serve(program: &str, mut work: impl FnMut(StartStep, &Reporter) -> Result
                 .unwrap_or("no message");
             Err(ended::panicked(program, message, lock(&place).take()))
         });
+        let result = result.map(|outcome| Outcome { peak_mem_bytes: peak::bytes(), ..outcome });
         // What was printed belongs to the step.
         let _ = std::io::stdout().flush();
         reporter.finish(program, result);

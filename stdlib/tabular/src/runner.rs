@@ -94,7 +94,7 @@ fn execute(step: &StartStep, ctx: &Context) -> Result<Outcome, StepError> {
     };
     let facts = operation(step, ctx, &path)?;
     let outputs = BTreeMap::from([(output_name(step), Produced { kind, path: PathBuf::from(&path) })]);
-    Ok(Outcome { outputs, facts, environment: step.environment.clone() })
+    Ok(Outcome { outputs, facts, environment: step.environment.clone(), ..Outcome::default() })
 }
 
 fn output_name(step: &StartStep) -> String {

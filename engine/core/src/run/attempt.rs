@@ -33,6 +33,7 @@ pub(crate) struct Collected {
     pub key_object: Digest,
     pub facts: Facts,
     pub environment: BTreeMap<String, String>,
+    pub peak_mem_bytes: Option<u64>,
 }
 
 /// The attempt's folder, removed when dropped.
@@ -175,7 +176,7 @@ pub(crate) fn collect(
     let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
     let mut environment = resolved.key.environment.clone();
     environment.extend(outcome.environment);
-    Ok(Collected { outputs, key_object, facts: outcome.facts, environment })
+    Ok(Collected { outputs, key_object, facts: outcome.facts, environment, peak_mem_bytes: outcome.peak_mem_bytes })
 }
 
 /// Refuses a result whose step may have read bytes other than those in its key.

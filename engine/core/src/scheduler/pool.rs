@@ -143,6 +143,13 @@ impl Pool {
         if shortages.is_empty() { Ok(Need { cpu, mem: demand.mem_bytes, tokens, gpu }) } else { Err(shortages) }
     }
 
+    /// Takes the memory that a step had last time for what it needs, if it does not say itself: as much of it as there is.
+    pub fn learn(&self, need: &mut Need, mem_bytes: u64) {
+        if need.mem == 0 {
+            need.mem = mem_bytes.min(self.total.mem);
+        }
+    }
+
     fn missing_token(&self, name: &str, n: u32, there_are: Option<u64>) -> Shortage {
         let message = match there_are {
             Some(there_are) => format!("needs {n} of token `{name}`, mlp.yaml gives {there_are}"),

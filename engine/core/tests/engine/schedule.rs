@@ -1,13 +1,14 @@
 //! What starts when, and on what: parts of a pipeline, demands, pauses between attempts, budgets, what a cut-off saves.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use mlp_engine::{Engine, RunError};
+use mlp_engine::{Engine, RunError, RunRequest};
 use mlp_model::{
-    Cancel, Decision, Demand, ErrorClass, Event, Gpu, GpuDemand, Machine, Pipeline, RunStatus, Runner, Timestamp, Value,
+    Cancel, Decision, Demand, ErrorClass, Event, Gpu, GpuDemand, Machine, Outcome, Pipeline, RunStatus, Runner,
+    Timestamp, Value,
 };
 use proptest::prelude::*;
 use tokio::sync::watch;
@@ -110,6 +111,53 @@ fn a_step_is_told_its_gpus_and_no_others() {
     let seen = seen.lock().unwrap();
     assert_eq!((&seen["a"], &seen["b"]), (&names(&["GPU-2"]), &names(&["GPU-1", "GPU-2"])));
     assert!(seen["c"].is_empty());
+}
+
+#[test]
+fn a_step_is_given_the_memory_it_took_last_time() {
+    let desk = Desk::new();
+    let (n_running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let both = Arc::new(Barrier::new(2));
+    let (counted, highest, meet) = (Arc::clone(&n_running), Arc::clone(&most), Arc::clone(&both));
+    desk.runner.add("hungry", move |step| {
+        highest.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        match step.params.get("salt") {
+            // Nobody knows yet how much they take: they run at once, or this never ends.
+            None => _ = meet.wait(),
+            Some(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        counted.fetch_sub(1, Ordering::SeqCst);
+        Ok(Outcome { peak_mem_bytes: Some(6 << 30), ..write_out(step, &step.step)? })
+    });
+    let mut pipeline = steps(&[("a", &[]), ("b", &[])]);
+    for name in ["a", "b"] {
+        edit_call(&mut pipeline, name, |call| call.op = "hungry".into());
+    }
+    let machine = |request: &mut RunRequest| {
+        request.jobs = 2;
+        request.machine = Machine { mem_bytes: Some(10 << 30), ..Machine::default() };
+    };
+    desk.run_with(&pipeline, machine);
+    assert_eq!(most.swap(0, Ordering::SeqCst), 2);
+    for name in ["a", "b"] {
+        edit_call(&mut pipeline, name, |call| _ = call.params.insert("salt".into(), Value::Int(1)));
+    }
+    let mut request = desk.request();
+    machine(&mut request);
+    let plan = desk.engine.plan(&pipeline, &request).unwrap();
+    assert!(plan.steps.iter().all(|step| step.mem_bytes == Some(6 << 30)));
+    assert_eq!(desk.run_with(&pipeline, machine).outcome.steps.executed, 2);
+    assert_eq!(most.swap(0, Ordering::SeqCst), 1);
+    // What a step says itself goes before what is known of it.
+    for name in ["a", "b"] {
+        edit_call(&mut pipeline, name, |call| {
+            call.params.remove("salt");
+            call.params.insert("more".into(), Value::Int(1));
+            call.options.demand.mem_bytes = 1 << 30;
+        });
+    }
+    desk.run_with(&pipeline, machine);
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
 /// A step that fails so often, and waits so long for its second attempt.

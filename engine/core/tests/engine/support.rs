@@ -287,7 +287,7 @@ pub fn ordinary(op: &str) -> Work {
             Ok(Outcome {
                 outputs: BTreeMap::from([("train".to_owned(), train), ("test".to_owned(), test)]),
                 facts: BTreeMap::from([("rows".to_owned(), text.lines().count() as f64)]),
-                environment: BTreeMap::new(),
+                ..Outcome::default()
             })
         }),
         // A model that knows how good it is.

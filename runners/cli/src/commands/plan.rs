@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mlp_model::{Decision, Node, NodeKind, Pipeline, Plan, Value};
+use mlp_model::{Decision, Node, NodeKind, Pipeline, Plan, Value, show_size};
 
 use crate::args::{PipelineArgs, WorkArgs};
 use crate::compile::compile;
@@ -75,7 +75,10 @@ fn text(plan: &Plan, pipeline: &Pipeline, budget: Option<Duration>) -> String {
             Some(_) => " (with network)",
             None => "",
         };
-        let took = step.seconds.map(|seconds| format!(", took {} last time", words::seconds(seconds)));
+        let took = step.seconds.map(|seconds| {
+            let memory = step.mem_bytes.map_or(String::new(), |bytes| format!(" and {}", show_size(bytes)));
+            format!(", took {}{memory} last time", words::seconds(seconds))
+        });
         lines.push(format!("  {:<width$}  {decision:<7} {}{note}{}", step.step, step.reason, took.unwrap_or_default()));
     }
     let count = |wanted: fn(&Decision) -> bool| plan.steps.iter().filter(|s| wanted(&s.decision)).count();

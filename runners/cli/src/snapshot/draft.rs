@@ -206,6 +206,7 @@ impl Draft {
                 decision: Decision::Reuse { from_run: run.to_string() },
                 reason: format!("same key as in run {run}"),
                 seconds: None,
+                mem_bytes: None,
                 ..step
             },
             None => step,

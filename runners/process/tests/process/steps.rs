@@ -8,6 +8,7 @@ use crate::common::{Running, Step, names, runner};
 use mlp_model::{
     ArtifactKind, Call, CallClass, Digest, ErrorClass, Input, InputFile, Options, ReportType, Runner, Type, Value,
 };
+use mlp_process::Means;
 
 fn list(names: &[&str]) -> Value {
     Value::List(names.iter().map(|name| Value::Str((*name).to_owned())).collect())
@@ -41,6 +42,19 @@ fn files_and_folders_are_delivered_with_plain_modes_and_nothing_else() {
         assert!(path.starts_with(&step.start.work_dir));
     }
     assert_eq!(names(&step.start.work_dir.join("outputs")), [PathBuf::from("parts"), PathBuf::from("sorted")]);
+}
+
+#[test]
+fn the_memory_of_all_programs_of_a_step_is_measured_together() {
+    // `tail` holds what it will say until somebody listens.
+    let held = "head -c 50M /dev/zero | tail -c 50M | (sleep 1; cat > /dev/null)";
+    let all = Means::default();
+    for means in [all, Means { cgroups: false, ..all }] {
+        let step = Step::new(&format!("{held} & {held}; wait; touch {{o}}"), &["o"]);
+        let outcome = step.run_with(&runner().with_means(means)).0.unwrap();
+        let peak = outcome.peak_mem_bytes.unwrap();
+        assert!((100 << 20..200 << 20).contains(&peak), "{peak}");
+    }
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             facts: collected.facts,
             environment,
             seconds: (at.0 - attempt.started_at.0).max(0) as f64 / 1000.0,
+            peak_mem_bytes: collected.peak_mem_bytes,
             at,
         };
         self.outputs[step] = Some(result.outputs.clone().into());
