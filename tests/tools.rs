@@ -291,6 +291,36 @@ fn check_tells_warnings_as_json_too() {
 }
 
 #[test]
+fn graph_draws_a_picture_that_holds_every_step() {
+    let workspace = small_pipeline();
+    workspace.mlp(&["graph", "small.mlp", "--svg", "-o", "small.svg"]).exits(0);
+    let svg = workspace.read("small.svg");
+    for text in ["<svg ", "</svg>", ">raw</text>", ">table.split_rows</text>", ">test</text>", "class=\"source\""] {
+        assert!(svg.contains(text), "no {text} in {svg}");
+    }
+    assert_eq!(workspace.mlp(&["graph", "small.mlp", "--format", "svg"]).exits(0).stdout, svg, "the same every time");
+    assert_eq!(svg.matches("class=\"arrow\"").count(), 4);
+    workspace.mlp(&["graph", "small.mlp", "--svg", "-o", "nowhere/small.svg"]).exits(3).says(&["nowhere/small.svg"]);
+
+    // A long loop is one stack of boxes, and values are text.
+    workspace.edit(
+        "small.mlp",
+        "step counted",
+        "for i in range(0, 9) as tried {\n  step made = sh(\"echo \" + i + \" > {o}\", outputs: { o: file })\n}\n\
+         for word in [\"a<b>&'\\\"\"] as odd {\n  step made = sh(\"echo > {o}\", outputs: { o: file }) when word == \"\"\n}\n\
+         step counted",
+    );
+    let svg = workspace.mlp(&["graph", "small.mlp", "--svg"]).exits(0).stdout;
+    assert!(svg.contains(">tried[..].made</text>") && svg.contains(">sh × 9</text>"), "{svg}");
+    assert!(svg.contains("class=\"step skipped\"") && svg.contains("a&lt;b&gt;&amp;&#39;"), "{svg}");
+    assert!(!svg.contains("<b>"), "{svg}");
+
+    let many: String = (0..7_000).map(|i| format!("source s{i} = file(\"data/customers.csv\")\n")).collect();
+    workspace.write("many.mlp", format!("pipeline many\n{many}"));
+    workspace.mlp(&["graph", "many.mlp", "--svg"]).exits(2).says(&["7000 nodes", "--format dot"]);
+}
+
+#[test]
 fn completions_and_manual_pages_know_every_command() {
     let workspace = Workspace::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -147,12 +147,18 @@ pub enum Command {
         #[arg(long = "param", value_name = "NAME=VALUE")]
         params: Vec<String>,
     },
-    /// Draw a pipeline's graph as text for Graphviz or Mermaid
+    /// Draw a pipeline's graph: a picture, or text for Graphviz or Mermaid
     Graph {
         #[command(flatten)]
         pipeline: PipelineArgs,
         #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
         format: GraphFormat,
+        /// A picture for browsers and documents, the same as `--format svg`
+        #[arg(long, conflicts_with = "format")]
+        svg: bool,
+        /// Write it to this file
+        #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+        output: Option<PathBuf>,
     },
     /// Execute cached steps again from their stored inputs and compare the results
     ///
@@ -347,6 +353,8 @@ pub struct WorkArgs {
 pub enum GraphFormat {
     Dot,
     Mermaid,
+    /// A picture that needs no other program. A loop of many rounds is drawn as one of them
+    Svg,
 }
 
 #[derive(Debug, Subcommand)]

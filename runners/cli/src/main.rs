@@ -10,6 +10,7 @@ mod exit;
 mod gpus;
 mod machine;
 mod output;
+mod picture;
 mod quantities;
 mod report;
 mod snapshot;
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
         Command::Lineage { what, openlineage: true, .. } => commands::lineage::openlineage(&what, &output),
         Command::Lineage { what, down, .. } => commands::lineage::lineage(&what, down, &output),
         Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
-        Command::Graph { pipeline, format } => commands::graph::graph(&pipeline, format, &output),
+        Command::Graph { pipeline, format, svg, output: file } => {
+            let format = if svg { args::GraphFormat::Svg } else { format };
+            commands::graph::graph(&pipeline, format, file.as_deref(), &output)
+        }
         Command::Verify(args) => commands::verify::verify(&args, &output),
         Command::Gc(args) => commands::gc::gc(&args, &output),
         Command::Export(args) => commands::export::export(&args, &output),

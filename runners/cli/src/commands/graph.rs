@@ -1,113 +1,54 @@
-//! `mlp graph FILE`: the pipeline's graph for Graphviz or Mermaid.
+//! `mlp graph FILE`: the pipeline's graph as a picture, or as text for Graphviz or Mermaid.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use mlp_model::{Input, Node, NodeKind, NumExpr, Part, Pipeline};
+use mlp_model::{Node, NodeKind, Pipeline};
 
 use crate::args::{GraphFormat, PipelineArgs};
 use crate::compile::compile;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
+use crate::picture::{self, Edge, Kind};
 use crate::wiring;
 
-pub fn graph(args: &PipelineArgs, format: GraphFormat, output: &Output) -> Result<Exit, Failure> {
+pub fn graph(args: &PipelineArgs, format: GraphFormat, file: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
     let mut compiled = compile(args, output)?;
     if compiled.unfolder.is_some() {
         // Only then is the store asked for anything.
         let engine = wiring::engine(wiring::open_store(&compiled.workspace)?)?;
         compiled.unfold(&engine, &[], output)?;
     }
-    let edges = edges(&compiled.pipeline);
+    let pipeline = &compiled.pipeline;
+    let edges = picture::edges(pipeline);
+    let name = |at: usize| pipeline.nodes.get(at).map_or("", |node| node.name.as_str());
     if output.json {
-        let nodes: Vec<_> = compiled
-            .pipeline
+        let nodes: Vec<_> = pipeline
             .nodes
             .iter()
-            .map(|node| serde_json::json!({ "name": node.name, "kind": kind_word(node), "op": op(node) }))
+            .map(|node| serde_json::json!({ "name": node.name, "kind": Kind::of(node).word(), "op": op(node) }))
             .collect();
         let edges: Vec<_> = edges
             .iter()
-            .map(|edge| serde_json::json!({ "from": edge.from, "to": edge.to, "what": edge.what }))
+            .map(|edge| serde_json::json!({ "from": name(edge.from), "to": name(edge.to), "what": edge.what }))
             .collect();
-        output.print_json(&serde_json::json!({ "pipeline": compiled.pipeline.name, "nodes": nodes, "edges": edges }));
+        output.print_json(&serde_json::json!({ "pipeline": pipeline.name, "nodes": nodes, "edges": edges }));
         return Ok(Exit::Done);
     }
-    output.print(match format {
-        GraphFormat::Dot => dot(&compiled.pipeline, &edges),
-        GraphFormat::Mermaid => mermaid(&compiled.pipeline, &edges),
-    });
-    Ok(Exit::Done)
-}
-
-struct Edge {
-    from: String,
-    to: String,
-    /// The output that flows, when it has a name of its own.
-    what: String,
-}
-
-fn edges(pipeline: &Pipeline) -> Vec<Edge> {
-    let mut edges = Vec::new();
-    let mut add = |from: usize, to: &Node, what: &str| {
-        if let Some(source) = pipeline.nodes.get(from) {
-            let what = if what == "out" { "" } else { what };
-            edges.push(Edge { from: source.name.clone(), to: to.name.clone(), what: what.to_owned() });
-        }
+    let text = match format {
+        GraphFormat::Dot => dot(pipeline, &edges),
+        GraphFormat::Mermaid => mermaid(pipeline, &edges),
+        GraphFormat::Svg => picture::draw(pipeline, &|_| None).map_err(|_| {
+            let message = format!("a picture of {} nodes cannot be read", pipeline.nodes.len());
+            Failure::usage(message).with_help("`--format dot` gives the whole graph to other programs")
+        })?,
     };
-    for node in &pipeline.nodes {
-        match &node.kind {
-            NodeKind::Call(call) => {
-                for input in call.inputs.values() {
-                    if let Input::Output { node: from, output } = input {
-                        add(*from, node, output);
-                    }
-                }
-            }
-            NodeKind::Gate(gate) => {
-                let mut read = Vec::new();
-                for check in &gate.checks {
-                    metrics(&check.left, &mut read);
-                    metrics(&check.right, &mut read);
-                }
-                read.sort_unstable();
-                read.dedup();
-                read.into_iter().for_each(|from| add(from, node, ""));
-            }
-            NodeKind::Release(release) => {
-                for part in release.parts.values() {
-                    match part {
-                        Part::Output { node: from, output } => add(*from, node, output),
-                        Part::Transform { node: from } => add(*from, node, "transform"),
-                        Part::Value(_) => {}
-                    }
-                }
-                release.gates.iter().for_each(|from| add(*from, node, ""));
-            }
-        }
+    match file {
+        None => output.print(text),
+        Some(file) => std::fs::write(file, text)
+            .map_err(|e| Failure::new(Exit::Environment, format!("cannot write `{}`: {e}", file.display())))?,
     }
-    edges
-}
-
-fn metrics(expr: &NumExpr, read: &mut Vec<usize>) {
-    match expr {
-        NumExpr::Number(_) => {}
-        NumExpr::Metric { node, .. } => read.push(*node),
-        NumExpr::Negate(inner) => metrics(inner, read),
-        NumExpr::Fold { of, .. } => of.iter().for_each(|expr| metrics(expr, read)),
-        NumExpr::Add(a, b) | NumExpr::Subtract(a, b) | NumExpr::Multiply(a, b) | NumExpr::Divide(a, b) => {
-            metrics(a, read);
-            metrics(b, read);
-        }
-    }
-}
-
-fn kind_word(node: &Node) -> &'static str {
-    match &node.kind {
-        NodeKind::Call(call) if call.class == mlp_model::CallClass::Source => "source",
-        NodeKind::Call(_) => "step",
-        NodeKind::Gate(_) => "gate",
-        NodeKind::Release(_) => "release",
-    }
+    Ok(Exit::Done)
 }
 
 fn op(node: &Node) -> &str {
@@ -117,11 +58,11 @@ fn op(node: &Node) -> &str {
 fn dot(pipeline: &Pipeline, edges: &[Edge]) -> String {
     let mut text = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n", pipeline.name);
     for node in &pipeline.nodes {
-        let shape = match kind_word(node) {
-            "source" => "cylinder",
-            "gate" => "diamond",
-            "release" => "house",
-            _ => "box",
+        let shape = match Kind::of(node) {
+            Kind::Source => "cylinder",
+            Kind::Gate => "diamond",
+            Kind::Release => "house",
+            Kind::Step => "box",
         };
         let op = op(node);
         let name = escaped(&node.name);
@@ -130,7 +71,8 @@ fn dot(pipeline: &Pipeline, edges: &[Edge]) -> String {
     }
     for edge in edges {
         let label = if edge.what.is_empty() { String::new() } else { format!(" [label=\"{}\"]", edge.what) };
-        let _ = writeln!(text, "  \"{}\" -> \"{}\"{label};", escaped(&edge.from), escaped(&edge.to));
+        let (from, to) = (&pipeline.nodes[edge.from].name, &pipeline.nodes[edge.to].name);
+        let _ = writeln!(text, "  \"{}\" -> \"{}\"{label};", escaped(from), escaped(to));
     }
     text.push_str("}\n");
     text
@@ -156,17 +98,18 @@ fn mermaid(pipeline: &Pipeline, edges: &[Edge]) -> String {
         let op = op(node);
         let name = node.name.replace('"', "#quot;");
         let label = if op.is_empty() { name } else { format!("{name}<br/>{op}") };
-        let (open, close) = match kind_word(node) {
-            "source" => ("[(", ")]"),
-            "gate" => ("{", "}"),
-            "release" => ("([", "])"),
-            _ => ("[", "]"),
+        let (open, close) = match Kind::of(node) {
+            Kind::Source => ("[(", ")]"),
+            Kind::Gate => ("{", "}"),
+            Kind::Release => ("([", "])"),
+            Kind::Step => ("[", "]"),
         };
         let _ = writeln!(text, "  {}{open}\"{label}\"{close}", id(&node.name));
     }
     for edge in edges {
         let label = if edge.what.is_empty() { String::new() } else { format!("|{}|", edge.what) };
-        let _ = writeln!(text, "  {} -->{label} {}", id(&edge.from), id(&edge.to));
+        let (from, to) = (&pipeline.nodes[edge.from].name, &pipeline.nodes[edge.to].name);
+        let _ = writeln!(text, "  {} -->{label} {}", id(from), id(to));
     }
     text
 }
