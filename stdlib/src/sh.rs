@@ -144,7 +144,7 @@ fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
     }
 }
 
-/// Looks at the paths of `at` and `texts`: inside the folder, each for one thing.
+/// Looks at the paths of `at` and `texts`: inside the folder, each for one thing, none within a file or an output.
 fn check_places(
     call: &CheckedCall<'_>,
     at: &BTreeMap<String, Value>,
@@ -154,41 +154,95 @@ fn check_places(
 ) {
     let none = BTreeMap::new();
     let texts = check::value(call, "texts").and_then(Value::as_record).unwrap_or(&none);
-    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut places = Vec::new();
     for (name, path) in at.iter().filter_map(|(name, path)| Some((name.as_str(), path.as_str()?))) {
         let argument = format!("at.{name}");
-        if !inputs.contains_key(name) && !outputs.contains_key(name) {
-            let message = format!("`{name}` is neither an input nor an output of this step");
-            let names = inputs.keys().copied().chain(outputs.keys().map(String::as_str));
-            let help = suggest(name, names.clone()).unwrap_or_else(|| match listed(names) {
-                known if known.is_empty() => "there are none".to_owned(),
-                known => format!("there are {known}"),
-            });
-            errors.push(ArgError::new("E0358", &argument, message).with_help(help));
-        }
-        check_place(&argument, name, path, &mut taken, errors);
+        let holds = match (inputs.get(name), outputs.get(name)) {
+            (None, None) => {
+                let message = format!("`{name}` is neither an input nor an output of this step");
+                let names = inputs.keys().copied().chain(outputs.keys().map(String::as_str));
+                let help = suggest(name, names.clone()).unwrap_or_else(|| match listed(names) {
+                    known if known.is_empty() => "there are none".to_owned(),
+                    known => format!("there are {known}"),
+                });
+                errors.push(ArgError::new("E0358", &argument, message).with_help(help));
+                continue;
+            }
+            (Some(Type::Folder), None) => Holds::Anything,
+            (Some(_), None) => Holds::Nothing,
+            // Its folder is taken whole, so nothing else may be in it.
+            (_, Some(_)) => Holds::Nothing,
+        };
+        places.push(Place { argument, name, path, holds });
     }
-    for (path, _) in texts {
-        check_place(&format!("texts.{path}"), path, path, &mut taken, errors);
+    for path in texts.keys() {
+        places.push(Place { argument: format!("texts.{path}"), name: path, path, holds: Holds::Nothing });
+    }
+    let has_unplaced = |mut names: Box<dyn Iterator<Item = &str> + '_>| names.any(|name| !at.contains_key(name));
+    let (in_used, out_used) =
+        (has_unplaced(Box::new(inputs.keys().copied())), has_unplaced(Box::new(outputs.keys().map(String::as_str))));
+    places.retain(|place| match place.mistake(in_used, out_used) {
+        Some(message) => {
+            let error = ArgError::new("E0358", &place.argument, message);
+            errors.push(error.with_help("write a path such as `data/raw.csv`, without `..` and `.`"));
+            false
+        }
+        None => true,
+    });
+    for (i, place) in places.iter().enumerate() {
+        for other in &places[..i] {
+            if let Some((message, help)) = clash(other, place) {
+                errors.push(ArgError::new("E0358", &place.argument, message).with_help(help));
+            }
+        }
     }
 }
 
-fn check_place<'a>(
-    argument: &str,
+/// What may stand within a place.
+#[derive(PartialEq)]
+enum Holds {
+    Nothing,
+    Anything,
+}
+
+struct Place<'a> {
+    argument: String,
     name: &'a str,
     path: &'a str,
-    taken: &mut BTreeMap<&'a str, &'a str>,
-    errors: &mut Vec<ArgError>,
-) {
-    let is_inside = path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
-    if !is_inside || path == "tmp" {
-        let why = if is_inside { "is taken: `$TMPDIR` is there" } else { "is no place in the folder of the step" };
-        let error = ArgError::new("E0358", argument, format!("`{path}` {why}"));
-        errors.push(error.with_help("write a path such as `data/raw.csv`, without `..` and `.`"));
-    } else if let Some(other) = taken.insert(path, name) {
-        let message = format!("`{other}` and `{name}` both stand at `{path}`");
-        errors.push(ArgError::new("E0358", argument, message).with_help("give each a path of its own"));
+    holds: Holds,
+}
+
+impl Place<'_> {
+    fn mistake(&self, in_used: bool, out_used: bool) -> Option<String> {
+        let path = self.path;
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
+            return Some(format!("`{path}` is no place in the folder of the step"));
+        }
+        let first = path.split('/').next().unwrap_or(path);
+        match first {
+            "tmp" if first == path => Some("`tmp` is taken: `$TMPDIR` is there".to_owned()),
+            "in" if in_used => Some(format!("`{path}` is taken: inputs without a place stand in `in`")),
+            "out" if out_used => Some(format!("`{path}` is taken: outputs without a place stand in `out`")),
+            _ => None,
+        }
     }
+}
+
+fn clash(a: &Place<'_>, b: &Place<'_>) -> Option<(String, &'static str)> {
+    if a.path == b.path {
+        let message = format!("`{}` and `{}` both stand at `{}`", a.name, b.name, a.path);
+        return Some((message, "give each a path of its own"));
+    }
+    let is_within = |inner: &Place<'_>, outer: &Place<'_>| {
+        inner.path.strip_prefix(outer.path).is_some_and(|rest| rest.starts_with('/')) && outer.holds == Holds::Nothing
+    };
+    let (inner, outer) = match (is_within(a, b), is_within(b, a)) {
+        (true, _) => (a, b),
+        (_, true) => (b, a),
+        _ => return None,
+    };
+    let message = format!("`{}` would stand within `{}`, at `{}`", inner.name, outer.name, inner.path);
+    Some((message, "only in the folder of an input can something else stand"))
 }
 
 fn check_command(

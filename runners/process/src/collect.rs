@@ -32,6 +32,10 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
         let from =
             sandbox.paths.get(name).map_or_else(|| sandbox.folder.join("out").join(name), |p| sandbox.folder.join(p));
         for folder in folders_above(&sandbox.folder, &from) {
+            // `out/` is ours; other folders may be gone, and the output with them.
+            if sandbox.is_placed(name) && !folder.exists() && !folder.is_symlink() {
+                return Err(missing(name, kind, &from, sandbox));
+            }
             unlock_own(&folder, sandbox)?;
         }
         let to = target.join(name);

@@ -1,4 +1,5 @@
-//! Lays out the folder in which a step runs: `in/` with copies of the inputs, `out/`, `tmp/`, and what stands elsewhere. Unaware of processes.
+//! Lays out the folder in which a step runs: `in/` with copies of the inputs, `out/`, `tmp/`, and what stands elsewhere.
+//! Unaware of processes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +21,13 @@ pub struct Sandbox {
     pub folder: PathBuf,
     /// By name of an input or output: its path, relative to the working folder.
     pub paths: BTreeMap<String, String>,
+}
+
+impl Sandbox {
+    /// Whether the pipeline says where this output stands.
+    pub fn is_placed(&self, output: &str) -> bool {
+        self.paths.get(output).is_some_and(|path| path.strip_prefix("out/") != Some(output))
+    }
 }
 
 /// Returns, as `file.NAME`, the name that each file beside the pipeline has in `in/`: the input's name, with the
@@ -74,7 +82,8 @@ pub fn prepare(step: &StartStep, project: &Project<'_>, ticket: &Ticket) -> Resu
     copies.sort_by(|a, b| a.0.cmp(&b.0));
     for (place, name, input) in copies {
         let placed = make_parents(&folder, &place).map_err(|error| no_place(&place, name, &error));
-        placed.and_then(|()| copy_input(name, input, &folder.join(&place), project.place(name).is_some(), ticket))?;
+        let is_placed = project.place(name).is_some();
+        placed.and_then(|()| copy_input(name, input, &folder, &place, is_placed, ticket))?;
     }
     for (place, text) in &project.texts {
         make_parents(&folder, place)
@@ -110,7 +119,15 @@ fn no_place(place: &str, name: &str, error: &std::io::Error) -> StepError {
 }
 
 /// `is_placed`: the program knows it by its path and may start it: a file that names its interpreter can be executed.
-fn copy_input(name: &str, input: &InputFile, to: &Path, is_placed: bool, ticket: &Ticket) -> Result<(), StepError> {
+fn copy_input(
+    name: &str,
+    input: &InputFile,
+    folder: &Path,
+    place: &str,
+    is_placed: bool,
+    ticket: &Ticket,
+) -> Result<(), StepError> {
+    let to = &folder.join(place);
     let go_on = || ticket.cancelled().is_none();
     let copied = if input.ty.artifact_kind() == Some(ArtifactKind::Folder) {
         copy_folder(&input.path, to, &go_on)
@@ -120,7 +137,7 @@ fn copy_input(name: &str, input: &InputFile, to: &Path, is_placed: bool, ticket:
     };
     copied.map_err(|error| match error.kind() {
         ErrorKind::Interrupted => ended::cancelled(),
-        ErrorKind::AlreadyExists if is_placed => no_place(&to.display().to_string(), name, &error),
+        ErrorKind::AlreadyExists if is_placed => no_place(place, name, &error),
         _ => ended::no_folder("copy", &format!("{}`, input `{name}", input.shown), &error),
     })
 }
