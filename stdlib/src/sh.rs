@@ -27,6 +27,10 @@ again when it changes.
 
 `outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each.
 
+`at` places inputs and outputs elsewhere in the folder, where a program looks for them by itself, as
+`at: { data: \"data/raw.csv\", model: \"models/m.bin\" }`; the command need not mention an output that is placed.
+`texts` are small files to write there first, by path: `texts: { \"params.yaml\": \"seed: \" + seed }`.
+
 The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LANG`, `TZ` and
 `SOURCE_DATE_EPOCH`, which mlp sets. Values count: the step runs again when one changes; they are kept with the
 result, so this is no place for secrets.
@@ -47,6 +51,18 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
                 "outputs",
                 ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
                 "what the command makes, by name: `file` or `folder`",
+            ),
+            param_or(
+                "at",
+                ParamType::Map(Box::new(ParamType::Str)),
+                Value::Record(BTreeMap::new()),
+                "paths in the folder, for inputs and outputs that do not stand in `in/` and `out/`",
+            ),
+            param_or(
+                "texts",
+                ParamType::Map(Box::new(ParamType::Str)),
+                Value::Record(BTreeMap::new()),
+                "files to write first: their texts, by path in the folder",
             ),
             param_or(
                 "env",
@@ -88,8 +104,10 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         let error = ArgError::new("E0347", &format!("outputs.{name}"), message);
         errors.push(error.with_help("give one of them another name"));
     }
+    let at = check::value(call, "at").and_then(Value::as_record).unwrap_or(&no_outputs);
+    check_places(call, at, &inputs, outputs, &mut errors);
     match check::string(call, "command") {
-        Ok(command) => check_command(command, &inputs, outputs, &mut errors),
+        Ok(command) => check_command(command, &inputs, outputs, at, &mut errors),
         Err(error) => errors.push(error),
     }
     check_variables(call, &mut errors);
@@ -126,10 +144,112 @@ fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
     }
 }
 
+/// Looks at the paths of `at` and `texts`: inside the folder, each for one thing, none within a file or an output.
+fn check_places(
+    call: &CheckedCall<'_>,
+    at: &BTreeMap<String, Value>,
+    inputs: &BTreeMap<&str, &Type>,
+    outputs: &BTreeMap<String, Value>,
+    errors: &mut Vec<ArgError>,
+) {
+    let none = BTreeMap::new();
+    let texts = check::value(call, "texts").and_then(Value::as_record).unwrap_or(&none);
+    let mut places = Vec::new();
+    for (name, path) in at.iter().filter_map(|(name, path)| Some((name.as_str(), path.as_str()?))) {
+        let argument = format!("at.{name}");
+        let holds = match (inputs.get(name), outputs.get(name)) {
+            (None, None) => {
+                let message = format!("`{name}` is neither an input nor an output of this step");
+                let names = inputs.keys().copied().chain(outputs.keys().map(String::as_str));
+                let help = suggest(name, names.clone()).unwrap_or_else(|| match listed(names) {
+                    known if known.is_empty() => "there are none".to_owned(),
+                    known => format!("there are {known}"),
+                });
+                errors.push(ArgError::new("E0358", &argument, message).with_help(help));
+                continue;
+            }
+            (Some(Type::Folder), None) => Holds::Anything,
+            (Some(_), None) => Holds::Nothing,
+            // Its folder is taken whole, so nothing else may be in it.
+            (_, Some(_)) => Holds::Nothing,
+        };
+        places.push(Place { argument, name, path, holds });
+    }
+    for path in texts.keys() {
+        places.push(Place { argument: format!("texts.{path}"), name: path, path, holds: Holds::Nothing });
+    }
+    let has_unplaced = |mut names: Box<dyn Iterator<Item = &str> + '_>| names.any(|name| !at.contains_key(name));
+    let (in_used, out_used) =
+        (has_unplaced(Box::new(inputs.keys().copied())), has_unplaced(Box::new(outputs.keys().map(String::as_str))));
+    places.retain(|place| match place.mistake(in_used, out_used) {
+        Some(message) => {
+            let error = ArgError::new("E0358", &place.argument, message);
+            errors.push(error.with_help("write a path such as `data/raw.csv`, without `..` and `.`"));
+            false
+        }
+        None => true,
+    });
+    for (i, place) in places.iter().enumerate() {
+        for other in &places[..i] {
+            if let Some((message, help)) = clash(other, place) {
+                errors.push(ArgError::new("E0358", &place.argument, message).with_help(help));
+            }
+        }
+    }
+}
+
+/// What may stand within a place.
+#[derive(PartialEq)]
+enum Holds {
+    Nothing,
+    Anything,
+}
+
+struct Place<'a> {
+    argument: String,
+    name: &'a str,
+    path: &'a str,
+    holds: Holds,
+}
+
+impl Place<'_> {
+    fn mistake(&self, in_used: bool, out_used: bool) -> Option<String> {
+        let path = self.path;
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
+            return Some(format!("`{path}` is no place in the folder of the step"));
+        }
+        let first = path.split('/').next().unwrap_or(path);
+        match first {
+            "tmp" if first == path => Some("`tmp` is taken: `$TMPDIR` is there".to_owned()),
+            "in" if in_used => Some(format!("`{path}` is taken: inputs without a place stand in `in`")),
+            "out" if out_used => Some(format!("`{path}` is taken: outputs without a place stand in `out`")),
+            _ => None,
+        }
+    }
+}
+
+fn clash(a: &Place<'_>, b: &Place<'_>) -> Option<(String, &'static str)> {
+    if a.path == b.path {
+        let message = format!("`{}` and `{}` both stand at `{}`", a.name, b.name, a.path);
+        return Some((message, "give each a path of its own"));
+    }
+    let is_within = |inner: &Place<'_>, outer: &Place<'_>| {
+        inner.path.strip_prefix(outer.path).is_some_and(|rest| rest.starts_with('/')) && outer.holds == Holds::Nothing
+    };
+    let (inner, outer) = match (is_within(a, b), is_within(b, a)) {
+        (true, _) => (a, b),
+        (_, true) => (b, a),
+        _ => return None,
+    };
+    let message = format!("`{}` would stand within `{}`, at `{}`", inner.name, outer.name, inner.path);
+    Some((message, "only in the folder of an input can something else stand"))
+}
+
 fn check_command(
     command: &str,
     inputs: &BTreeMap<&str, &Type>,
     outputs: &BTreeMap<String, Value>,
+    at: &BTreeMap<String, Value>,
     errors: &mut Vec<ArgError>,
 ) {
     if command.trim().is_empty() {
@@ -153,7 +273,7 @@ fn check_command(
     if errors.len() > n_errors {
         return;
     }
-    for name in outputs.keys().filter(|name| !mentioned.contains(name.as_str())) {
+    for name in outputs.keys().filter(|name| !mentioned.contains(name.as_str()) && !at.contains_key(*name)) {
         let message = format!("the command does not mention output `{name}`, so it cannot know where to write it");
         errors.push(
             ArgError::new("E0347", "command", message).with_help(format!("write `{{{name}}}` where its path belongs")),

@@ -11,20 +11,12 @@ use mlp_model::{ArtifactKind, ErrorClass, Produced, StartStep, StepError};
 
 use crate::copy::copy_file;
 use crate::ended;
+use crate::project::folders_above;
 use crate::stage::Sandbox;
 
 /// Moves the declared outputs into `outputs/` of the work folder.
 pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Produced>, StepError> {
-    let out = sandbox.folder.join("out");
-    // The command could have put anything in their place.
-    for folder in [&sandbox.folder, &out] {
-        let is_folder = fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir());
-        if !is_folder {
-            let message = format!("the command removed or replaced its own folder `{}`", shown(folder, sandbox));
-            return Err(step_error("P2013", message));
-        }
-        unlock(folder).map_err(|error| ended::no_folder("read", &shown(folder, sandbox), &error))?;
-    }
+    unlock_own(&sandbox.folder, sandbox)?;
     let target = sandbox.folder.with_file_name("outputs");
     fs::create_dir(&target).map_err(|error| ended::no_folder("make", &target.display().to_string(), &error))?;
 
@@ -37,8 +29,17 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
                 return Err(StepError::new(ErrorClass::Bug, "P2001", message));
             }
         };
-        let (from, to) = (out.join(name), target.join(name));
-        check(name, kind, &from, &out)?;
+        let from =
+            sandbox.paths.get(name).map_or_else(|| sandbox.folder.join("out").join(name), |p| sandbox.folder.join(p));
+        for folder in folders_above(&sandbox.folder, &from) {
+            // `out/` is ours; other folders may be gone, and the output with them.
+            if sandbox.is_placed(name) && !folder.exists() && !folder.is_symlink() {
+                return Err(missing(name, kind, &from, sandbox));
+            }
+            unlock_own(&folder, sandbox)?;
+        }
+        let to = target.join(name);
+        check(name, kind, &from, sandbox)?;
         let tidied = if kind == ArtifactKind::Folder { tidy_folder(&from, sandbox) } else { tidy_file(&from, sandbox) };
         tidied?;
         fs::rename(&from, &to).map_err(|error| ended::no_folder("take", &shown(&from, sandbox), &error))?;
@@ -47,11 +48,21 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
     Ok(outputs)
 }
 
-fn check(name: &str, kind: ArtifactKind, path: &Path, out: &Path) -> Result<(), StepError> {
+/// Makes a folder of the step accessible. The command could have put anything in its place.
+fn unlock_own(folder: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
+    let is_folder = fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir());
+    if !is_folder {
+        let message = format!("the command removed or replaced its own folder `{}`", shown(folder, sandbox));
+        return Err(step_error("P2013", message));
+    }
+    unlock(folder).map_err(|error| ended::no_folder("read", &shown(folder, sandbox), &error))
+}
+
+fn check(name: &str, kind: ArtifactKind, path: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(name, kind, out)),
-        Err(error) => return Err(ended::no_folder("read", &format!("out/{name}"), &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(name, kind, path, sandbox)),
+        Err(error) => return Err(ended::no_folder("read", &shown(path, sandbox), &error)),
     };
     match kind {
         ArtifactKind::Folder if found.is_dir() => Ok(()),
@@ -68,12 +79,13 @@ fn check(name: &str, kind: ArtifactKind, path: &Path, out: &Path) -> Result<(), 
     }
 }
 
-fn missing(name: &str, kind: ArtifactKind, out: &Path) -> StepError {
-    let mut others: Vec<String> = fs::read_dir(out)
+fn missing(name: &str, kind: ArtifactKind, path: &Path, sandbox: &Sandbox) -> StepError {
+    let beside = path.parent().unwrap_or(&sandbox.folder);
+    let mut others: Vec<String> = fs::read_dir(beside)
         .into_iter()
         .flatten()
         .flatten()
-        .map(|entry| format!("made: out/{}", entry.file_name().to_string_lossy()))
+        .map(|entry| format!("made: {}", shown(&entry.path(), sandbox)))
         .take(20)
         .collect();
     others.sort();
@@ -81,7 +93,8 @@ fn missing(name: &str, kind: ArtifactKind, out: &Path) -> StepError {
     step_error("P2011", format!("the command succeeded, but did not make its output `{name}`"))
         .with_detail(others)
         .with_help(format!(
-            "it must make the {what} that `{{{name}}}` stands for, `out/{name}`, under exactly this name"
+            "it must make the {what} that `{{{name}}}` stands for, `{}`, under exactly this name",
+            shown(path, sandbox)
         ))
 }
 

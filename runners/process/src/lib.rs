@@ -3,7 +3,8 @@
 //! A step's life: its folder is laid out (`stage`), the shell runs (`shell`), every process that it left behind is
 //! ended (`tree`), its outputs are checked and taken (`collect`). What a step sees:
 //!
-//! - the working folder holds read-only copies of the declared inputs under `in/`, and an empty `out/` and `tmp/`;
+//! - the working folder holds read-only copies of the declared inputs under `in/`, and an empty `out/` and `tmp/`; what
+//!   the pipeline places elsewhere in it (`at`) stands there (`project`);
 //! - `sh -e -c COMMAND`: the first failing command ends the step. In a pipe only the last command counts, as `sh` has
 //!   it;
 //! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LANG=C.UTF-8`, `TZ=UTC`, `SOURCE_DATE_EPOCH`
@@ -25,6 +26,7 @@ mod landlock;
 mod lines;
 mod places;
 mod proc;
+mod project;
 mod refused;
 mod settings;
 mod shell;
@@ -44,6 +46,7 @@ pub use mlp_model::ProcessWatch;
 use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError, Watched};
 
 use crate::confine::Confinement;
+use crate::project::Project;
 use crate::settings::Settings;
 use crate::step::{Job, Machine, Ticket};
 
@@ -112,7 +115,7 @@ impl Runner for ProcessRunner {
     fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
         let settings = Settings::read(&call.params)?;
         let mut environment = settings.passed(&self.machine.variables)?;
-        environment.extend(stage::file_names(&call.inputs));
+        environment.extend(stage::file_names(&call.inputs, &Project::read(&call.params)?));
         Ok(environment)
     }
 

@@ -1,14 +1,16 @@
-//! Lays out the folder in which a step runs: `in/` with copies of the inputs, `out/`, `tmp/`. Unaware of processes.
+//! Lays out the folder in which a step runs: `in/` with copies of the inputs, `out/`, `tmp/`, and what stands elsewhere.
+//! Unaware of processes.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use mlp_model::{ArtifactKind, ErrorClass, Input, InputFile, StartStep, StepError};
 
 use crate::copy::{copy_file, copy_folder};
 use crate::ended;
+use crate::project::{Project, make_parents};
 use crate::step::Ticket;
 
 const FILE_NAME: &str = "file.";
@@ -21,15 +23,23 @@ pub struct Sandbox {
     pub paths: BTreeMap<String, String>,
 }
 
+impl Sandbox {
+    /// Whether the pipeline says where this output stands.
+    pub fn is_placed(&self, output: &str) -> bool {
+        self.paths.get(output).is_some_and(|path| path.strip_prefix("out/") != Some(output))
+    }
+}
+
 /// Returns, as `file.NAME`, the name that each file beside the pipeline has in `in/`: the input's name, with the
 /// extension of the file.
-pub fn file_names(inputs: &BTreeMap<String, Input>) -> BTreeMap<String, String> {
+pub fn file_names(inputs: &BTreeMap<String, Input>, project: &Project<'_>) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for (argument, input) in inputs {
         if let Input::Path { shown, folder: false, .. } = input
             && let Some(extension) = extension(shown)
+            && let name = short_name(argument)
+            && project.place(name).is_none()
         {
-            let name = short_name(argument);
             names.insert(format!("{FILE_NAME}{name}"), format!("{name}{extension}"));
         }
     }
@@ -37,28 +47,61 @@ pub fn file_names(inputs: &BTreeMap<String, Input>) -> BTreeMap<String, String> 
 }
 
 /// Makes the folder and copies the inputs into it.
-pub fn prepare(step: &StartStep, ticket: &Ticket) -> Result<Sandbox, StepError> {
+pub fn prepare(step: &StartStep, project: &Project<'_>, ticket: &Ticket) -> Result<Sandbox, StepError> {
     let work_dir = std::path::absolute(&step.work_dir)
         .map_err(|error| ended::no_folder("find", &step.work_dir.display().to_string(), &error))?;
     let folder = work_dir.join("sh");
-    for path in [folder.clone(), folder.join("in"), folder.join("out"), folder.join("tmp")] {
+    // The folders that everything is placed beside are not there to be in the way.
+    let has_in = step.inputs.keys().any(|argument| project.place(short_name(argument)).is_none());
+    let has_out = step.outputs.iter().any(|(name, _)| project.place(name).is_none());
+    let own = [(true, ""), (has_in, "in"), (has_out, "out"), (true, "tmp")];
+    for (_, name) in own.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+        let path = folder.join(name);
         fs::create_dir(&path).map_err(|error| ended::no_folder("make", &path.display().to_string(), &error))?;
     }
     let mut paths = BTreeMap::new();
+    let mut copies = Vec::new();
     for (argument, input) in &step.inputs {
         let name = short_name(argument);
-        let file_name = step
-            .environment
-            .get(&format!("{FILE_NAME}{name}"))
-            .cloned()
-            .unwrap_or_else(|| format!("{name}{}", usual_extension(input)));
-        check_file_name(&file_name)?;
-        copy_input(name, input, &folder.join("in").join(&file_name), ticket)?;
-        paths.insert(name.to_owned(), format!("in/{file_name}"));
+        let place = match project.place(name) {
+            Some(place) => place.to_owned(),
+            None => {
+                let file_name = step
+                    .environment
+                    .get(&format!("{FILE_NAME}{name}"))
+                    .cloned()
+                    .unwrap_or_else(|| format!("{name}{}", usual_extension(input)));
+                check_file_name(&file_name)?;
+                format!("in/{file_name}")
+            }
+        };
+        copies.push((place.clone(), name, input));
+        paths.insert(name.to_owned(), place);
+    }
+    // A folder comes before what is placed in it.
+    copies.sort_by(|a, b| a.0.cmp(&b.0));
+    for (place, name, input) in copies {
+        let placed = make_parents(&folder, &place).map_err(|error| no_place(&place, name, &error));
+        let is_placed = project.place(name).is_some();
+        placed.and_then(|()| copy_input(name, input, &folder, &place, is_placed, ticket))?;
+    }
+    for (place, text) in &project.texts {
+        make_parents(&folder, place)
+            .and_then(|()| fs::File::create_new(folder.join(place))?.write_all(text.as_bytes()))
+            .map_err(|error| no_place(place, place, &error))?;
     }
     for (name, _) in &step.outputs {
-        check_file_name(name)?;
-        if paths.insert(name.clone(), format!("out/{name}")).is_some() {
+        let place = match project.place(name) {
+            Some(place) => {
+                make_parents(&folder, place).map_err(|error| no_place(place, name, &error))?;
+                place.to_owned()
+            }
+            None => {
+                check_file_name(name)?;
+                format!("out/{name}")
+            }
+        };
+        if paths.insert(name.clone(), place).is_some() {
             let message = format!("`{name}` is both an input and an output");
             return Err(StepError::new(ErrorClass::Bug, "P2001", message));
         }
@@ -66,17 +109,42 @@ pub fn prepare(step: &StartStep, ticket: &Ticket) -> Result<Sandbox, StepError> 
     Ok(Sandbox { folder, paths })
 }
 
-fn copy_input(name: &str, input: &InputFile, to: &Path, ticket: &Ticket) -> Result<(), StepError> {
+fn no_place(place: &str, name: &str, error: &std::io::Error) -> StepError {
+    if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory) {
+        let message = format!("`{name}` has no place at `{place}`: another input stands there");
+        let error = StepError::new(ErrorClass::User, "P2002", message).with_argument("at");
+        return error.with_help("give each input a path of its own, and leave it out of folders that have such a file");
+    }
+    ended::no_folder("make", place, error)
+}
+
+/// `is_placed`: the program knows it by its path and may start it: a file that names its interpreter can be executed.
+fn copy_input(
+    name: &str,
+    input: &InputFile,
+    folder: &Path,
+    place: &str,
+    is_placed: bool,
+    ticket: &Ticket,
+) -> Result<(), StepError> {
+    let to = &folder.join(place);
     let go_on = || ticket.cancelled().is_none();
     let copied = if input.ty.artifact_kind() == Some(ArtifactKind::Folder) {
         copy_folder(&input.path, to, &go_on)
     } else {
-        copy_file(&input.path, input.size_bytes, to, 0o444, &go_on)
+        let mode = if is_placed && names_interpreter(&input.path) { 0o555 } else { 0o444 };
+        copy_file(&input.path, input.size_bytes, to, mode, &go_on)
     };
     copied.map_err(|error| match error.kind() {
         ErrorKind::Interrupted => ended::cancelled(),
+        ErrorKind::AlreadyExists if is_placed => no_place(place, name, &error),
         _ => ended::no_folder("copy", &format!("{}`, input `{name}", input.shown), &error),
     })
+}
+
+fn names_interpreter(path: &Path) -> bool {
+    let mut first = [0; 2];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"#!"
 }
 
 fn short_name(argument: &str) -> &str {

@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::Means;
 use crate::cgroup::Cgroups;
 use crate::confine::Confinement;
+use crate::project::Project;
 use crate::settings::Settings;
 use crate::shell::{self, How, Shell};
 use crate::{collect, ended, refused, stage};
@@ -72,7 +73,8 @@ impl Job {
 
     fn run(&self) -> Result<Outcome, StepError> {
         let settings = Settings::read(&self.step.params)?;
-        let sandbox = stage::prepare(&self.step, &self.ticket)?;
+        let project = Project::read(&self.step.params)?;
+        let sandbox = stage::prepare(&self.step, &project, &self.ticket)?;
         let command = settings.expand(&sandbox.paths)?;
         let print = |line| (self.report)(RunnerEvent::Printed(line));
         let confinement = settings.confine.then(|| self.machine.confinement());

@@ -32,7 +32,7 @@ fn operations_have_their_runner_and_class() {
             "source parquet.read by builtin: file, schema",
             "step parquet.write by builtin: data",
             "step pick.best by builtin: candidates, reports, metric, by, order = []",
-            r#"step sh by process: command, inputs = none, outputs, env = {}, pass_env = [], network = false, confine = "on""#,
+            r#"step sh by process: command, inputs = none, outputs, at = {}, texts = {}, env = {}, pass_env = [], network = false, confine = "on""#,
             "step sql by builtin: query, tables",
             "step table.join by builtin: left, right, on, right_on = none, cardinality = none, unmatched = \"refuse\", \
              expect = 0.0, as_of = none, time = none, within = none, prefix = \"\"",

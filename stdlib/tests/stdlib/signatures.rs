@@ -385,6 +385,55 @@ fn an_unconfined_command_is_not_given_the_network_once_more() {
 }
 
 #[test]
+fn inputs_and_outputs_stand_at_places_of_their_own() {
+    let inputs = [("inputs.raw", Type::File), ("inputs.src", Type::Folder)];
+    let outputs = record(&[("model", text("file")), ("plots", text("folder"))]);
+    let placed = |at: &[(&str, &str)], texts: &[(&str, &str)]| {
+        let at: Vec<_> = at.iter().map(|(name, path)| (*name, text(path))).collect();
+        let texts: Vec<_> = texts.iter().map(|(path, written)| (*path, text(written))).collect();
+        let params = [
+            ("command", text("python fit.py")),
+            ("outputs", outputs.clone()),
+            ("at", record(&at)),
+            ("texts", record(&texts)),
+        ];
+        infer("sh", &inputs, &params).map(|_| ()).map_err(|errors| mistakes(Err(errors)))
+    };
+    let all = [("raw", "src/raw.csv"), ("src", "src"), ("model", "out/m.bin"), ("plots", "src/plots")];
+    assert_eq!(placed(&all, &[("src/params.yaml", "a: 1")]), Ok(()), "within an input's folder");
+
+    let path = "write a path such as `data/raw.csv`, without `..` and `.`";
+    let own = "give each a path of its own";
+    let within = "only in the folder of an input can something else stand";
+    let cases: [(&[(&str, &str)], &[(&str, &str)], String); 9] = [
+        (&[("raw", "../x")], &[], format!("at.raw: `../x` is no place in the folder of the step | {path}")),
+        (&[("raw", "/x")], &[], format!("at.raw: `/x` is no place in the folder of the step | {path}")),
+        (&[("raw", "tmp")], &[], format!("at.raw: `tmp` is taken: `$TMPDIR` is there | {path}")),
+        (&[("raw", "in/a")], &[], format!("at.raw: `in/a` is taken: inputs without a place stand in `in` | {path}")),
+        (
+            &[("rav", "a")],
+            &[],
+            "at.rav: `rav` is neither an input nor an output of this step | did you mean `raw`?".to_owned(),
+        ),
+        (&[("raw", "a"), ("src", "a")], &[], format!("at.src: `raw` and `src` both stand at `a` | {own}")),
+        (&[("raw", "a"), ("src", "a/b")], &[], format!("at.src: `src` would stand within `raw`, at `a/b` | {within}")),
+        (
+            &[("raw", "p/a"), ("plots", "p")],
+            &[],
+            format!("at.raw: `raw` would stand within `plots`, at `p/a` | {within}"),
+        ),
+        (&[("raw", "a")], &[("a", "x")], format!("texts.a: `raw` and `a` both stand at `a` | {own}")),
+    ];
+    for (at, texts, expected) in cases {
+        let mut whole = at.to_vec();
+        whole.extend(all.iter().skip(2).filter(|(name, _)| at.iter().all(|(other, _)| other != name)));
+        assert_eq!(placed(&whole, texts), Err(vec![format!("E0358 {expected}")]), "{at:?}");
+    }
+    let error = placed(&[("model", "m.bin")], &[]).unwrap_err();
+    assert!(error[0].starts_with("E0347 command: the command does not mention output `plots`"), "{error:?}");
+}
+
+#[test]
 fn the_query_planner_types_sql() {
     assert_eq!(out("sql", &[], &[("query", text("select 1"))]), TableType::default());
 }

@@ -245,6 +245,76 @@ fn inputs_have_the_extension_of_their_kind() {
 }
 
 #[test]
+fn what_is_placed_stands_where_a_program_looks_for_it() {
+    let mut step = Step::new(
+        "find . -mindepth 1 | sort > list; ./run.sh < data/raw.csv > models/a/m.bin
+         grep -v tmp list > notes; cat params.yaml >> notes; mkdir plots; echo 1 > plots/one; echo {model} {raw} >> notes",
+        &["model", "notes", "plots/"],
+    )
+    .with_file("raw", "b\na\n")
+    .with_file("script", "#!/bin/sh\nsort\n")
+    .with_param(
+        "at",
+        record(&[
+            ("raw", "data/raw.csv"),
+            ("script", "run.sh"),
+            ("code", "data"),
+            ("model", "models/a/m.bin"),
+            ("notes", "notes"),
+            ("plots", "plots"),
+        ]),
+    )
+    .with_param("texts", record(&[("params.yaml", "seed: 7\n")]));
+    let code = step.place.path().join("code");
+    std::fs::create_dir(&code).unwrap();
+    std::fs::write(code.join("extra"), "x").unwrap();
+    let input =
+        InputFile { digest: Digest::of(b""), ty: Type::Folder, path: code, size_bytes: 0, shown: "code".to_owned() };
+    step.start.inputs.insert("inputs.code".to_owned(), input);
+    let outcome = step.run().unwrap();
+    let read = |name: &str| std::fs::read_to_string(&outcome.outputs[name].path).unwrap();
+    assert_eq!(read("model"), "a\nb\n");
+    let seen = "./data\n./data/extra\n./data/raw.csv\n./list\n./models\n./models/a\n./params.yaml\n./run.sh\n";
+    assert_eq!(read("notes"), format!("{seen}seed: 7\nmodels/a/m.bin data/raw.csv\n"));
+    assert_eq!(names(&outcome.outputs["plots"].path), [PathBuf::from("one")]);
+}
+
+#[test]
+fn a_placed_output_that_was_not_made_or_leads_out_is_refused() {
+    let placed = |command: &str| {
+        let step = Step::new(command, &["o"]).with_param("at", record(&[("o", "models/a/m.bin")]));
+        step.with_param("confine", Value::Str("off".to_owned())).error()
+    };
+    let error = placed("echo x > models/a/n.bin");
+    assert_eq!(
+        (error.code.as_str(), error.detail.as_slice()),
+        ("P2011", ["made: models/a/n.bin".to_owned()].as_slice())
+    );
+    assert!(error.help.unwrap().contains("`models/a/m.bin`"));
+    let error = placed("rm -r models");
+    assert_eq!(error.message, "the command succeeded, but did not make its output `o`");
+    for command in ["rm -r models; ln -s /etc models", "rm -r models/a; ln -s /etc models/a"] {
+        let error = placed(command);
+        assert!(error.message.starts_with("the command removed or replaced its own folder `models"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_that_stands_in_the_way_of_a_placed_one_is_named() {
+    let mut step =
+        Step::new("true", &[]).with_file("raw", "x").with_param("at", record(&[("raw", "code/a"), ("code", "code")]));
+    let code = step.place.path().join("code");
+    std::fs::create_dir(&code).unwrap();
+    std::fs::write(code.join("a"), "x").unwrap();
+    let input =
+        InputFile { digest: Digest::of(b""), ty: Type::Folder, path: code, size_bytes: 0, shown: "code".to_owned() };
+    step.start.inputs.insert("inputs.code".to_owned(), input);
+    let error = step.error();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::User, "P2002"));
+    assert_eq!(error.message, "`raw` has no place at `code/a`: another input stands there");
+}
+
+#[test]
 fn names_with_meaning_to_the_shell_are_only_names() {
     let odd = ["a b", "$(touch pwned)", "`touch pwned`", "'", "\"", "-rf", "x;y", "é*?[", "new\nline", "back\\slash"];
     for name in odd {
