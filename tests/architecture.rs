@@ -33,6 +33,7 @@ const HOMES: &[(&str, &str)] = &[
     ("wasmtime", "mlp-wasm"),
     ("tch", "mlp-torch"),
     ("clap", "mlp"),
+    ("saphyr-parser", "mlp"),
     ("serde_yaml", "mlp"),
 ];
 

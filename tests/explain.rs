@@ -81,6 +81,7 @@ fn codes_of(page: &Page, example: &Example, catalogue: &Catalogue) -> Vec<String
         Ok(text)
     };
     let world = Memory { name, text };
+    let params = mlp_dsl::Assignments::of_arguments(params);
     let checked = mlp_dsl::check(&CheckInput { file: Path::new(file), params: &params, catalogue, world: &world });
     let is_lint = page.code.starts_with('L');
     let mut found: Vec<String> = checked.diagnostics.iter().map(|d| d.code.to_string()).collect();
@@ -172,7 +173,7 @@ fn the_context_and_the_right_examples_have_the_style() {
 fn the_context_checks_without_a_doubt() {
     let catalogue = mlp_stdlib::catalogue(Arc::new(SqlInfer));
     let world = Memory { name: "example.mlp", text: Ok(explain::CONTEXT.to_owned()) };
-    let params = BTreeMap::new();
+    let params = mlp_dsl::Assignments::default();
     let input = CheckInput { file: Path::new("example.mlp"), params: &params, catalogue: &catalogue, world: &world };
     let checked = mlp_dsl::check(&input);
     assert!(checked.diagnostics.is_empty(), "{:#?}", checked.diagnostics);

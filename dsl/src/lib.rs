@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod analysis;
+mod assign;
 mod ast;
 mod check;
 pub mod codes;
@@ -32,7 +33,8 @@ mod shelf;
 mod suggest;
 mod world;
 
-pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect};
+pub use assign::{Assignment, Assignments, Giver, Written};
+pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect, show};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
 pub use literal::read_duration;

@@ -14,6 +14,11 @@ pub trait World {
         Err(WorldError::Other("folders cannot be listed here".to_owned()))
     }
 
+    /// Returns whether the text of another pipeline of the workspace has something: what a profile gives may be for that one.
+    fn another_has(&self, _is_it: &dyn Fn(&str) -> bool) -> bool {
+        false
+    }
+
     /// Returns the line, from 1, of byte `offset` of a file that is not UTF-8; `None` where that is not known.
     fn line_of(&self, _path: &Path, _offset: usize) -> Option<usize> {
         None

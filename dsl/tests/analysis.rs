@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlp_dsl::analysis::*;
@@ -52,7 +51,7 @@ impl Known {
         let world = Memory(Ok(text));
         let catalogue = support::catalogue();
         let mut facts = Facts::default();
-        let params = BTreeMap::new();
+        let params = mlp_dsl::Assignments::default();
         let file = Path::new("flows/churn.mlp");
         inspect(&CheckInput { file, params: &params, catalogue: &catalogue, world: &world as &dyn World }, &mut facts);
         Self { document: Document::new(text), facts, catalogue }

@@ -2,7 +2,9 @@
 //!
 //! A case begins with a line `--- what it shows`. Lines that begin with `//~` are the expected diagnostics and no part
 //! of the text that is checked; `//$` lines direct the case: `//$ param NAME=VALUE`, `//$ missing`, `//$ not-utf8`.
-//! A line `=== PATH` begins a module that the case uses; its mistakes are annotated there.
+//! A line `=== PATH` begins a module that the case uses; its mistakes are annotated there. Lines `NAME: VALUE` below
+//! `=== mlp.yaml` are what profile `prod` gives, for one pipeline alone where they read `PIPELINE/NAME: VALUE`;
+//! `//$ variable NAME=VALUE` is what the environment gives. The world has another pipeline, `demand`, with `horizon`.
 //! A case without `//~` must give a pipeline. `MLP_BLESS=1 cargo test -p mlp-dsl` writes what is found into the files.
 
 mod support;
@@ -11,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use mlp_dsl::{Checked, Diagnostic, Severity, WorldError, to_json};
+use mlp_dsl::{
+    Assignment, Assignments, Checked, Diagnostic, Giver, Severity, SourceText, WorldError, Written, to_json,
+};
 
 fn case_files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
@@ -85,7 +89,8 @@ fn annotate(body: &str, title: &str) -> String {
         } else if let Some(directive) = trimmed.strip_prefix("//$ ") {
             directives.push(line);
             match directive.split_once(' ').unwrap_or((directive, "")) {
-                ("param", param) => params.push(param.split_once('=').expect("NAME=VALUE")),
+                ("param", param) => params.push((param.split_once('=').expect("NAME=VALUE"), Giver::Argument)),
+                ("variable", param) => params.push((param.split_once('=').expect("NAME=VALUE"), Giver::Variable)),
                 ("missing", _) => world_text = Err(WorldError::NotFound),
                 ("not-utf8", _) => world_text = Err(WorldError::NotUtf8 { offset: 17 }),
                 ("locked", _) => world_text = Err(WorldError::Other("permission denied".into())),
@@ -100,7 +105,7 @@ fn annotate(body: &str, title: &str) -> String {
         pipeline: support::Memory(world_text.map(|()| texts[0].1.as_str())),
         modules: texts[1..].iter().map(|(path, text)| (*path, text.as_str())).collect(),
     };
-    let checked = support::check_in(&world, &params);
+    let checked = support::check_given(&world, &assignments(&params, &texts));
     assert_consistent(&checked, title);
 
     let mut by_line: BTreeMap<Option<(usize, usize)>, Vec<&Diagnostic>> = BTreeMap::new();
@@ -143,6 +148,37 @@ fn annotate(body: &str, title: &str) -> String {
         }
     }
     annotated
+}
+
+/// Returns what the directives and the lines of `mlp.yaml` give.
+fn assignments(params: &[((&str, &str), Giver)], texts: &[(&str, String)]) -> Assignments {
+    let given = params.iter().map(|((name, value), by)| Assignment {
+        name: (*name).to_owned(),
+        written: Written::Text((*value).to_owned()),
+        by: by.clone(),
+    });
+    let mut list: Vec<_> = given.collect();
+    let Some((path, text)) = texts.iter().find(|(path, _)| *path == "mlp.yaml") else {
+        return Assignments { list, settings: None };
+    };
+    let place = |part: &str| {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        start..start + part.len()
+    };
+    for line in text.lines() {
+        let (name, value) = line.split_once(": ").expect("NAME: VALUE");
+        let (only, name) = name.split_once('/').map_or((None, name), |(only, name)| (Some(only), name));
+        let written = match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+            Some(quoted) => Written::Quoted(quoted.to_owned()),
+            None if value == "null" => Written::Nothing,
+            None => Written::Text(value.to_owned()),
+        };
+        let pipeline = only.map(|only| (only.to_owned(), place(only)));
+        let by = Giver::Profile { profile: "prod".into(), pipeline, name: place(name), value: place(value) };
+        list.push(Assignment { name: name.to_owned(), written, by });
+    }
+    let settings = Some(SourceText { path: Path::new("flows").join(path), text: text.clone() });
+    Assignments { list, settings }
 }
 
 fn assert_consistent(checked: &Checked, title: &str) {

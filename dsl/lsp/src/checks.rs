@@ -1,6 +1,6 @@
 //! Checks files on a thread of its own. Of several texts of one file that wait, only the newest is checked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ls_types::Uri;
 use mlp_dsl::analysis::Document;
-use mlp_dsl::{CheckInput, Diagnostic, Facts, Listed, PathKind, World, WorldError, inspect};
+use mlp_dsl::{Assignments, CheckInput, Diagnostic, Facts, Listed, PathKind, World, WorldError, inspect};
 use mlp_model::SourceText;
 
 use crate::Setup;
@@ -108,7 +108,8 @@ fn work(setup: &Setup, shared: &(Mutex<Waiting>, Condvar), sender: &Sender<Outco
 pub fn check(setup: &Setup, job: Job) -> Outcome {
     let world = Open { files: &job.open, below: &*setup.world };
     let mut facts = Facts::default();
-    let input = CheckInput { file: &job.path, params: &BTreeMap::new(), catalogue: &setup.catalogue, world: &world };
+    let input =
+        CheckInput { file: &job.path, params: &Assignments::default(), catalogue: &setup.catalogue, world: &world };
     let checked = inspect(&input, &mut facts);
     let declared: HashSet<&str> = job.document.declared().collect();
     facts.remember(&job.facts, |name| declared.contains(name.split_once('.').map_or(name, |(first, _)| first)));

@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlp_dsl::analysis::*;
@@ -66,7 +65,7 @@ fn facts_of(text: &str) -> Facts {
         }
     }
     let (catalogue, mut facts) = (catalogue(), Facts::default());
-    let (params, world) = (BTreeMap::new(), Text(text));
+    let (params, world) = (mlp_dsl::Assignments::default(), Text(text));
     let input =
         CheckInput { file: Path::new("flows/churn.mlp"), params: &params, catalogue: &catalogue, world: &world };
     let checked = inspect(&input, &mut facts);

@@ -7,9 +7,9 @@ use mlp_model::{ParamValue, Span};
 use super::collect::{Constant, Constants};
 use super::names::{Entity, Names};
 use super::order::sort;
+use super::params::{self, Given};
 use super::report::Report;
 use super::value::Eval;
-use super::{Sources, params};
 use crate::ast::{CallExpr, Expr, ExprKind, RuleKind};
 use crate::diagnostic::Diagnostic;
 
@@ -17,11 +17,10 @@ use crate::diagnostic::Diagnostic;
 pub fn compute<'a>(
     names: &mut Names<'a>,
     constants: &[Constants<'a>],
-    given: &BTreeMap<String, String>,
-    sources: Sources<'_>,
+    given: Given<'_>,
     report: Report<'_>,
 ) -> BTreeMap<String, ParamValue> {
-    params::refuse_unknown(names, given, report);
+    given.refuse_unknown(names, report);
     let mut params = BTreeMap::new();
     for (env, constants) in constants.iter().enumerate() {
         let edges = edges(names, env, constants);
@@ -32,7 +31,7 @@ pub fn compute<'a>(
             let value = match constant {
                 Constant::Let(decl) => eval.value(&decl.value),
                 Constant::Param(decl) => {
-                    let param = params::check(decl, &eval, given, sources);
+                    let param = params::check(decl, &eval, given);
                     param.map(|param| {
                         let value = param.value.clone();
                         params.insert(decl.name.text.to_owned(), param);

@@ -37,6 +37,7 @@ mod types;
 mod value;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
 use mlp_model::{
@@ -51,6 +52,7 @@ pub use schemas::MARKS;
 pub use types::{TYPE_NAMES, written};
 pub use value::show;
 
+use crate::assign::Assignments;
 use crate::ast::{Expr, Name};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::shelf::Shelf;
@@ -67,8 +69,8 @@ use value::Eval;
 pub struct CheckInput<'a> {
     /// The pipeline file, as the user named it.
     pub file: &'a Path,
-    /// The parameters that the command line gives, as text.
-    pub params: &'a BTreeMap<String, String>,
+    /// What is given to parameters from outside.
+    pub params: &'a Assignments,
     pub catalogue: &'a Catalogue,
     pub world: &'a dyn World,
 }
@@ -110,7 +112,7 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Fa
     let mut diagnostics = Vec::new();
     let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
     let (pipeline, mut diagnostics) = check_units(input, &units, known, facts, diagnostics);
-    let sources = load::sources(&units);
+    let mut sources = load::sources(&units);
     diagnostics.sort_by_key(|diagnostic| {
         let place = diagnostic.primary().map(|label| (label.span.source, label.span.start));
         (place.is_some(), place, diagnostic.severity)
@@ -119,6 +121,7 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Fa
     diagnostics.retain(|d| told.insert((d.primary().map(|label| label.span), d.code.clone(), d.message.clone())));
     let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let pipeline = pipeline.filter(|_| !has_errors).map(|pipeline| Pipeline { sources: sources.clone(), ..pipeline });
+    sources.extend(input.params.settings.clone());
     Checked { pipeline, diagnostics, sources }
 }
 
@@ -182,7 +185,8 @@ fn check_with<'a>(
     let source = Sources { units };
     let (mut names, constants) = collect::collect(units, report);
     let entities = names.declare_calls(PIPELINE, &root.tree.decls, "", report, &None);
-    let params = constants::compute(&mut names, &constants, input.params, source, report);
+    let given = params::Given::new(input, source, names.pipeline.map_or("", |(name, _)| name.text));
+    let params = constants::compute(&mut names, &constants, given, report);
     names.schemas = schemas::check_all(&names, report);
     let shapes = defs::check(&names, &|span| source.written(span), report);
     let (catalogue, world) = (input.catalogue, input.world);
@@ -396,6 +400,11 @@ impl<'a> Sources<'a> {
                 None
             }
         }
+    }
+
+    /// Returns the span of a place in the settings file, which stands behind all others.
+    pub fn in_settings(&self, place: &Range<usize>) -> Span {
+        Span { source: self.units.len(), start: place.start, end: place.end }
     }
 
     /// Returns what is written there, as it is.

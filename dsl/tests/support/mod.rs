@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mlp_dsl::{CheckInput, Checked, Listed, PathKind, World, WorldError};
+use mlp_dsl::{Assignments, CheckInput, Checked, Listed, PathKind, World, WorldError};
 use mlp_model::{
     ArgError, ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType,
     ModelType, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
@@ -45,7 +45,7 @@ impl World for Memory<'_> {
     }
 }
 
-/// A world with a pipeline, `churn.mlp`, and modules beside it.
+/// A world with a pipeline, `churn.mlp`, modules beside it, and another pipeline somewhere else.
 pub struct Modules<'a> {
     pub pipeline: Memory<'a>,
     /// By their path from the pipeline's folder.
@@ -71,6 +71,10 @@ impl World for Modules<'_> {
         self.pipeline.list(path)
     }
 
+    fn another_has(&self, is_it: &dyn Fn(&str) -> bool) -> bool {
+        is_it("pipeline demand\nparam horizon: int = 28\n")
+    }
+
     fn line_of(&self, path: &Path, offset: usize) -> Option<usize> {
         self.pipeline.line_of(path, offset)
     }
@@ -81,9 +85,12 @@ pub fn check(text: &str) -> Checked {
 }
 
 pub fn check_in(world: &dyn World, params: &[(&str, &str)]) -> Checked {
-    let params: BTreeMap<_, _> = params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    check_given(world, &Assignments::of_arguments(params.iter().copied()))
+}
+
+pub fn check_given(world: &dyn World, params: &Assignments) -> Checked {
     let catalogue = catalogue();
-    mlp_dsl::check(&CheckInput { file: Path::new("flows/churn.mlp"), params: &params, catalogue: &catalogue, world })
+    mlp_dsl::check(&CheckInput { file: Path::new("flows/churn.mlp"), params, catalogue: &catalogue, world })
 }
 
 fn required(name: &'static str, ty: ArgType) -> Argument {

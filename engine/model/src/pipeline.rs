@@ -57,8 +57,10 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamValue {
     pub value: Value,
-    /// `--param` or `default`.
+    /// `default`, `--param`, `environment` or `profile`.
     pub origin: &'static str,
+    /// The parameter's name in the source.
+    pub span: Span,
 }
 
 #[derive(Debug, Clone, PartialEq)]

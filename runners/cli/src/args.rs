@@ -49,9 +49,8 @@ pub enum Command {
         /// Files, or folders with `.mlp` files below; all of the workspace if left out
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Set a parameter of the pipeline, of one file
-        #[arg(long = "param", value_name = "NAME=VALUE")]
-        params: Vec<String>,
+        #[command(flatten)]
+        values: ValueArgs,
         /// How to print what is found; `sarif` is what code hosts and editors read
         #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
         format: CheckFormat,
@@ -68,9 +67,8 @@ pub enum Command {
         /// The version after
         #[arg(value_name = "FILE|REVISION:FILE")]
         after: String,
-        /// Set a parameter, in each version that has it
-        #[arg(long = "param", value_name = "NAME=VALUE")]
-        params: Vec<String>,
+        #[command(flatten)]
+        values: ValueArgs,
     },
     /// Write pipeline files in the one style
     ///
@@ -90,6 +88,9 @@ pub enum Command {
         pipeline: PipelineArgs,
         #[command(flatten)]
         work: WorkArgs,
+        /// Show every parameter with its value and who gives it, instead of steps
+        #[arg(long = "values", conflicts_with_all = ["targets", "until", "from", "force", "jobs", "budget"])]
+        values: bool,
     },
     /// Bring a pipeline up to date
     ///
@@ -143,9 +144,8 @@ pub enum Command {
         /// Rows of a table
         #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
         rows: usize,
-        /// Parameters of the pipeline file
-        #[arg(long = "param", value_name = "NAME=VALUE")]
-        params: Vec<String>,
+        #[command(flatten)]
+        values: ValueArgs,
     },
     /// Draw a pipeline's graph: a picture, or text for Graphviz or Mermaid
     Graph {
@@ -224,9 +224,21 @@ pub enum Command {
 pub struct PipelineArgs {
     /// The pipeline file
     pub file: PathBuf,
+    #[command(flatten)]
+    pub values: ValueArgs,
+}
+
+/// What a pipeline's parameters are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ValueArgs {
     /// Set a parameter of the pipeline
+    ///
+    /// Before it come none; after it the environment (`MLP_PARAM_NAME`), the profile, and the file's own default.
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
+    /// Take the values of this profile of mlp.yaml (the default comes from MLP_PROFILE, else from `profile` in mlp.yaml)
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! From a file and `--param`s to a checked pipeline, with every diagnostic printed.
+//! From a file and what is given to its parameters to a checked pipeline, with every diagnostic printed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use mlp_dsl::lint::Linted;
 use mlp_dsl::{
-    CheckInput, Checked, Diagnostic, Found, Label, Listed, PathKind, Severity, SourceText, World, WorldError,
+    Assignments, CheckInput, Checked, Diagnostic, Found, Label, Listed, PathKind, Severity, SourceText, World,
+    WorldError,
 };
 use mlp_engine::Loops;
 use mlp_model::{KnownValues, NodeKind, Pipeline, Span, StepError};
@@ -17,9 +18,11 @@ use mlp_store::SystemClock;
 use mlp_store::snapshot::{Kind, Seen, look};
 
 use crate::args::PipelineArgs;
+use crate::commands::below;
 use crate::output::{Failure, Output};
 use crate::report::words;
 use crate::unfold::Unfolder;
+use crate::values::{self, Values};
 use crate::wiring;
 use crate::workspace::Workspace;
 
@@ -29,7 +32,8 @@ pub struct Compiled {
     pub pipeline: Pipeline,
     /// The file, as a person knows it.
     pub shown: String,
-    pub params: BTreeMap<String, String>,
+    /// What is given to its parameters.
+    pub values: Values,
     /// What was printed about it.
     pub warnings: String,
     /// The same, as `--json` has it.
@@ -46,9 +50,9 @@ pub struct Compiled {
 pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure> {
     let started = Instant::now();
     let workspace = open_workspace(&args.file)?;
-    let params = parse_params(&args.params)?;
-    let disk = RememberingDisk(RefCell::new(Some(Vec::new())));
-    let checked = check_on(&disk, args)?;
+    let values = values::assignments(&args.values, &workspace.settings)?;
+    let disk = RememberingDisk::new(&workspace.root);
+    let checked = check_on(&disk, &args.file, &values.assignments, &KnownValues::new());
     let shown = args.file.display().to_string();
     let mut warnings = String::new();
     for diagnostic in &checked.diagnostics {
@@ -65,15 +69,15 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
     match checked.pipeline {
         Some(pipeline) => Ok(Compiled {
             diagnostics: told,
-            workspace,
             unfolder: (!pipeline.open_loops().is_empty())
-                .then(|| Arc::new(Unfolder::new(args.file.clone(), params.clone()))),
+                .then(|| Arc::new(Unfolder::new(args.file.clone(), values.assignments.clone(), &workspace.root))),
             loops: None,
             pipeline,
             shown: workspace_name(args),
-            params,
+            looked_at: disk.seen.into_inner(),
+            workspace,
+            values,
             warnings,
-            looked_at: disk.0.into_inner(),
         }),
         None => {
             let n_errors = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
@@ -96,25 +100,35 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
 
 /// Checks a pipeline file and prints nothing.
 pub fn check(args: &PipelineArgs) -> Result<Checked, Failure> {
-    check_on(&Disk, args)
+    let workspace = open_workspace(&args.file)?;
+    let values = values::assignments(&args.values, &workspace.settings)?;
+    let disk = RememberingDisk::new(&workspace.root);
+    Ok(check_on(&disk, &args.file, &values.assignments, &KnownValues::new()))
 }
 
-fn check_on(disk: &dyn World, args: &PipelineArgs) -> Result<Checked, Failure> {
-    let params = parse_params(&args.params)?;
+fn check_on(disk: &dyn World, file: &Path, params: &Assignments, known: &KnownValues) -> Checked {
     let catalogue = wiring::catalogue();
-    Ok(mlp_dsl::check(&CheckInput { file: &args.file, params: &params, catalogue: &catalogue, world: disk }))
+    mlp_dsl::check_known(&CheckInput { file, params, catalogue: &catalogue, world: disk }, known)
 }
 
 /// Checks a pipeline file with the values of loops that a run has told. Also returns the paths that were looked at.
 pub fn check_known(
     file: &Path,
-    params: &BTreeMap<String, String>,
+    params: &Assignments,
+    root: &Path,
     known: &KnownValues,
 ) -> (Checked, Option<Vec<(PathBuf, Seen)>>) {
-    let disk = RememberingDisk(RefCell::new(Some(Vec::new())));
-    let catalogue = wiring::catalogue();
-    let checked = mlp_dsl::check_known(&CheckInput { file, params, catalogue: &catalogue, world: &disk }, known);
-    (checked, disk.0.into_inner())
+    let disk = RememberingDisk::new(root);
+    let checked = check_on(&disk, file, params, known);
+    (checked, disk.seen.into_inner())
+}
+
+impl Compiled {
+    /// Returns what is given to parameters, as text, by name; not what the file itself says.
+    pub fn params_given(&self) -> BTreeMap<String, String> {
+        let given = |name: &String| Some(self.values.assignments.of(name, &self.pipeline.name)?.written.shown());
+        self.pipeline.params.keys().filter_map(|name| Some((name.clone(), given(name)?))).collect()
+    }
 }
 
 /// Returns what was found as a SARIF log, with paths relative to the workspace: so code hosts look for files.
@@ -176,23 +190,14 @@ pub fn render_step_error(pipeline: &Pipeline, step: &str, error: &StepError, out
     mlp_dsl::render(&diagnostic, &pipeline.sources, output.colour, output.width())
 }
 
-pub fn parse_params(params: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let mut parsed = BTreeMap::new();
-    for param in params {
-        let Some((name, value)) = param.split_once('=') else {
-            return Err(Failure::usage(format!("`--param {param}` has no `=`")).with_help("write --param NAME=VALUE"));
-        };
-        if parsed.insert(name.trim().to_owned(), value.to_owned()).is_some() {
-            return Err(Failure::usage(format!("parameter `{name}` is given twice")));
-        }
-    }
-    Ok(parsed)
-}
-
-/// The compiler's view of the real file system.
+/// The compiler's view of the real file system. It knows no workspace, so another pipeline may have anything.
 pub struct Disk;
 
 impl World for Disk {
+    fn another_has(&self, _is_it: &dyn Fn(&str) -> bool) -> bool {
+        true
+    }
+
     fn read(&self, path: &Path) -> Result<String, WorldError> {
         let bytes = std::fs::read(path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => WorldError::NotFound,
@@ -232,12 +237,20 @@ impl World for Disk {
     }
 }
 
-/// The same, but remembers what was asked for, as it was right before; `None` once something could not be told.
-struct RememberingDisk(RefCell<Option<Vec<(PathBuf, Seen)>>>);
+/// The same in a workspace, but remembers what was asked for, as it was right before; `None` once something could not be
+/// told.
+struct RememberingDisk<'a> {
+    root: &'a Path,
+    seen: RefCell<Option<Vec<(PathBuf, Seen)>>>,
+}
 
-impl RememberingDisk {
+impl<'a> RememberingDisk<'a> {
+    fn new(root: &'a Path) -> Self {
+        Self { root, seen: RefCell::new(Some(Vec::new())) }
+    }
+
     fn remember(&self, path: &Path, seen: Option<Seen>) {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.seen.borrow_mut();
         match (std::path::absolute(path), seen, &mut *all) {
             (Ok(path), Some(seen), Some(all)) => all.push((path, seen)),
             _ => *all = None,
@@ -245,7 +258,17 @@ impl RememberingDisk {
     }
 }
 
-impl World for RememberingDisk {
+impl World for RememberingDisk<'_> {
+    fn another_has(&self, is_it: &dyn Fn(&str) -> bool) -> bool {
+        let files = below(self.root).unwrap_or_default();
+        let found = files.iter().find(|file| Disk.read(file).is_ok_and(|text| is_it(&text)));
+        // As long as this one has it, the others do not matter.
+        if let Some(file) = found {
+            self.remember(file, look(file, &SystemClock));
+        }
+        found.is_some()
+    }
+
     fn read(&self, path: &Path) -> Result<String, WorldError> {
         self.remember(path, look(path, &SystemClock));
         Disk.read(path)

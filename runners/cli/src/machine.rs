@@ -8,7 +8,7 @@ use mlp_model::{Gpu, Machine, NodeKind, Pipeline};
 use crate::exit::Exit;
 use crate::gpus;
 use crate::output::Failure;
-use crate::workspace::{Resources, SETTINGS_FILE};
+use crate::settings::{Resources, SETTINGS_FILE};
 
 /// Looks at the machine as far as the pipeline's steps can care.
 pub fn machine(resources: &Resources, pipeline: &Pipeline) -> Result<Machine, Failure> {
@@ -25,7 +25,7 @@ pub fn machine(resources: &Resources, pipeline: &Pipeline) -> Result<Machine, Fa
         Err(why) => (Vec::new(), Some(why)),
     };
     Ok(Machine {
-        mem_bytes: resources.mem.map(|size| size.0).or_else(memory),
+        mem_bytes: resources.mem_bytes.or_else(memory),
         tokens: resources.tokens.iter().map(|(name, n)| (name.clone(), n.get())).collect(),
         gpus,
         without_gpus,

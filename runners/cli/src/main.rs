@@ -13,10 +13,13 @@ mod output;
 mod picture;
 mod quantities;
 mod report;
+mod settings;
 mod snapshot;
 mod unfold;
+mod values;
 mod wiring;
 mod workspace;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -40,20 +43,23 @@ fn main() -> ExitCode {
     let output = Output::new(cli.json, cli.color);
     let result = match cli.command {
         Command::Check { pipeline, format } => commands::check::check(&pipeline, format, &output),
-        Command::Lint { files, params, format } => commands::lint::lint(&files, &params, format, &output),
+        Command::Lint { files, values, format } => commands::lint::lint(&files, &values, format, &output),
         Command::Explain { code } => commands::explain::explain(code.as_deref(), &output),
-        Command::Diff { before, after, params } => commands::diff::diff(&before, &after, &params, &output),
+        Command::Diff { before, after, values } => commands::diff::diff(&before, &after, &values, &output),
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
-        Command::Plan { pipeline, work } => commands::plan::plan(&pipeline, &work, &output),
+        Command::Plan { pipeline, work, values } => match values {
+            true => commands::values::values(&pipeline, &output),
+            false => commands::plan::plan(&pipeline, &work, &output),
+        },
         Command::Run(args) => commands::run::run(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),
         Command::Log { run, step, follow } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
         Command::Lineage { what, openlineage: true, .. } => commands::lineage::openlineage(&what, &output),
         Command::Lineage { what, down, .. } => commands::lineage::lineage(&what, down, &output),
-        Command::Show { what, rows, params } => commands::show::show(&what, rows, &params, &output),
+        Command::Show { what, rows, values } => commands::show::show(&what, rows, &values, &output),
         Command::Graph { pipeline, format, svg, output: file } => {
             let format = if svg { args::GraphFormat::Svg } else { format };
             commands::graph::graph(&pipeline, format, file.as_deref(), &output)

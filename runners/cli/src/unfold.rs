@@ -1,10 +1,9 @@
 //! Loops over what a run tells: reads their values and compiles the file again with them.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mlp_dsl::{Checked, Severity};
+use mlp_dsl::{Assignments, Checked, Severity};
 use mlp_engine::{Engine, Loops, UnfoldError};
 use mlp_model::{ErrorClass, KnownValues, ObjectFile, Pipeline, RunStatus, StepError, Unfold, Value, Waits};
 use mlp_store::snapshot::Seen;
@@ -17,7 +16,9 @@ use crate::output::{Failure, Output};
 /// Compiles one file, as often as more of it becomes known.
 pub struct Unfolder {
     file: PathBuf,
-    params: BTreeMap<String, String>,
+    params: Assignments,
+    /// The workspace.
+    root: PathBuf,
     state: Mutex<State>,
 }
 
@@ -31,9 +32,9 @@ struct State {
 }
 
 impl Unfolder {
-    pub fn new(file: PathBuf, params: BTreeMap<String, String>) -> Self {
+    pub fn new(file: PathBuf, params: Assignments, root: &Path) -> Self {
         let state = State { looked_at: Some(Vec::new()), ..State::default() };
-        Self { file, params, state: Mutex::new(state) }
+        Self { file, params, root: root.to_owned(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -60,7 +61,7 @@ impl Unfold for Unfolder {
     }
 
     fn unfold(&self, known: &KnownValues) -> Result<Pipeline, StepError> {
-        let (mut checked, looked_at) = check_known(&self.file, &self.params, known);
+        let (mut checked, looked_at) = check_known(&self.file, &self.params, &self.root, known);
         let mut state = self.state();
         state.looked_at = state.looked_at.take().zip(looked_at).map(|(all, more)| [all, more].concat());
         if let Some(pipeline) = checked.pipeline.take() {

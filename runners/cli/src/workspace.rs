@@ -1,15 +1,8 @@
 //! Finds the workspace and reads its settings.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use crate::quantities;
-
-/// The settings file, at the workspace's root.
-pub const SETTINGS_FILE: &str = "mlp.yaml";
+use crate::settings::{SETTINGS_FILE, Settings, SettingsError};
 
 /// The folder that a store belongs to.
 #[derive(Debug, Clone)]
@@ -18,55 +11,12 @@ pub struct Workspace {
     pub settings: Settings,
 }
 
-/// `mlp.yaml`. Unknown keys are refused.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Steps that may run at once.
-    #[serde(default)]
-    pub jobs: Option<std::num::NonZeroUsize>,
-    /// Seconds after which the store's owner process leaves when nobody needs it.
-    #[serde(default)]
-    pub owner_idle_seconds: Option<u64>,
-    /// What runs may use of the machine, where that is not all there is.
-    #[serde(default)]
-    pub resources: Resources,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Memory that steps may ask for together: `64 GiB`.
-    #[serde(default)]
-    pub mem: Option<Size>,
-    /// Named tokens, and how many steps may have one at once.
-    #[serde(default)]
-    pub tokens: BTreeMap<String, NonZeroU32>,
-    /// UUIDs of the GPUs that steps may use; all of them if not given.
-    #[serde(default)]
-    pub gpus: Option<Vec<String>>,
-}
-
-/// An amount of memory, as the language writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Size(pub u64);
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let size = quantities::size(&text).ok().filter(|bytes| *bytes > 0);
-        size.map(Self).ok_or_else(|| format!("`{text}` is no amount of memory; write `8 GiB`, for example"))
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     #[error("cannot read `{path}`: {message}")]
     Unreadable { path: PathBuf, message: String },
-    #[error("`{path}` is not right: {message}")]
-    Settings { path: PathBuf, message: String },
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 impl Workspace {
@@ -95,21 +45,6 @@ impl Workspace {
     }
 }
 
-impl Settings {
-    fn read(path: &Path) -> Result<Self, WorkspaceError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(WorkspaceError::Unreadable { path: path.to_owned(), message: e.to_string() }),
-        };
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Self::default());
-        }
-        serde_yaml::from_str(&text)
-            .map_err(|e| WorkspaceError::Settings { path: path.to_owned(), message: e.to_string() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,28 +63,6 @@ mod tests {
         assert_eq!(workspace.root, dir.path().canonicalize().unwrap().join("team"));
         assert_eq!(workspace.settings.jobs.map(std::num::NonZeroUsize::get), Some(3));
         assert_eq!(workspace.shown(&file), "pipelines/a.mlp");
-    }
-
-    #[test]
-    fn resources_are_read_strictly() {
-        let read = |text: &str| {
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::write(dir.path().join("mlp.yaml"), text).unwrap();
-            Workspace::of(dir.path()).map(|workspace| workspace.settings.resources).map_err(|e| e.to_string())
-        };
-        let resources = read("resources:\n  mem: 64 GiB\n  tokens: { licence: 2 }\n  gpus: [GPU-a, GPU-b]\n").unwrap();
-        assert_eq!(resources.mem, Some(Size(64 << 30)));
-        assert_eq!(resources.tokens["licence"].get(), 2);
-        assert_eq!(resources.gpus, Some(vec!["GPU-a".to_owned(), "GPU-b".to_owned()]));
-        for (text, said) in [
-            ("resources: { mem: 64 gigs }", "`64 gigs` is no amount of memory"),
-            ("resources: { mem: 64 }", "resources"),
-            ("resources: { tokens: { licence: 0 } }", "licence"),
-            ("resources: { token: { licence: 1 } }", "token"),
-        ] {
-            let error = read(text).unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
-        }
     }
 
     #[test]

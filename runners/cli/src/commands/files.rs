@@ -54,7 +54,7 @@ pub fn pipelines(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Returns the `.mlp` files below a folder, sorted; without hidden folders and what git ignores.
-fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub fn below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -7,7 +7,7 @@ use mlp_dsl::{Diagnostic, Severity, SourceText};
 use serde_json::{Value, json};
 
 use super::files;
-use crate::args::{CheckFormat, PipelineArgs};
+use crate::args::{CheckFormat, PipelineArgs, ValueArgs};
 use crate::compile::{self, sarif};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
@@ -22,9 +22,9 @@ struct Looked {
     linted: Linted,
 }
 
-pub fn lint(files: &[PathBuf], params: &[String], format: CheckFormat, output: &Output) -> Result<Exit, Failure> {
+pub fn lint(files: &[PathBuf], values: &ValueArgs, format: CheckFormat, output: &Output) -> Result<Exit, Failure> {
     let files = files::pipelines(files)?;
-    if files.len() > 1 && !params.is_empty() {
+    if files.len() > 1 && !values.params.is_empty() {
         return Err(Failure::usage("`--param` is for one file").with_help("name the file that it belongs to"));
     }
     let mut looked = Vec::new();
@@ -34,7 +34,7 @@ pub fn lint(files: &[PathBuf], params: &[String], format: CheckFormat, output: &
             continue;
         }
         let shown = file.display().to_string();
-        let args = PipelineArgs { file, params: params.to_vec() };
+        let args = PipelineArgs { file, values: values.clone() };
         let checked = compile::check(&args)?;
         let linted = match &checked.pipeline {
             Some(pipeline) => find(pipeline, &checked.diagnostics, &wiring::catalogue()),

@@ -21,8 +21,11 @@ pub mod runs;
 pub mod show;
 pub mod store;
 mod table_head;
+pub mod values;
 pub mod verify;
 pub mod why;
+
+pub use files::below;
 
 use std::path::PathBuf;
 

@@ -94,7 +94,7 @@ pub fn request(compiled: &Compiled, work: &WorkArgs, keep_going: bool) -> Result
         jobs: work.jobs.or(settings.jobs).or_else(cores).map_or(1, std::num::NonZeroUsize::get),
         machine: machine(&settings.resources, &compiled.pipeline)?,
         budget: work.budget,
-        params_given: compiled.params.clone(),
+        params_given: compiled.params_given(),
         trigger: "by hand".to_owned(),
         mlp_version: env!("CARGO_PKG_VERSION").to_owned(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),

@@ -10,16 +10,16 @@ use mlp_model::{ArtifactKind, Digest, NodeKind, OutputRecord, Pipeline, Record, 
 
 use super::models::{parse_model, registry_failure};
 use super::table_head;
-use crate::args::PipelineArgs;
+use crate::args::{PipelineArgs, ValueArgs};
 use crate::compile::{compile, looks_like_file, open_workspace};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::words;
 use crate::wiring::{self, store_failure};
 
-pub fn show(what: &[String], rows: usize, params: &[String], output: &Output) -> Result<Exit, Failure> {
+pub fn show(what: &[String], rows: usize, values: &ValueArgs, output: &Output) -> Result<Exit, Failure> {
     if let [file, step] = what {
-        let mut compiled = compile(&PipelineArgs { file: PathBuf::from(file), params: params.to_vec() }, output)?;
+        let mut compiled = compile(&PipelineArgs { file: PathBuf::from(file), values: values.clone() }, output)?;
         let store = wiring::open_store(&compiled.workspace)?;
         if compiled.unfolder.is_some() {
             compiled.unfold(&wiring::engine(Arc::clone(&store))?, &[], output)?;

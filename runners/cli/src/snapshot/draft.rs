@@ -14,7 +14,7 @@ use super::{Head, Question};
 use crate::compile::Compiled;
 use crate::output::Output;
 use crate::report::{PlainReporter, Reporter};
-use crate::workspace::SETTINGS_FILE;
+use crate::settings::SETTINGS_FILE;
 
 /// An answer in the making.
 pub struct Draft {

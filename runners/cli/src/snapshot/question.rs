@@ -14,6 +14,7 @@ use mlp_model::Digest;
 use mlp_store::snapshot::stamp_of;
 
 use crate::args::Colour;
+use crate::values::variables;
 use crate::workspace::Workspace;
 
 /// What is asked, and where.
@@ -35,6 +36,7 @@ pub(super) struct Asked {
     pub file: String,
     pub targets: Vec<String>,
     pub params: BTreeMap<String, String>,
+    pub profile: Option<String>,
     pub json: bool,
     pub colour: Option<Colour>,
 }
@@ -46,7 +48,12 @@ impl Question {
         let root = Workspace::root_of(Path::new(&asked.file)).ok()?;
         // As it is written, with links: the paths in a file are relative to the folder by which it is reached.
         let file = std::path::absolute(&asked.file).ok()?;
-        let question = serde_json::to_vec(&(file.to_str()?, &asked.targets, &asked.params)).ok()?;
+        // Each profile, and what the environment sets, is a question of its own: to go back and forth makes no answer stale.
+        let variables: Vec<_> =
+            variables().into_iter().map(|(name, value)| Some((text(name)?, text(value)?))).collect();
+        let variables = variables.into_iter().collect::<Option<Vec<_>>>()?;
+        let values = (&asked.params, &asked.profile, variables);
+        let question = serde_json::to_vec(&(file.to_str()?, &asked.targets, values)).ok()?;
         let program = stamp_of(Path::new("/proc/self/exe"))?;
         let request = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), program)).ok()?;
         Some(Self {
@@ -92,6 +99,7 @@ impl Asked {
                         return None;
                     }
                 }
+                "--profile" => once(&mut asked.profile, once_more(value)?)?,
                 option if option.starts_with('-') => return None,
                 _ => words.push(arg),
             }
@@ -101,6 +109,10 @@ impl Asked {
         asked.targets = words.collect();
         Some(asked)
     }
+}
+
+fn text(text: OsString) -> Option<String> {
+    text.into_string().ok()
 }
 
 /// Sets what may be said once.

@@ -15,7 +15,7 @@ fn parsed(args: &[&str]) -> Option<Asked> {
     let cli = Cli::try_parse_from(std::iter::once(&"mlp").chain(args)).ok()?;
     let Command::Run(run) = cli.command else { return None };
     let mut params = BTreeMap::new();
-    for param in &run.pipeline.params {
+    for param in &run.pipeline.values.params {
         let (name, value) = param.split_once('=')?;
         if params.insert(name.trim().to_owned(), value.to_owned()).is_some() {
             return None;
@@ -23,7 +23,8 @@ fn parsed(args: &[&str]) -> Option<Asked> {
     }
     let colour = args.iter().any(|arg| arg.starts_with("--color")).then_some(cli.color);
     let file = run.pipeline.file.to_str()?.to_owned();
-    Some(Asked { file, targets: run.work.targets, params, json: cli.json, colour })
+    let profile = run.pipeline.values.profile;
+    Some(Asked { file, targets: run.work.targets, params, profile, json: cli.json, colour })
 }
 
 #[test]
@@ -35,6 +36,8 @@ fn what_is_read_here_is_what_the_parser_reads() {
         &["run", "a.mlp", "--param", "lr=1e-3", "--param=cut= 5", "-j", "2", "-k"],
         &["run", "a.mlp", "--jobs=3", "--keep-going", "--color", "never"],
         &["run", "--color=always", "a.mlp", "--param", "x="],
+        &["run", "a.mlp", "--profile", "prod", "--param", "x=1"],
+        &["run", "--profile=", "a.mlp"],
     ];
     for args in known {
         assert!(asked(args).is_some(), "{args:?}");
@@ -61,6 +64,8 @@ fn what_is_not_known_here_is_left_to_the_parser() {
         &["run", "a.mlp", "--param", "--json"],
         &["run", "a.mlp", "--param", "x=1", "--param", "x=2"],
         &["run", "a.mlp", "--color", "red"],
+        &["run", "a.mlp", "--profile"],
+        &["run", "a.mlp", "--profile", "dev", "--profile", "prod"],
         &["run", "a.mlp", "--", "fit"],
         &["run", "a.mlp", "-"],
     ];
@@ -88,6 +93,8 @@ fn random_arguments_are_never_read_differently() {
         "auto",
         "--force",
         "-",
+        "--profile",
+        "--profile=dev",
     ];
     let mut state = 7_u64;
     let mut n_known = 0;
@@ -97,7 +104,7 @@ fn random_arguments_are_never_read_differently() {
         let mut rest = state >> 20;
         for _ in 0..rest % 7 {
             rest /= 7;
-            args.push(words[(rest % 15) as usize]);
+            args.push(words[rest as usize % words.len()]);
             rest /= 3;
         }
         if let Some(asked) = asked(&args) {

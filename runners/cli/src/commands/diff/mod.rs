@@ -5,14 +5,15 @@ mod version;
 
 use serde_json::json;
 
+use crate::args::ValueArgs;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::words;
 use compare::{Change, Difference, Verdict};
 
-pub fn diff(before: &str, after: &str, params: &[String], output: &Output) -> Result<Exit, Failure> {
-    let old = version::load(before, params, output)?;
-    let new = version::load(after, params, output)?;
+pub fn diff(before: &str, after: &str, values: &ValueArgs, output: &Output) -> Result<Exit, Failure> {
+    let old = version::load(before, values, output)?;
+    let new = version::load(after, values, output)?;
     let difference = compare::compare(&old, &new);
     if output.json {
         output.print_json(&as_json(&difference));

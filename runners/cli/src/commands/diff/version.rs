@@ -4,25 +4,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output as Ran};
 
-use mlp_dsl::{CheckInput, Checked, Listed, PathKind, Severity, World, WorldError};
+use mlp_dsl::{Assignment, Assignments, CheckInput, Checked, Listed, PathKind, Severity, World, WorldError};
 use mlp_model::Pipeline;
 
-use crate::compile::{Disk, parse_params};
+use crate::args::ValueArgs;
+use crate::compile::{Disk, open_workspace};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::words;
-use crate::wiring;
+use crate::{values, wiring};
 
 /// Loads and checks `FILE` or `REVISION:FILE`. Mistakes are printed.
-pub fn load(shown: &str, params: &[String], output: &Output) -> Result<Pipeline, Failure> {
-    let params = parse_params(params)?;
-    let checked = match shown.split_once(':') {
-        Some((revision, file)) if !Path::new(shown).exists() => {
+pub fn load(shown: &str, values: &ValueArgs, output: &Output) -> Result<Pipeline, Failure> {
+    let revision = shown.split_once(':').filter(|_| !Path::new(shown).exists());
+    let file = Path::new(revision.map_or(shown, |(_, file)| file));
+    // Profiles are those of today, for both versions: what is compared is the file.
+    let params = values::assignments(values, &open_workspace(file)?.settings)?.assignments;
+    let checked = match revision {
+        Some((revision, _)) => {
             let git = Git { revision: revision.to_owned() };
             git.must_know_revision()?;
-            check(&git, Path::new(file), &params)
+            check(&git, file, params)
         }
-        _ => check(&Disk, Path::new(shown), &params),
+        None => check(&Disk, file, params),
     };
     checked.pipeline.ok_or_else(|| {
         let errors: Vec<_> = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
@@ -37,23 +41,19 @@ pub fn load(shown: &str, params: &[String], output: &Output) -> Result<Pipeline,
 }
 
 /// A version may lack a parameter that the other one has, so those that are not known are left out.
-fn check(world: &dyn World, file: &Path, params: &BTreeMap<String, String>) -> Checked {
+fn check(world: &dyn World, file: &Path, mut params: Assignments) -> Checked {
     let catalogue = wiring::catalogue();
-    let mut params = params.clone();
     loop {
         let checked = mlp_dsl::check(&CheckInput { file, params: &params, catalogue: &catalogue, world });
-        let unknown: Vec<String> = params
-            .keys()
-            .filter(|name| {
-                let told = format!("`{name}`");
-                checked.diagnostics.iter().any(|d| d.code == "E0213" && d.message.contains(&told))
-            })
-            .cloned()
-            .collect();
-        if unknown.is_empty() {
+        let is_unknown = |assignment: &Assignment| {
+            let told = format!("`{}`", assignment.name);
+            checked.diagnostics.iter().any(|d| d.code == "E0213" && d.message.contains(&told))
+        };
+        let n_given = params.list.len();
+        params.list.retain(|assignment| !is_unknown(assignment));
+        if params.list.len() == n_given {
             return checked;
         }
-        params.retain(|name, _| !unknown.contains(name));
     }
 }
 
