@@ -138,7 +138,7 @@ fn mistakes_in_a_profile_are_all_told_with_their_places() {
     for command in ["check", "plan", "run", "graph", "verify", "lint"] {
         let ran = workspace.mlp(&[command, "small.mlp", "--profile", "prod"]).exits(2);
         ran.says(&[
-            "`seed: often` of profile `prod`: `often` is not of type `int`",
+            "`seed: \"often\"` of profile `prod`: `\"often\"` is not of type `int`",
             "mlp.yaml:3:21",
             "no pipeline of the workspace has a parameter `horizont`",
             "`rounds: 900` of profile `prod`: it must be `in 1..=500`",

@@ -50,7 +50,8 @@ pub fn check(place: &Place<'_, '_>, ty: &ParamType, expr: &Expr<'_>, allows_none
         (ParamType::Column { of }, _) => place.column(of, expr, allows_none),
         (ParamType::Columns { of }, ExprKind::List(items)) => {
             let place = Place { part: "an item of ", ..*place };
-            place.distinct(items.iter().map(|item| (place.column(of, item, false), item.span)))
+            let columns: Vec<_> = items.iter().map(|item| place.column(of, item, false)).collect();
+            columns.into_iter().collect::<Option<_>>().map(Value::List)
         }
         (ParamType::List(item_ty), ExprKind::List(items)) => {
             let place = Place { part: "an item of ", ..*place };
@@ -113,31 +114,17 @@ impl Place<'_, '_> {
                 values.into_iter().collect::<Option<_>>().map(Value::List)
             }
             (ParamType::Columns { of }, Value::List(items)) => {
-                let column = |value| match value {
-                    Value::Str(name) => self.known_column(of, &name, span),
-                    other => self.mismatch(ty, &other, span),
-                };
-                self.distinct(items.into_iter().map(|value| (column(value), span)))
+                let columns: Vec<_> = items
+                    .into_iter()
+                    .map(|value| match value {
+                        Value::Str(name) => self.known_column(of, &name, span),
+                        other => self.mismatch(ty, &other, span),
+                    })
+                    .collect();
+                columns.into_iter().collect::<Option<_>>().map(Value::List)
             }
             (ty, value) => self.mismatch(ty, &value, span),
         }
-    }
-
-    /// Makes a list of columns, none of which stands in it twice.
-    fn distinct(&self, columns: impl Iterator<Item = (Option<Value>, Span)>) -> Option<Value> {
-        let (mut values, mut is_complete) = (Vec::new(), true);
-        for (column, span) in columns {
-            match column {
-                Some(Value::Str(name)) if values.contains(&Value::Str(name.clone())) => {
-                    let message = format!("`{}` has column `{name}` twice", self.argument);
-                    self.scope.report.add(Diagnostic::error("E0207", message).at(span, "again here"));
-                    is_complete = false;
-                }
-                Some(column) => values.push(column),
-                None => is_complete = false,
-            }
-        }
-        is_complete.then_some(Value::List(values))
     }
 
     fn column(&self, of: &str, expr: &Expr<'_>, allows_none: bool) -> Option<Value> {

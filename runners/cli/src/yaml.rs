@@ -1,5 +1,5 @@
 //! Reads YAML into a tree that knows where everything stands: settings are written by people, who want to be told where a
-//! mistake is. The only module that names the parser. Knows no settings.
+//! mistake is. What a value is, serde_yaml says; where it stands, a parser of events. Knows no settings.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub struct Yaml {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Its text, and whether it stands there without quotes.
+    /// Its text, and whether it is something else than a string: a number, a bool, nothing.
     Scalar(String, bool),
     List(Vec<Yaml>),
     Map(Vec<(Key, Yaml)>),
@@ -45,6 +45,34 @@ impl Problem {
 
 /// Reads a text of one document; `None` if nothing stands in it.
 pub fn parse(text: &str) -> Result<Option<Yaml>, Problem> {
+    let mut root = read_places(text)?;
+    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| {
+        let at = error.location().map_or(0, |location| location.index().min(text.len()));
+        Problem::new(&(at..at), format!("this is no YAML: {error}"))
+    })?;
+    if let Some(root) = &mut root {
+        root.settle(&value);
+    }
+    Ok(root)
+}
+
+impl Yaml {
+    /// Takes over what the values are.
+    fn settle(&mut self, value: &serde_yaml::Value) {
+        match (&mut self.kind, value) {
+            (Kind::Scalar(_, is_other), value) => *is_other = !value.is_string(),
+            (Kind::List(items), serde_yaml::Value::Sequence(values)) => {
+                items.iter_mut().zip(values).for_each(|(item, value)| item.settle(value));
+            }
+            (Kind::Map(fields), serde_yaml::Value::Mapping(values)) => {
+                fields.iter_mut().zip(values).for_each(|((_, field), (_, value))| field.settle(value));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read_places(text: &str) -> Result<Option<Yaml>, Problem> {
     let mut reader =
         Reader { parser: Parser::new_from_str(text.trim_start_matches('\u{feff}')), places: Places::of(text) };
     let mut root = None;

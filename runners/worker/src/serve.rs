@@ -55,7 +55,7 @@ pub fn serve(program: &str, mut work: impl FnMut(StartStep, &Reporter) -> Result
     for (number, step) in inbox {
         let reporter = Reporter(Arc::clone(&reporter.0), number);
         reporter.tell(Word::Accepted);
-        peak::begin();
+        let is_measured = peak::begin();
         let result = catch_unwind(AssertUnwindSafe(|| work(step, &reporter)));
         let panicked = result.is_err();
         let result = result.unwrap_or_else(|payload| {
@@ -66,7 +66,7 @@ pub fn serve(program: &str, mut work: impl FnMut(StartStep, &Reporter) -> Result
                 .unwrap_or("no message");
             Err(ended::panicked(program, message, lock(&place).take()))
         });
-        let result = result.map(|outcome| Outcome { peak_mem_bytes: peak::bytes(), ..outcome });
+        let result = result.map(|outcome| Outcome { peak_mem_bytes: peak::bytes().filter(|_| is_measured), ..outcome });
         // What was printed belongs to the step.
         let _ = std::io::stdout().flush();
         reporter.finish(program, result);
