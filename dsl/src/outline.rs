@@ -13,13 +13,12 @@ use crate::suggest;
 pub const MAX_DEPTH: usize = 128;
 
 /// The words that begin a declaration of a file.
-pub const DECLARING: [&str; 11] =
-    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "for", "gate", "release"];
+pub const DECLARING: [&str; 12] =
+    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "for", "gate", "release", "test"];
 
 /// The words that will begin declarations of later versions.
-pub const LATER: [&str; 13] = [
-    "each", "test", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report",
-    "import",
+pub const LATER: [&str; 12] = [
+    "each", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report", "import",
 ];
 
 /// Words that go on with a declaration at the beginning of a line.
@@ -30,6 +29,7 @@ pub fn declaring_within(keyword: &str) -> &'static [&'static str] {
     match keyword {
         "def" => &["step", "for", "result"],
         "for" => &["source", "step", "for"],
+        "test" => &["given", "param", "source", "step", "expect"],
         _ => &[],
     }
 }
@@ -244,7 +244,7 @@ impl<'a> Cutter<'a, '_> {
         }
         if is_declaring {
             // What follows `for` is its variable; its name stands behind `as`.
-            chunk.name = self.name_after(end).filter(|_| word != "for");
+            chunk.name = self.name_after(end).filter(|_| !["for", "test", "expect"].contains(&word));
         } else {
             self.refuse_word(word, self.span(start, end));
         }

@@ -73,6 +73,11 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::word_in => &["`in`"],
         Rule::word_random | Rule::draws => &["`random`"],
         Rule::word_seed => &["`seed`"],
+        Rule::word_fails | Rule::failure_expected => &["`fails`"],
+        Rule::any_order | Rule::word_any => &["`in any order`"],
+        Rule::word_order => &["`order`"],
+        Rule::tolerance | Rule::word_within => &["`within`"],
+        Rule::rows_expected => &["a value"],
         Rule::def_param => &["a parameter"],
         Rule::binding => &["a name"],
         Rule::record | Rule::open_brace => &["`{`"],
@@ -124,6 +129,10 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::let_decl
         | Rule::def_head
         | Rule::for_head
+        | Rule::test_head
+        | Rule::given_decl
+        | Rule::set_decl
+        | Rule::expect_decl
         | Rule::result_decl
         | Rule::schema_decl
         | Rule::source_decl
@@ -140,6 +149,9 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::word_use
         | Rule::word_param
         | Rule::word_let
+        | Rule::word_test
+        | Rule::word_given
+        | Rule::word_expect
         | Rule::word_def
         | Rule::word_for
         | Rule::word_result
