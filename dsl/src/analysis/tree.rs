@@ -211,7 +211,7 @@ impl<'t> Reader<'t, '_> {
         let keyword = self.word()?;
         let name = match keyword.text {
             // The first word of these is no name.
-            "use" | "for" | "test" | "sweep" | "on" => None,
+            "use" | "for" | "test" | "expect" | "sweep" | "on" => None,
             _ => self.name_on_line(),
         };
         let kind = match keyword.text {

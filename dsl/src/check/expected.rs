@@ -18,7 +18,7 @@ pub fn is_count(expr: &Expr<'_>) -> bool {
     matches!(&left.kind, ExprKind::Call(call) if call.path.text == "rows")
 }
 
-/// Checks the columns of given rows against what they are given for.
+/// Checks the columns of given rows against what they are given for. Columns that are not named are filled later.
 pub fn check_given(inputs: &Inputs<'_, '_>, given: &GivenDecl<'_>) {
     let mut problems = Vec::new();
     let table = inline::read(&given.table, &mut problems);
@@ -29,17 +29,6 @@ pub fn check_given(inputs: &Inputs<'_, '_>, given: &GivenDecl<'_>) {
     let names = || ty.columns.iter().map(|column| column.name.as_str());
     for (name, span) in table.columns.iter().filter(|(name, _)| !ty.open && !names().any(|known| known == name)) {
         inputs.scope.report.add(unknown_column(name, *span, names));
-    }
-    let missing: Vec<_> = names().filter(|known| table.columns.iter().all(|(name, _)| name != known)).collect();
-    if !missing.is_empty() {
-        let plural = if missing.len() == 1 { "" } else { "s" };
-        let message = format!(
-            "the rows of `{}` lack the column{plural} {}",
-            given.name.text,
-            listed(missing.iter().copied(), "and")
-        );
-        let problem = Diagnostic::error("E0701", message).at(given.table.span, "");
-        inputs.scope.report.add(problem.help("an optional column may have empty cells, but it is there"));
     }
 }
 

@@ -3,8 +3,9 @@
 //! The first line names the columns; every further line is a row. Cells stand between commas, blanks around them mean
 //! nothing, so that columns can be aligned. A cell with a comma, a quote or blanks at its ends is written in quotes.
 
-use mlp_model::Span;
+use mlp_model::{Column, Span};
 
+use super::filler;
 use crate::ast::Text;
 use crate::diagnostic::Diagnostic;
 
@@ -41,10 +42,12 @@ pub fn read(text: &Text<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Table>
         }
         columns.push((name, cell.span));
     }
+    let is_named = diagnostics.len() == n_before;
     let mut rows = Vec::new();
     for (start, line) in lines {
+        let n_found = diagnostics.len();
         let row = cells_of(text, start, line, diagnostics);
-        if row.len() != columns.len() && diagnostics.len() == n_before {
+        if row.len() != columns.len() && is_named && diagnostics.len() == n_found {
             let (n_cells, n_columns) = (row.len(), columns.len());
             let plural = |n: usize| if n == 1 { "" } else { "s" };
             let message = format!(
@@ -62,34 +65,39 @@ pub fn read(text: &Text<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Table>
 }
 
 impl Table {
-    /// Writes the table as CSV, for the operation that reads it.
-    pub fn to_csv(&self) -> String {
+    /// Writes the table as CSV, for the operation that reads it: a cell without text as `blank`, and behind the written
+    /// columns those of `columns` that the table does not name, filled with values that they allow.
+    pub fn to_csv(&self, columns: &[Column], blank: &str) -> String {
+        let missing: Vec<&Column> =
+            columns.iter().filter(|column| self.columns.iter().all(|(name, _)| *name != column.name)).collect();
         let mut csv = String::new();
-        let mut line = |cells: &mut dyn Iterator<Item = Option<&str>>| {
-            for (i, cell) in cells.enumerate() {
-                if i > 0 {
-                    csv.push(',');
-                }
-                match cell {
-                    Some(cell) if cell.is_empty() || cell.contains([',', '"', '\n', '\r']) || cell.trim() != cell => {
-                        csv.push('"');
-                        csv.push_str(&cell.replace('"', "\"\""));
-                        csv.push('"');
-                    }
-                    Some(cell) => csv.push_str(cell),
-                    // An empty line is no record.
-                    None => {}
-                }
-            }
-            csv.push('\n');
-        };
-        line(&mut self.columns.iter().map(|(name, _)| Some(name.as_str())));
-        let is_narrow = self.columns.len() == 1;
-        for row in &self.rows {
-            line(&mut row.iter().map(|cell| cell.text.as_deref().or(is_narrow.then_some(""))));
+        let names = self.columns.iter().map(|(name, _)| Some(name.clone()));
+        line(names.chain(missing.iter().map(|column| Some(column.name.clone()))).collect(), blank, &mut csv);
+        for (i, row) in self.rows.iter().enumerate() {
+            let written = row.iter().map(|cell| cell.text.clone());
+            line(written.chain(missing.iter().map(|column| filler::cell(column, i))).collect(), blank, &mut csv);
         }
         csv
     }
+}
+
+fn line(cells: Vec<Option<String>>, blank: &str, csv: &mut String) {
+    let is_narrow = cells.len() == 1;
+    for (i, cell) in cells.into_iter().enumerate() {
+        if i > 0 {
+            csv.push(',');
+        }
+        match cell.as_deref().unwrap_or(blank) {
+            // An empty line is no record, and an empty cell is no empty text.
+            "" if cell.is_some() || is_narrow => csv.push_str("\"\""),
+            "" => {}
+            text if text.contains([',', '"', '\n', '\r']) || text.trim() != text => {
+                csv.push_str(&format!("\"{}\"", text.replace('"', "\"\"")));
+            }
+            text => csv.push_str(text),
+        }
+    }
+    csv.push('\n');
 }
 
 /// Returns the lines with the places at which they begin.
@@ -166,15 +174,22 @@ mod tests {
     #[test]
     fn blanks_around_cells_mean_nothing_and_quotes_keep_what_they_hold() {
         let table = table("id , note\n a ,\"x, \"\"y\"\" \"\n\n b,\n").expect("a table");
-        assert_eq!(table.to_csv(), "id,note\na,\"x, \"\"y\"\" \"\nb,\n");
+        assert_eq!(table.to_csv(&[], ""), "id,note\na,\"x, \"\"y\"\" \"\nb,\n");
         assert_eq!(table.rows[1][1].text, None);
     }
 
     #[test]
     fn a_table_of_one_column_keeps_its_empty_rows() {
-        let csv = table("id, n\n , 1").map(|table| table.to_csv());
+        let csv = table("id, n\n , 1").map(|table| table.to_csv(&[], ""));
         assert_eq!(csv.as_deref().ok(), Some("id,n\n,1\n"));
-        assert_eq!(table("note\n\"\"\n").map(|table| table.to_csv()).as_deref().ok(), Some("note\n\"\"\n"));
+        assert_eq!(table("note\n\"\"\n").map(|table| table.to_csv(&[], "")).as_deref().ok(), Some("note\n\"\"\n"));
+    }
+
+    #[test]
+    fn columns_that_are_not_named_are_filled_and_blank_cells_are_written_as_the_source_reads_them() {
+        let columns = ["id", "n"].map(|name| Column::plain(name, mlp_model::Scalar::Int));
+        let csv = table("note, id\n , 1\n").map(|table| table.to_csv(&columns, "NA"));
+        assert_eq!(csv.as_deref().ok(), Some("note,id,n\nNA,1,0\n"));
     }
 
     #[test]

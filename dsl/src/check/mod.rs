@@ -17,6 +17,7 @@ mod expand;
 mod expected;
 mod facts;
 mod files;
+mod filler;
 mod functions;
 mod gates;
 mod given;
@@ -53,7 +54,7 @@ pub use facts::{Facts, NodeFacts};
 pub use names::RESERVED;
 pub(crate) use options::OPTIONS;
 pub use schemas::MARKS;
-pub use testing::{CheckedTests, Expectation, Expected, TestCase, check_test, check_tests};
+pub use testing::{CheckedTests, Expectation, Expected, TestCase, check_test, check_tests, declares_tests};
 pub use types::{TYPE_NAMES, written};
 pub use value::show;
 

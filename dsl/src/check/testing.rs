@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use mlp_model::{
-    CallClass, Catalogue, Column, Comparison, Demand, Input, KnownValues, NodeKind, NumExpr, Pipeline, SourceText,
-    Span, Value,
+    CallClass, Catalogue, Column, Comparison, Demand, Digest, Input, KnownValues, NodeKind, NumExpr, Pipeline,
+    SourceText, Span, Type, Value,
 };
 
 use super::expected;
@@ -22,10 +22,10 @@ use crate::ast::{
     GateDecl, GivenDecl, Label, Name, SetDecl, TestDecl, Text,
 };
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::parse;
 use crate::shelf::Shelf;
 use crate::suggest;
 use crate::world::{Listed, PathKind, World, WorldError};
+use crate::{outline, parse};
 
 /// How the gates are called that hold what a test expects of figures; no name of a file has a blank.
 pub(super) const GATE: &str = "expectation ";
@@ -79,6 +79,11 @@ pub enum Expected {
     Figures { gate: String },
     /// A failure of the step with this code.
     Fails { node: usize, code: String },
+}
+
+/// Returns whether a text declares tests, be it right or not.
+pub fn declares_tests(text: &str) -> bool {
+    outline::cut(0, text, &mut Vec::new()).chunks.iter().any(|chunk| chunk.keyword == "test")
 }
 
 /// Checks a file and its tests. `tables` is the folder, as an absolute path, in which given rows will be written as files.
@@ -228,10 +233,11 @@ impl Bench<'_> {
             span: name_span,
             pipeline: Pipeline { sources, ..pipeline },
             targets: Vec::new(),
-            tables: files.iter().map(|(_, path, text)| (path.clone(), text.clone())).collect(),
+            tables: Vec::new(),
             expectations,
         };
-        case.make_small(&files);
+        case.make_small();
+        case.fill_tables(files, self.tables);
         case.find_targets(&own_sources, &mut found);
         (Some(case), found)
     }
@@ -251,19 +257,37 @@ fn identity(diagnostic: &Diagnostic) -> Identity {
 
 impl TestCase {
     /// A few rows need no machine to speak of, and a failure is expected or not: it is not tried again.
-    fn make_small(&mut self, files: &[(String, PathBuf, String)]) {
+    fn make_small(&mut self) {
         for node in &mut self.pipeline.nodes {
             let NodeKind::Call(call) = &mut node.kind else { continue };
             call.options.retries = 0;
             let Demand { gpu, gpu_mem_bytes, .. } = std::mem::take(&mut call.options.demand);
             call.options.demand = Demand { gpu, gpu_mem_bytes, ..Demand::default() };
+        }
+    }
+
+    /// Writes given rows as the sources that read them have their columns.
+    fn fill_tables(&mut self, files: Vec<GivenFile>, folder: &Path) {
+        for GivenFile { name, path: provisional, table } in files {
+            let node = self.pipeline.nodes.iter_mut().find(|node| node.name == name);
+            let Some(NodeKind::Call(call)) = node.map(|node| &mut node.kind) else { continue };
+            let columns = match call.outputs.first().map(|output| &output.ty) {
+                Some(Type::Table(ty)) => ty.columns.as_slice(),
+                _ => &[],
+            };
+            let blank = call.params.get("blank").and_then(Value::as_strings);
+            let blank = blank.and_then(|blank| blank.first().map(|blank| (*blank).to_owned())).unwrap_or_default();
+            let csv = table.to_csv(columns, &blank);
+            // Named after its content: then nobody else's tables can be in its way.
+            let written = folder.join(Digest::of(csv.as_bytes()).short()).join(format!("{name}.csv"));
             for input in call.inputs.values_mut() {
                 if let Input::Path { path, shown, .. } = input
-                    && let Some((name, ..)) = files.iter().find(|(_, file, _)| file == path)
+                    && *path == provisional
                 {
-                    *shown = format!("given {name}");
+                    (*path, *shown) = (written.clone(), format!("given {name}"));
                 }
             }
+            self.tables.push((written, csv));
         }
     }
 
@@ -343,6 +367,15 @@ fn nodes_of_gate(gate: &mlp_model::Gate) -> Vec<usize> {
     nodes
 }
 
+/// Rows that become a file.
+struct GivenFile {
+    /// What they are given for.
+    name: String,
+    /// What the file is called while its columns are not known.
+    path: PathBuf,
+    table: inline::Table,
+}
+
 /// Turns the tree of a file into the tree of one of its tests.
 struct Rewrite<'a> {
     text: &'a str,
@@ -351,8 +384,7 @@ struct Rewrite<'a> {
     /// Names that nobody wrote.
     texts: &'a Shelf<String>,
     tree: File<'a>,
-    /// Given rows: what they are given for, and the file that they will be in.
-    files: Vec<(String, PathBuf, String)>,
+    files: Vec<GivenFile>,
     /// Sources that the test declares itself.
     own_sources: Vec<String>,
 }
@@ -451,10 +483,7 @@ impl<'a> Rewrite<'a> {
     fn given(&mut self, given: GivenDecl<'a>, problems: &mut Vec<Diagnostic>) {
         let GivenDecl { name, schema, table } = given;
         let Some(written) = inline::read(&table, problems) else { return };
-        let csv = written.to_csv();
-        // Named after its content: then nobody else's tables can be in its way.
-        let folder = mlp_model::Digest::of(csv.as_bytes()).short();
-        let path = self.tables.join(folder).join(format!("{}.csv", name.text));
+        let path = self.tables.join(format!("{}.csv", name.text));
         let text = Text { value: Cow::Owned(path.to_string_lossy().into_owned()), pieces: Vec::new(), ..table.clone() };
         let mut args = vec![Field { name: None, value: expr(ExprKind::Text(text), table.span) }];
         let label = |text: &'a str, span| Some(Label { text: Cow::Borrowed(text), span });
@@ -497,7 +526,7 @@ impl<'a> Rewrite<'a> {
         let value = expr(ExprKind::Call(call), name.span);
         let call = CallDecl { is_source: true, name, value, options: Vec::new(), condition: None };
         self.put(Decl { doc: "", kind: DeclKind::Call(call) });
-        self.files.push((name.text.to_owned(), path, csv));
+        self.files.push(GivenFile { name: name.text.to_owned(), path, table: written });
         let given = GivenDecl { name, schema: None, table };
         self.tree.decls.push(Decl { doc: "", kind: DeclKind::Given(given) });
     }

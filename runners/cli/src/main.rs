@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         Command::Diff { before, after, values } => commands::diff::diff(&before, &after, &values, &output),
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
+        Command::Test { files, filter, junit } => {
+            let asked = commands::test::Asked { files: &files, filter: filter.as_deref(), junit: junit.as_deref() };
+            commands::test::test(&asked, &output)
+        }
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, work, values } => match values {
             true => commands::values::values(&pipeline, &output),

@@ -21,6 +21,7 @@ pub mod runs;
 pub mod show;
 pub mod store;
 mod table_head;
+pub mod test;
 pub mod values;
 pub mod verify;
 pub mod why;
