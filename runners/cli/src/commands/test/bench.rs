@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use mlp_dsl::{CheckInput, Severity, TestCase, check_test};
+use mlp_dsl::{Assignments, CheckInput, Severity, TestCase, check_test};
 use mlp_engine::{Engine, Loops, RunError, RunRequest};
 use mlp_model::{
     CheckResult, ErrorClass, Event, KnownValues, ObjectFile, OutputRecord, Pipeline, StepError, Unfold, Value, Waits,
@@ -209,7 +209,7 @@ impl Unfold for Unfolder {
 
     fn unfold(&self, known: &KnownValues) -> Result<Pipeline, StepError> {
         let catalogue = wiring::catalogue();
-        let params = BTreeMap::new();
+        let params = Assignments::default();
         let input = CheckInput { file: &self.file, params: &params, catalogue: &catalogue, world: &Disk };
         let checked = check_test(&input, &self.tables, self.number, known);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

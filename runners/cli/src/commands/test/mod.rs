@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mlp_dsl::{CheckInput, Diagnostic, Severity, SourceText, TestCase, check_tests, declares_tests};
+use mlp_dsl::{Assignments, CheckInput, Diagnostic, Severity, SourceText, TestCase, check_tests, declares_tests};
 
 use super::files;
 use crate::compile::{Disk, open_workspace};
@@ -126,7 +126,7 @@ fn look(
         std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Bench::new(workspace)?),
     };
     let catalogue = wiring::catalogue();
-    let params = BTreeMap::new();
+    let params = Assignments::default();
     let input = CheckInput { file, params: &params, catalogue: &catalogue, world: &Disk };
     let checked = check_tests(&input, &bench.tables());
     let wanted =
