@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use mlp_model::{Comparison, Span, Value};
+use mlp_model::{CallClass, Comparison, Span, Value};
 
 /// A parsed file.
 #[derive(Debug, Default)]
@@ -216,20 +216,24 @@ pub enum RuleKind<'a> {
     },
 }
 
-/// `source` or `step`.
+/// `source`, `step` or `effect`.
 #[derive(Debug)]
 pub struct CallDecl<'a> {
-    pub is_source: bool,
+    pub class: CallClass,
     pub name: Name<'a>,
     pub value: Expr<'a>,
     pub options: Vec<Field<'a>>,
-    /// `when CONDITION`.
+    /// `when CONDITION`; of an effect, gates are among what `and` joins.
     pub condition: Option<Expr<'a>>,
 }
 
 impl CallDecl<'_> {
     pub fn word(&self) -> &'static str {
-        if self.is_source { "source" } else { "step" }
+        match self.class {
+            CallClass::Source => "source",
+            CallClass::Step => "step",
+            CallClass::Effect => "effect",
+        }
     }
 }
 

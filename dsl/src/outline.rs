@@ -13,13 +13,12 @@ use crate::suggest;
 pub const MAX_DEPTH: usize = 128;
 
 /// The words that begin a declaration of a file.
-pub const DECLARING: [&str; 12] =
-    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "for", "gate", "release", "test"];
+pub const DECLARING: [&str; 13] =
+    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "effect", "for", "gate", "release", "test"];
 
 /// The words that will begin declarations of later versions.
-pub const LATER: [&str; 12] = [
-    "each", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report", "import",
-];
+pub const LATER: [&str; 11] =
+    ["each", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report", "import"];
 
 /// Words that go on with a declaration at the beginning of a line.
 const CONTINUING: [&str; 9] = ["with", "when", "in", "and", "or", "not", "if", "then", "else"];

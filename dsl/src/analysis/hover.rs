@@ -199,6 +199,7 @@ pub fn keyword(word: &str) -> Option<&'static str> {
         }
         "source" => "`source NAME = OPERATION(..)`: reads the outside world.",
         "step" => "`step NAME = OPERATION(..)`: depends on nothing but its arguments.",
+        "effect" => "`effect NAME = sh(..) when GATE`: writes outside; done once for its command and inputs.",
         "gate" => "`gate NAME { CHECK EXPRESSION .. }`: passes when all its checks do; evaluated in every run.",
         "release" => "`release NAME = MODEL when GATE`: what is released, and which gates guard it.",
         "use" => "`use \"FILE\" as NAME`: makes what another file declares known as `NAME.X`.",

@@ -45,7 +45,7 @@ impl SymbolKind {
             "let" => Self::Constant,
             "schema" => Self::Schema,
             "source" => Self::Source,
-            "step" => Self::Step,
+            "step" | "effect" => Self::Step,
             "gate" => Self::Gate,
             "release" => Self::Release,
             "use" => Self::Module,

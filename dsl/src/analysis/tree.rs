@@ -228,7 +228,7 @@ impl<'t> Reader<'t, '_> {
                 }
             }
             "schema" => Kind::Schema { columns: self.columns() },
-            "source" | "step" => {
+            "source" | "step" | "effect" => {
                 self.sign(b'=');
                 let value = self.terms(&Stop::Word(&["with"]));
                 let has_options = self.peek_word() == Some("with");

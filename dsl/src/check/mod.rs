@@ -331,7 +331,7 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
 /// Returns what stands for a node of which nothing can be told before the values of a loop are known.
 fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
     let call = Call {
-        class: CallClass::Step,
+        class: signature.map_or(CallClass::Step, |signature| signature.class),
         op: signature.map_or_else(String::new, |signature| signature.name.to_owned()),
         op_version: signature.map_or(0, |signature| signature.version),
         runner: signature.map_or_else(String::new, |signature| signature.runner.to_owned()),

@@ -403,7 +403,7 @@ impl<'a> Rewrite<'a> {
                     n_expected += 1;
                     self.expect(expect, n_expected);
                 }
-                DeclKind::Call(call) if call.is_source => {
+                DeclKind::Call(call) if call.class == CallClass::Source => {
                     self.own_sources.push(call.name.text.to_owned());
                     self.put(Decl { doc: decl.doc, kind: DeclKind::Call(call) });
                 }
@@ -527,7 +527,7 @@ impl<'a> Rewrite<'a> {
         let end = Span { start: table.span.end, ..table.span };
         let call = CallExpr { path: Name { text: "csv.read", span: name.span }, args, end };
         let value = expr(ExprKind::Call(call), name.span);
-        let call = CallDecl { is_source: true, name, value, options: Vec::new(), condition: None };
+        let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None };
         self.put(Decl { doc: "", kind: DeclKind::Call(call) });
         self.files.push(GivenFile { name: name.text.to_owned(), path, table: written });
         let given = GivenDecl { name, schema: None, table };

@@ -137,6 +137,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::schema_decl
         | Rule::source_decl
         | Rule::step_decl
+        | Rule::effect_decl
         | Rule::gate_decl
         | Rule::release_decl => &["a declaration"],
         Rule::value_text => &["a value"],
@@ -158,6 +159,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::word_schema
         | Rule::word_source
         | Rule::word_step
+        | Rule::word_effect
         | Rule::word_gate
         | Rule::word_release
         | Rule::word_and

@@ -8,7 +8,7 @@ mod expr;
 
 use std::borrow::Cow;
 
-use mlp_model::{Comparison, Span};
+use mlp_model::{CallClass, Comparison, Span};
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
@@ -95,6 +95,7 @@ fn parse_chunk<'a>(
         "schema" => Rule::schema_decl,
         "source" => Rule::source_decl,
         "step" => Rule::step_decl,
+        "effect" => Rule::effect_decl,
         "gate" => Rule::gate_decl,
         "release" => Rule::release_decl,
         "result" => Rule::result_decl,
@@ -231,7 +232,9 @@ impl<'d> Builder<'d> {
                 DeclKind::Let(LetDecl { name, value: self.expr(value) })
             }
             Rule::schema_decl => DeclKind::Schema(self.schema(name, inner)?),
-            Rule::source_decl | Rule::step_decl => DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?),
+            Rule::source_decl => DeclKind::Call(self.call(CallClass::Source, name, inner)?),
+            Rule::step_decl => DeclKind::Call(self.call(CallClass::Step, name, inner)?),
+            Rule::effect_decl => DeclKind::Call(self.call(CallClass::Effect, name, inner)?),
             Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
             Rule::given_decl => DeclKind::Given(self.given(name, inner)?),
             Rule::set_decl => {
@@ -447,7 +450,7 @@ impl<'d> Builder<'d> {
         Some(RuleExpr { kind, span })
     }
 
-    fn call<'a>(&mut self, is_source: bool, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
+    fn call<'a>(&mut self, class: CallClass, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
         let (mut value, mut options, mut condition) = (None, Vec::new(), None);
         for pair in inner {
             match pair.as_rule() {
@@ -463,7 +466,7 @@ impl<'d> Builder<'d> {
                 _ => {}
             }
         }
-        Some(CallDecl { is_source, name, value: value?, options, condition })
+        Some(CallDecl { class, name, value: value?, options, condition })
     }
 
     fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {

@@ -186,6 +186,21 @@ fn operations() -> Catalogue {
             table.columns.extend(adds.columns.clone());
             gives(Type::Table(table))
         }),
+        op(
+            "effect.sh",
+            CallClass::Effect,
+            sh_args().into_iter().filter(|arg| arg.name != "outputs").collect(),
+            |call| {
+                if call.params["network"] == Value::Bool(false) && call.params["confine"].as_str() == Some("on") {
+                    return Err(vec![ArgError::new(
+                        "E0358",
+                        "command",
+                        "the effect has neither the network nor other files to write to",
+                    )]);
+                }
+                Ok(Inferred::default())
+            },
+        ),
         op("sh", step, sh_args(), |call| {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };

@@ -62,6 +62,9 @@ pub enum Event {
         /// More than 1: it failed before, and is flaky.
         #[serde(default = "first")]
         attempt: u32,
+        /// Of an effect: what its command was given to be known by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
     },
     StepReused {
         run: RunId,
@@ -71,6 +74,9 @@ pub enum Event {
         #[serde(deserialize_with = "crate::record::read_facts")]
         facts: Facts,
         early_cutoff: bool,
+        /// Of an effect, which was done then and is not done again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
     },
     /// The attempt failed; `will_retry` tells whether another follows. Told again, with `will_retry` false, when the run
     /// ends before the next attempt could start.

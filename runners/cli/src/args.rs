@@ -139,6 +139,9 @@ pub enum Command {
         /// Keep printing until the run ends
         #[arg(short, long)]
         follow: bool,
+        /// List what was done outside: each effect with its time, run and idempotency key, newest first
+        #[arg(long, conflicts_with_all = ["run", "follow"])]
+        effects: bool,
     },
     /// Trace an artifact or a released model back to its sources
     Lineage {

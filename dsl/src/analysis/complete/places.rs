@@ -26,6 +26,7 @@ impl<'a> List<'_, 'a> {
                 "schema" => "schema ${1:Name} {\n  ${2:column}: ${3:str}\n}",
                 "source" => "source ${1:name} = ${2:csv.read}($0)",
                 "step" => "step ${1:name} = $0",
+                "effect" => "effect ${1:name} = sh(\"$0\", network: true)",
                 "gate" => "gate ${1:name} {\n  ${2:floor} $0\n}",
                 "release" => "release ${1:name} = ${2:model} when ${3:gate}",
                 "use" => "use \"${1:lib/module.mlp}\" as ${2:name}",

@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
+pub mod effects;
 pub mod explain;
 pub mod export;
 mod files;

@@ -8,7 +8,8 @@ use std::time::Instant;
 use mlp_dsl::{Assignments, CheckInput, Severity, TestCase, check_test};
 use mlp_engine::{Engine, Loops, RunError, RunRequest};
 use mlp_model::{
-    CheckResult, ErrorClass, Event, KnownValues, ObjectFile, OutputRecord, Pipeline, StepError, Unfold, Value, Waits,
+    CallClass, CheckResult, ErrorClass, Event, Input, KnownValues, NodeKind, ObjectFile, OutputRecord, Pipeline,
+    StepError, Unfold, Value, Waits,
 };
 use mlp_store::Client;
 use tokio::runtime::Runtime;
@@ -146,10 +147,11 @@ impl Bench {
                 came.failures.iter().map(|(step, error)| render_step_error(&test.pipeline, step, error, output));
             trouble.extend(failed);
         }
+        let undone = undone(test, &came);
         let line = line_of(test);
         let (name, n_expected) = (test.name.clone(), test.expectations.len());
         trouble.append(&mut state.mistakes);
-        Ok(Tried { name, line, n_expected, missed, trouble, seconds: started.elapsed().as_secs_f64() })
+        Ok(Tried { name, line, n_expected, missed, trouble, undone, seconds: started.elapsed().as_secs_f64() })
     }
 }
 
@@ -163,6 +165,31 @@ impl Open {
             .map_err(|e| Failure::new(Exit::Environment, format!("cannot start threads: {e}")))?;
         Ok(Self { store, engine, runtime })
     }
+}
+
+/// Returns the effects that a run would do where this test ends: all they read is there.
+fn undone(test: &TestCase, came: &Came) -> Vec<String> {
+    let nodes = &test.pipeline.nodes;
+    let is_there = |node: usize| came.outputs.contains_key(&nodes[node].name);
+    let effects = nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Call(call) if call.class == CallClass::Effect && call.options.skip.is_none() => Some((node, call)),
+        _ => None,
+    });
+    let could = effects.filter(|(_, call)| {
+        call.inputs.values().any(|input| matches!(input, Input::Output { .. }))
+            && call.inputs.values().all(|input| match input {
+                Input::Output { node, .. } => is_there(*node),
+                Input::Path { .. } => true,
+                Input::Champion { .. } => false,
+            })
+    });
+    could
+        .map(|(node, call)| {
+            let gates: Vec<String> = call.options.gates.iter().map(|gate| format!("`{}`", nodes[*gate].name)).collect();
+            let when = if gates.is_empty() { String::new() } else { format!(", when {} passes", gates.join(" and ")) };
+            format!("effect `{}` is not done in a test; a run would do it{when}", node.name)
+        })
+        .collect()
 }
 
 fn line_of(test: &TestCase) -> usize {

@@ -51,6 +51,8 @@ pub(super) struct Tried {
     pub missed: Vec<Missed>,
     /// What else went wrong in its run, with its place in the file.
     pub trouble: Vec<String>,
+    /// Effects that a run would do, which a test does not.
+    pub undone: Vec<String>,
     pub seconds: f64,
 }
 

@@ -28,6 +28,7 @@ pub fn print(file: &Tested, output: &Output) {
         let verdict = if test.passed() { "ok  " } else { "FAIL" };
         output.print(format!("  {verdict}  {} ({})", test.name, words::seconds(test.seconds)));
         output.print(details(&file.shown, test));
+        test.undone.iter().for_each(|undone| output.print(format!("        {undone}")));
     }
 }
 
@@ -117,6 +118,7 @@ fn file_json(file: &Tested) -> Value {
             "expectations": test.n_expected,
             "missed": test.missed.iter().map(missed_json).collect::<Vec<_>>(),
             "trouble": test.trouble,
+            "undone": test.undone,
         })
     };
     json!({
