@@ -284,7 +284,8 @@ impl<'a> Cutter<'a, '_> {
         let within = self.blocks.last().map(|block| block.owner.chunk.keyword);
         let problem = if let Some(within) = within.filter(|_| DECLARING.contains(&word)) {
             let expected = suggest::listed(self.words().iter().copied(), "or");
-            Diagnostic::error("E0107", format!("a `{within}` does not declare a `{word}`"))
+            let article = if word == "effect" { "an" } else { "a" };
+            Diagnostic::error("E0107", format!("a `{within}` does not declare {article} `{word}`"))
                 .at(span, format!("expected {expected}"))
         } else if LATER.contains(&word) {
             Diagnostic::error("E0108", format!("`{word}` is reserved for a later version of the language"))

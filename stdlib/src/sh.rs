@@ -104,7 +104,7 @@ As a step runs it, but for this: it has no outputs, it says that it has the netw
 `MLP_IDEMPOTENCY_KEY` holds 64 hex digits that stay the same for one such wish, however often it has to be tried: hand
 it to whoever is written to, so that what a crash repeats is not done twice.
 
-    effect told = sh(\"curl -fsS -T {model} https://models.example/$MLP_IDEMPOTENCY_KEY\", inputs: { model }, network: true)
+    effect told = sh(\"curl -T {model} https://models.example/$MLP_IDEMPOTENCY_KEY\", inputs: { model }, network: true)
 
 Errors: an exit status other than 0 (with the last lines that the command wrote).
 ",
@@ -147,7 +147,7 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
     let has_network = check::value(call, "network").is_some_and(|network| *network == Value::Bool(true));
     if class == CallClass::Effect && !is_off && !has_network {
-        let error = ArgError::new("E0358", "command", "the effect has neither the network nor other files to write to");
+        let error = ArgError::new("E0359", "command", "the effect has neither the network nor other files to write to");
         errors
             .push(error.with_help("add `network: true`, or `confine: off` for a command that writes files elsewhere"));
     }

@@ -124,6 +124,13 @@ impl<'r, 'a> CallCheck<'r, 'a> {
                     Some(Entity::Gate(gate)) if self.info.decl.class == CallClass::Effect => {
                         gates.extend(self.inputs.places.gates.get(gate));
                     }
+                    Some(Entity::Gate(_)) => {
+                        let message = format!("a {} does not wait for a gate", self.info.decl.word());
+                        let problem = Diagnostic::error("E0305", message).at(condition.span, "a gate");
+                        let help =
+                            "gates decide what leaves the pipeline: `release .. when GATE`, `effect .. when GATE`";
+                        self.scope.report.add(problem.help(help));
+                    }
                     _ => {
                         let found = self.scope.source.skip_reason(condition, &self.scope.eval());
                         reason = reason.or(found);
