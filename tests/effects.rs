@@ -70,6 +70,7 @@ fn an_effect_is_done_once_for_its_inputs_and_said_to_be_done() {
     );
     workspace.mlp(&["log", "--effects"]).exits(0).says(&["idempotency key", "p.told", &key]);
 
+    workspace.mlp(&["runs"]).exits(0).says(&["3 run (1 effect), 0 reused"]);
     let plan = planned(&workspace, "told");
     let reason = plan["reason"].as_str().expect("a reason");
     let run = done[0]["run"].as_str().expect("a run");

@@ -265,6 +265,15 @@ test "small ones are left out" {
 }
 
 #[test]
+fn the_tests_of_the_standard_modules_pass() {
+    let workspace = Workspace::new();
+    for (name, text) in mlp_stdlib::MODULES {
+        workspace.write(&format!("std/{name}.mlp"), text);
+    }
+    workspace.mlp(&["test"]).exits(0).says(&["std/evaluation.mlp", " 0 failed"]);
+}
+
+#[test]
 fn a_report_for_build_servers_is_junit_xml() {
     let workspace =
         with_tests(&format!("{STAYED}{}", STAYED.replace("\"customers of", "\"wrong <&> of").replace("== 2", "== 7")));

@@ -28,7 +28,7 @@ pub fn declaring_within(keyword: &str) -> &'static [&'static str] {
     match keyword {
         "def" => &["step", "for", "result"],
         "for" => &["source", "step", "for"],
-        "test" => &["given", "param", "source", "step", "expect"],
+        "test" => &["schema", "given", "param", "source", "step", "expect"],
         _ => &[],
     }
 }

@@ -407,7 +407,7 @@ impl<'a> Rewrite<'a> {
                     self.own_sources.push(call.name.text.to_owned());
                     self.put(Decl { doc: decl.doc, kind: DeclKind::Call(call) });
                 }
-                DeclKind::Call(_) => self.tree.decls.push(decl),
+                DeclKind::Call(_) | DeclKind::Schema(_) => self.tree.decls.push(decl),
                 _ => has_broken = true,
             }
         }

@@ -187,6 +187,9 @@ pub struct StepCounts {
     /// Of the reused ones, those that might have had to run until early cutoff decided.
     #[serde(default)]
     pub cut_off: usize,
+    /// Of the executed ones, those that wrote outside.
+    #[serde(default)]
+    pub effects: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -524,6 +524,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         if let Some(result) = self.results.remove(&step) {
             self.outcome.steps.executed += 1;
             self.outcome.steps.flaky += usize::from(result.attempt > 1);
+            self.outcome.steps.effects += usize::from(result.environment.contains_key(IDEMPOTENCY_KEY));
             self.emit(Event::StepFinished {
                 run: self.request.run.clone(),
                 step: self.name(step),
