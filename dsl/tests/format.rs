@@ -244,6 +244,7 @@ fn without_lines(message: &str) -> String {
 
 fn without_places(mut pipeline: Pipeline) -> Pipeline {
     pipeline.sources.clear();
+    pipeline.params.values_mut().for_each(|param| param.span = Span::default());
     for node in &mut pipeline.nodes {
         node.span = Span::default();
         match &mut node.kind {
