@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use mlp_model::{Comparison, Span, Value};
+use mlp_model::{CallClass, Comparison, Span, Value};
 
 /// A parsed file.
 #[derive(Debug, Default)]
@@ -34,6 +34,11 @@ pub enum DeclKind<'a> {
     Call(CallDecl<'a>),
     Gate(GateDecl<'a>),
     Release(ReleaseDecl<'a>),
+    Test(TestDecl<'a>),
+    /// These stand only within a `test`.
+    Given(GivenDecl<'a>),
+    Set(SetDecl<'a>),
+    Expect(ExpectDecl<'a>),
     /// Could not be parsed; its name, where it has one, is still known to be taken.
     Broken {
         keyword: &'a str,
@@ -56,6 +61,10 @@ impl<'a> Decl<'a> {
             DeclKind::Call(decl) => (decl.word(), Some(decl.name)),
             DeclKind::Gate(decl) => ("gate", Some(decl.name)),
             DeclKind::Release(decl) => ("release", Some(decl.name)),
+            DeclKind::Test(_) => ("test", None),
+            DeclKind::Given(decl) => ("given", Some(decl.name)),
+            DeclKind::Set(decl) => ("param", Some(decl.name)),
+            DeclKind::Expect(_) => ("expect", None),
             DeclKind::Broken { keyword, name } => (keyword, *name),
         }
     }
@@ -207,20 +216,24 @@ pub enum RuleKind<'a> {
     },
 }
 
-/// `source` or `step`.
+/// `source`, `step` or `effect`.
 #[derive(Debug)]
 pub struct CallDecl<'a> {
-    pub is_source: bool,
+    pub class: CallClass,
     pub name: Name<'a>,
     pub value: Expr<'a>,
     pub options: Vec<Field<'a>>,
-    /// `when CONDITION`.
+    /// `when CONDITION`; of an effect, gates are among what `and` joins.
     pub condition: Option<Expr<'a>>,
 }
 
 impl CallDecl<'_> {
     pub fn word(&self) -> &'static str {
-        if self.is_source { "source" } else { "step" }
+        match self.class {
+            CallClass::Source => "source",
+            CallClass::Step => "step",
+            CallClass::Effect => "effect",
+        }
     }
 }
 
@@ -252,6 +265,58 @@ pub struct ReleaseDecl<'a> {
     pub gates: Vec<Name<'a>>,
 }
 
+/// `test "NAME" { BODY }`.
+#[derive(Debug)]
+pub struct TestDecl<'a> {
+    pub name: Text<'a>,
+    /// Tables, parameters, steps and expectations.
+    pub body: Vec<Decl<'a>>,
+}
+
+/// `given NAME: SCHEMA = TABLE`: rows in the place of a source or step, or beside them.
+#[derive(Debug)]
+pub struct GivenDecl<'a> {
+    pub name: Name<'a>,
+    pub schema: Option<Expr<'a>>,
+    pub table: Text<'a>,
+}
+
+/// `param NAME = VALUE` within a test.
+#[derive(Debug)]
+pub struct SetDecl<'a> {
+    pub name: Name<'a>,
+    pub value: Expr<'a>,
+}
+
+/// `expect ..`.
+#[derive(Debug)]
+pub struct ExpectDecl<'a> {
+    pub kind: ExpectKind<'a>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum ExpectKind<'a> {
+    Rows(RowsExpected<'a>),
+    /// `NODE fails CODE`.
+    Fails {
+        node: Expr<'a>,
+        code: Name<'a>,
+    },
+    /// `rows(NODE) == 3`, or a comparison as in a gate.
+    Compare(Expr<'a>),
+}
+
+/// `NODE == TABLE in any order within TOLERANCE`.
+#[derive(Debug)]
+pub struct RowsExpected<'a> {
+    pub node: Expr<'a>,
+    pub table: Text<'a>,
+    pub any_order: bool,
+    /// How far a number may be off.
+    pub within: Option<Expr<'a>>,
+}
+
 #[derive(Debug)]
 pub enum ReleaseContent<'a> {
     Model(Expr<'a>),
@@ -272,7 +337,7 @@ pub enum PartValue<'a> {
     Expr(Expr<'a>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Expr<'a> {
     pub kind: ExprKind<'a>,
     pub span: Span,
@@ -280,7 +345,7 @@ pub struct Expr<'a> {
     pub depth: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum ExprKind<'a> {
     /// An int without its sign: the least one is written as a minus and a number that does not fit without it.
     Int(u64),
@@ -323,7 +388,7 @@ impl<'a> Expr<'a> {
 }
 
 /// `torch.mlp([64], dropout: 0.1)`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CallExpr<'a> {
     /// As written: names joined by dots.
     pub path: Name<'a>,
@@ -333,7 +398,7 @@ pub struct CallExpr<'a> {
 }
 
 /// A member of a record, or an argument of a call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Field<'a> {
     pub name: Option<Label<'a>>,
     pub value: Expr<'a>,

@@ -46,6 +46,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0229", "a loop has a value twice"),
     ("E0230", "a list stands where one thing is needed"),
     ("E0231", "a column that a loop cannot go over"),
+    ("E0232", "an effect that writes nothing outside, or is no single command"),
     ("E0301", "an argument has the wrong type"),
     ("E0302", "a value is out of range"),
     ("E0303", "a word is not one of the choices"),
@@ -78,4 +79,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0532", "something that cannot be released"),
     ("E0533", "a release has no gate (warning)"),
     ("E0534", "the parts of a bundle are not well formed"),
+    ("E0701", "the rows of a test are not well formed"),
+    ("E0702", "rows are given without a schema"),
+    ("E0703", "a test reads data that it is not given"),
+    ("E0704", "a test sets a parameter that the pipeline does not have"),
+    ("E0705", "an expectation that cannot be checked"),
+    ("E0706", "a test that expects nothing, or has the name of another"),
 ];

@@ -34,7 +34,10 @@ mod suggest;
 mod world;
 
 pub use assign::{Assignment, Assignments, Giver, Written};
-pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect, show};
+pub use check::{
+    CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, NodeFacts, TestCase, check, check_known,
+    check_test, check_tests, compares, declares_tests, inspect, show,
+};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
 pub use literal::read_duration;

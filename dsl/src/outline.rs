@@ -13,14 +13,12 @@ use crate::suggest;
 pub const MAX_DEPTH: usize = 128;
 
 /// The words that begin a declaration of a file.
-pub const DECLARING: [&str; 11] =
-    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "for", "gate", "release"];
+pub const DECLARING: [&str; 13] =
+    ["pipeline", "use", "param", "let", "schema", "def", "source", "step", "effect", "for", "gate", "release", "test"];
 
 /// The words that will begin declarations of later versions.
-pub const LATER: [&str; 13] = [
-    "each", "test", "effect", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report",
-    "import",
-];
+pub const LATER: [&str; 11] =
+    ["each", "on", "alert", "deploy", "policy", "monitor", "features", "sweep", "backtest", "report", "import"];
 
 /// Words that go on with a declaration at the beginning of a line.
 const CONTINUING: [&str; 9] = ["with", "when", "in", "and", "or", "not", "if", "then", "else"];
@@ -30,6 +28,7 @@ pub fn declaring_within(keyword: &str) -> &'static [&'static str] {
     match keyword {
         "def" => &["step", "for", "result"],
         "for" => &["source", "step", "for"],
+        "test" => &["schema", "given", "param", "source", "step", "expect"],
         _ => &[],
     }
 }
@@ -244,7 +243,7 @@ impl<'a> Cutter<'a, '_> {
         }
         if is_declaring {
             // What follows `for` is its variable; its name stands behind `as`.
-            chunk.name = self.name_after(end).filter(|_| word != "for");
+            chunk.name = self.name_after(end).filter(|_| !["for", "test", "expect"].contains(&word));
         } else {
             self.refuse_word(word, self.span(start, end));
         }
@@ -285,7 +284,8 @@ impl<'a> Cutter<'a, '_> {
         let within = self.blocks.last().map(|block| block.owner.chunk.keyword);
         let problem = if let Some(within) = within.filter(|_| DECLARING.contains(&word)) {
             let expected = suggest::listed(self.words().iter().copied(), "or");
-            Diagnostic::error("E0107", format!("a `{within}` does not declare a `{word}`"))
+            let article = if word == "effect" { "an" } else { "a" };
+            Diagnostic::error("E0107", format!("a `{within}` does not declare {article} `{word}`"))
                 .at(span, format!("expected {expected}"))
         } else if LATER.contains(&word) {
             Diagnostic::error("E0108", format!("`{word}` is reserved for a later version of the language"))

@@ -29,6 +29,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0356", "the things to choose from do not fit their reports"),
     ("E0357", "the arguments of a join do not fit each other"),
     ("E0358", "a place in the folder of a step does not fit"),
+    ("E0359", "an effect that can write nowhere"),
     ("E0402", "the target is among the features"),
     ("E0403", "a column is declared to be no feature"),
     ("E0404", "a column is declared to be no target"),

@@ -59,6 +59,7 @@ pub fn catalogue(sql: Arc<dyn Infer>) -> Catalogue {
         table_where::signature(),
         wasm_map::signature(),
         sh::signature(),
+        sh::effect(),
         torch_train::signature(),
         torch_predict::signature(),
         eval_binary::signature(),

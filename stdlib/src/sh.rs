@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
-use mlp_model::{ArgError, CheckedCall, Inferred, ParamType, Signature, Type, Value};
+use mlp_model::{ArgError, CallClass, CheckedCall, Inferred, ParamType, Signature, Type, Value};
 
 use crate::check::{self, listed, suggest};
 use crate::declare::{Operation, inputs, param, param_or};
@@ -88,14 +89,46 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
     .step(infer)
 }
 
+/// `sh` as an effect: no outputs, and a way out.
+pub(crate) fn effect() -> Signature {
+    let of_step = signature().args.into_iter().filter(|argument| argument.name != "outputs");
+    Operation {
+        name: "effect.sh",
+        version: 1,
+        runner: "process",
+        doc: "
+Runs a command of the shell that writes outside: uploads, publishes, tells somebody.
+
+As a step runs it, but for this: it has no outputs, it says that it has the network (`network: true`) or everything that
+`mlp` may use (`confine: off`), and it is done once for its command, inputs and variables. The variable
+`MLP_IDEMPOTENCY_KEY` holds 64 hex digits that stay the same for one such wish, however often it has to be tried: hand
+it to whoever is written to, so that what a crash repeats is not done twice.
+
+    effect told = sh(\"curl -T {model} https://models.example/$MLP_IDEMPOTENCY_KEY\", inputs: { model }, network: true)
+
+Errors: an exit status other than 0 (with the last lines that the command wrote).
+",
+        args: of_step.collect(),
+    }
+    .with(CallClass::Effect, Arc::new(infer_effect))
+}
+
 fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
+    infer_of(call, CallClass::Step)
+}
+
+fn infer_effect(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
+    infer_of(call, CallClass::Effect)
+}
+
+fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<ArgError>> {
     let mut errors = Vec::new();
     let inputs: BTreeMap<&str, &Type> =
         call.inputs.iter().filter_map(|(name, ty)| Some((name.strip_prefix("inputs.")?, ty))).collect();
     let no_outputs = BTreeMap::new();
     let outputs = check::value(call, "outputs").and_then(Value::as_record).unwrap_or(&no_outputs);
     check_inputs(&inputs, &mut errors);
-    if outputs.is_empty() {
+    if outputs.is_empty() && class != CallClass::Effect {
         let error = ArgError::new("E0347", "outputs", "the step has no outputs, so nothing could use its result");
         errors.push(error.with_help("name what the command makes: `outputs: { result: file }`"));
     }
@@ -112,7 +145,13 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     }
     check_variables(call, &mut errors);
     let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
-    if is_off && check::value(call, "network").is_some_and(|network| *network == Value::Bool(true)) {
+    let has_network = check::value(call, "network").is_some_and(|network| *network == Value::Bool(true));
+    if class == CallClass::Effect && !is_off && !has_network {
+        let error = ArgError::new("E0359", "command", "the effect has neither the network nor other files to write to");
+        errors
+            .push(error.with_help("add `network: true`, or `confine: off` for a command that writes files elsewhere"));
+    }
+    if is_off && has_network {
         let error = ArgError::new("E0355", "network", "an unconfined step has the network anyway");
         errors.push(error.with_help("leave out `confine: off` to keep it from other files, or leave out `network`"));
     }

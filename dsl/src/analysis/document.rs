@@ -195,7 +195,7 @@ fn doc_line<'t>(line: &'t str, mark: &str) -> &'t str {
 
 /// Returns whether the word begins declarations, now or in a later version, in a file or within another declaration.
 pub fn begins_declarations(word: &str) -> bool {
-    DECLARING.contains(&word) || LATER.contains(&word) || matches!(word, "let" | "result")
+    DECLARING.contains(&word) || LATER.contains(&word) || matches!(word, "result" | "given" | "expect")
 }
 
 #[cfg(test)]

@@ -199,11 +199,17 @@ pub fn keyword(word: &str) -> Option<&'static str> {
         }
         "source" => "`source NAME = OPERATION(..)`: reads the outside world.",
         "step" => "`step NAME = OPERATION(..)`: depends on nothing but its arguments.",
+        "effect" => "`effect NAME = sh(..) when GATE`: writes outside; done once for its command and inputs.",
         "gate" => "`gate NAME { CHECK EXPRESSION .. }`: passes when all its checks do; evaluated in every run.",
         "release" => "`release NAME = MODEL when GATE`: what is released, and which gates guard it.",
         "use" => "`use \"FILE\" as NAME`: makes what another file declares known as `NAME.X`.",
         "def" => "`def NAME(PARAMETERS) { STEPS }`: a template of steps, called like an operation.",
         "result" => "`result = NODE`: what a template gives.",
+        "test" => "`test \"NAME\" { GIVEN .. EXPECT .. }`: what comes out of given rows; `mlp test` runs it.",
+        "given" => "`given NAME = \"\"\"ROWS\"\"\"`: in a test, rows in the place of a source or step.",
+        "expect" => {
+            "`expect NODE == \"\"\"ROWS\"\"\"`, `expect rows(NODE) == 3`, `expect REPORT.METRIC >= 0.9` or `expect NODE fails CODE`: what a test is about."
+        }
         "with" => "`with { OPTION: VALUE }`: how to run, not what to compute; no part of the cache key.",
         "when" => "`when`: under which condition.",
         "first" => "`first CHECK .. only` or `first refuse`: what the gate does before the first release.",

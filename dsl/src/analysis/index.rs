@@ -45,7 +45,7 @@ impl SymbolKind {
             "let" => Self::Constant,
             "schema" => Self::Schema,
             "source" => Self::Source,
-            "step" => Self::Step,
+            "step" | "effect" => Self::Step,
             "gate" => Self::Gate,
             "release" => Self::Release,
             "use" => Self::Module,
@@ -151,7 +151,7 @@ impl<'t> Index<'t> {
 
     fn add_decl(&mut self, decl: &Decl<'t>, piece: usize, within: Option<usize>) {
         let kind = SymbolKind::of(decl.keyword.text);
-        let name = decl.name.or_else(|| alias(decl));
+        let name = decl.name.or_else(|| alias(decl)).or_else(|| title(decl));
         let (start, end) = (decl.keyword.start, decl.end);
         let holder = name.map(|name| self.add(Symbol { name, kind, piece, within, start, end }));
         if let Kind::Other { terms, body } = &decl.kind {
@@ -193,6 +193,17 @@ pub fn alias<'t>(decl: &Decl<'t>) -> Option<Word<'t>> {
     };
     let at = terms.iter().position(|term| words(term).is_some_and(|word| word.text == "as"))?;
     terms.get(at + 1).and_then(words)
+}
+
+/// Returns the string that a test is called by: what stands in it is its own.
+fn title<'t>(decl: &Decl<'t>) -> Option<Word<'t>> {
+    match &decl.kind {
+        Kind::Other { terms, .. } if decl.keyword.text == "test" => match terms.first() {
+            Some(Term::String(word)) => Some(*word),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Returns the path that a `use` names, without its quotes.

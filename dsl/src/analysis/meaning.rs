@@ -248,6 +248,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Words of an expectation.
+const EXPECTING: [&str; 5] = ["in", "any", "order", "within", "fails"];
+
 struct Walk<'v, 'a> {
     view: &'v View<'a>,
     /// The declaration that we are in, where its names are its own.
@@ -332,6 +335,16 @@ impl<'a> Walk<'_, 'a> {
                         && let Some(word) = path.words.first().filter(|word| word.text == "as")
                     {
                         self.add(*word, Meaning::Keyword);
+                    }
+                }
+            }
+            ("expect", terms) => {
+                for term in terms {
+                    match term {
+                        Term::Path(path) if path.words.len() == 1 && EXPECTING.contains(&path.words[0].text) => {
+                            self.add(path.words[0], Meaning::Keyword);
+                        }
+                        term => self.values(std::slice::from_ref(term), Takes::Value, None),
                     }
                 }
             }

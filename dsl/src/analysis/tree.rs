@@ -211,7 +211,7 @@ impl<'t> Reader<'t, '_> {
         let keyword = self.word()?;
         let name = match keyword.text {
             // The first word of these is no name.
-            "use" | "for" | "test" | "sweep" | "on" => None,
+            "use" | "for" | "test" | "expect" | "sweep" | "on" => None,
             _ => self.name_on_line(),
         };
         let kind = match keyword.text {
@@ -228,7 +228,7 @@ impl<'t> Reader<'t, '_> {
                 }
             }
             "schema" => Kind::Schema { columns: self.columns() },
-            "source" | "step" => {
+            "source" | "step" | "effect" => {
                 self.sign(b'=');
                 let value = self.terms(&Stop::Word(&["with"]));
                 let has_options = self.peek_word() == Some("with");

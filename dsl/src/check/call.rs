@@ -8,8 +8,9 @@ use super::arguments::{self, Place, TableView};
 use super::calls::{CallInfo, CallResult, Results, Slot};
 use super::champion::Champion;
 use super::inputs::{Found, Inputs};
+use super::names::Entity;
 use super::{Places, Scope, infer, roles};
-use crate::ast::ExprKind;
+use crate::ast::{Binary, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
 /// An input argument and what it was found to be; `None` when that is wrong.
@@ -52,8 +53,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
 
     pub fn check(mut self) -> Option<CallResult> {
         let options = super::options::read(&self.scope, &self.info.decl.options, &mut self.spans);
-        let condition = self.info.decl.condition.as_ref();
-        let reason = condition.and_then(|condition| self.scope.source.skip_reason(condition, &self.scope.eval()));
+        let (gates, reason) = self.conditions();
         let skip = self.info.inst.skip.as_deref().map(str::to_owned).or(reason);
         let (call_expr, signature) = self.info.operation?;
         self.read_inputs();
@@ -98,17 +98,47 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let schema = self.schema();
         self.params.extend(inferred.params);
         let call = Call {
-            class: if self.info.decl.is_source { CallClass::Source } else { CallClass::Step },
+            class: self.info.decl.class,
             op: signature.name.to_owned(),
             op_version: signature.version,
             runner: signature.runner.to_owned(),
             params: self.params,
             inputs,
             outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
-            options: Options { skip, ..options? },
+            options: Options { skip, gates, ..options? },
             arg_spans: self.spans,
         };
         Some(CallResult { call, predictions, reads_champion, schema, reads: tables })
+    }
+
+    /// Reads what stands behind `when`: the gates of an effect, and why the call does not run if a condition is false.
+    fn conditions(&self) -> (Vec<usize>, Option<String>) {
+        let (mut gates, mut reason) = (Vec::new(), None);
+        let mut open: Vec<&Expr<'a>> = self.info.decl.condition.iter().collect();
+        while let Some(condition) = open.pop() {
+            match &condition.kind {
+                ExprKind::Binary { op: Binary::And, left, right, .. } if self.info.decl.class == CallClass::Effect => {
+                    open.extend([&**right, &**left]);
+                }
+                _ => match condition.as_name().and_then(|name| self.scope.get(name.text)) {
+                    Some(Entity::Gate(gate)) if self.info.decl.class == CallClass::Effect => {
+                        gates.extend(self.inputs.places.gates.get(gate));
+                    }
+                    Some(Entity::Gate(_)) => {
+                        let message = format!("a {} does not wait for a gate", self.info.decl.word());
+                        let problem = Diagnostic::error("E0305", message).at(condition.span, "a gate");
+                        let help =
+                            "gates decide what leaves the pipeline: `release .. when GATE`, `effect .. when GATE`";
+                        self.scope.report.add(problem.help(help));
+                    }
+                    _ => {
+                        let found = self.scope.source.skip_reason(condition, &self.scope.eval());
+                        reason = reason.or(found);
+                    }
+                },
+            }
+        }
+        (gates, reason)
     }
 
     fn read_inputs(&mut self) {
@@ -182,7 +212,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let has_node = all().any(|found| !matches!(found.input, Input::Path { .. }));
         let is_silent = self.reads.iter().any(|read| read.found.is_none());
         let (name, op) = (decl.name.text, signature.name);
-        let problem = match (decl.is_source, signature.class) {
+        let is_source = decl.class == CallClass::Source;
+        let problem = match (is_source, signature.class) {
             _ if is_silent || !self.is_complete => return,
             (true, CallClass::Step) => {
                 Diagnostic::error("E0215", format!("`{op}` reads nothing from outside, so `{name}` is no source"))
@@ -195,7 +226,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             }
             _ => return,
         };
-        let other = if decl.is_source { "step" } else { "source" };
+        let other = if is_source { "step" } else { "source" };
         let problem = problem.at(call.path.span, format!("declared as a {}", decl.word()));
         self.scope.report.add(problem.help(format!("write `{other} {name} = ..`")));
     }

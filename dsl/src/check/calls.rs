@@ -1,6 +1,6 @@
 //! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
 
-use mlp_model::{ArgType, Argument, Call, InputType, ParamType, Signature, Span};
+use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span};
 
 use super::bind::{self, Formal};
 use super::call::CallCheck;
@@ -10,6 +10,7 @@ use super::order::Order;
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
+use crate::suggest::listed;
 
 /// A source or step whose arguments are bound by name, and not checked further.
 pub struct CallInfo<'a> {
@@ -67,6 +68,9 @@ pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
     scope.names.calls.iter().map(|inst| bind_call(&scope.of(inst), inst)).collect()
 }
 
+/// Operations that are effects stand in the catalogue under the name of a step, behind this.
+const EFFECT: &str = "effect.";
+
 fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
     let decl = inst.decl;
     let mut info = CallInfo { inst, decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
@@ -84,9 +88,28 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
         }
         return info;
     };
-    let Some(signature) = scope.catalogue.get(call.path.text) else {
-        let name = call.path.text;
+    let name = call.path.text;
+    let found = match decl.class {
+        CallClass::Effect => {
+            let found = scope.catalogue.get(&format!("{EFFECT}{name}"));
+            if found.is_none() && scope.catalogue.get(name).is_some() {
+                let problem =
+                    Diagnostic::error("E0232", format!("`{name}` writes nothing outside, so it is no effect"));
+                let effects = scope.catalogue.iter().filter_map(|signature| signature.name.strip_prefix(EFFECT));
+                let help =
+                    format!("write `step {} = ..`; an effect is a call of {}", decl.name.text, listed(effects, "or"));
+                scope.report.add(problem.at(call.path.span, "declared as an effect").help(help));
+                return info;
+            }
+            found
+        }
+        CallClass::Source | CallClass::Step => {
+            scope.catalogue.get(name).filter(|signature| signature.class != CallClass::Effect)
+        }
+    };
+    let Some(signature) = found else {
         let operations = scope.catalogue.iter().map(|signature| signature.name);
+        let operations = operations.filter(|name| !name.starts_with(EFFECT));
         let is_def = |name: &&str| matches!(scope.get(name), Some(Entity::Def(_)));
         let defs = scope.names.visible(scope.env).filter(is_def);
         let operations = operations.chain(defs);

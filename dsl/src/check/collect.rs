@@ -55,7 +55,7 @@ impl<'a> Collector<'_, 'a> {
     fn declare(&mut self, decl: &'a Decl<'a>, module: Option<usize>) {
         let (keyword, name) = decl.head();
         let word = DECLARING.into_iter().find(|known| *known == keyword).unwrap_or("name");
-        let is_for_modules = matches!(word, "use" | "let" | "schema" | "def");
+        let is_for_modules = matches!(word, "use" | "let" | "schema" | "def" | "test");
         if self.env > 0 && !is_for_modules {
             if !matches!(decl.kind, DeclKind::Broken { .. })
                 && let Some(name) = name
@@ -108,6 +108,10 @@ impl<'a> Collector<'_, 'a> {
                 self.names.releases.push((release, decl.doc));
                 Entity::Release(self.names.releases.len() - 1)
             }
+            DeclKind::Given(decl) => return self.names.tests.givens.push(decl),
+            DeclKind::Expect(decl) => return self.names.tests.expects.push(decl),
+            // Each is checked by itself, and what stands in it is no part of the pipeline.
+            DeclKind::Test(_) | DeclKind::Set(_) => return,
             // What a call stands for is settled when all defs are known.
             DeclKind::Call(_) | DeclKind::Loop(_) | DeclKind::Result(_) => return,
         };

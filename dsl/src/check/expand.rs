@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use mlp_model::{Span, Value};
+use mlp_model::{CallClass, Span, Value};
 
 use super::bind::{self, Formal};
 use super::columns::{self, LoopValues};
@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
                 }
                 _ => continue,
             };
-            if call.is_source && self.is_in_def(env) {
+            if call.class == CallClass::Source && self.is_in_def(env) {
                 let message = format!("a def reads nothing from outside, so `{}` is no source", call.name.text);
                 let problem = Diagnostic::error("E0215", message).at(call.name.span, "declared as a source");
                 report.add(problem.help("give the def a parameter of type `file`"));
@@ -427,7 +427,11 @@ impl<'a> Expander<'_, 'a> {
 
     fn refuse_extras(&self, decl: &CallDecl<'_>, report: Report<'_>) {
         let name = decl.name.text;
-        if decl.is_source {
+        if decl.class == CallClass::Effect {
+            let problem = Diagnostic::error("E0232", format!("`{name}` calls a def, and an effect is one command"));
+            report.add(problem.at(decl.name.span, "declared as an effect").help("write `effect NAME = sh(..)`"));
+        }
+        if decl.class == CallClass::Source {
             let problem =
                 Diagnostic::error("E0215", format!("a def reads nothing from outside, so `{name}` is no source"));
             report.add(problem.at(decl.name.span, "declared as a source").help(format!("write `step {name} = ..`")));

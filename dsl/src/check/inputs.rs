@@ -461,6 +461,11 @@ pub fn find_output<'r>(
 ) -> Option<(&'r str, &'r Type)> {
     let outputs = &results.get(call)?.as_ref()?.call.outputs;
     let names = || outputs.iter().map(|output| output.name.as_str());
+    if outputs.is_empty() {
+        let problem = Diagnostic::error("E0211", format!("`{node}` is an effect, which gives nothing"));
+        scope.report.add(problem.at(span, "nothing depends on an effect"));
+        return None;
+    }
     match (rest, outputs.as_slice()) {
         ([], [only]) => Some((&only.name, &only.ty)),
         ([], _) => {

@@ -17,9 +17,11 @@ use crate::suggest::{self, listed};
 use crate::world::WorldError;
 
 /// A file and its tree; number 0 is the pipeline.
+#[derive(Clone)]
 pub struct Unit<'a> {
     pub path: PathBuf,
     pub text: &'a str,
+    pub outline: &'a Outline<'a>,
     pub tree: &'a File<'a>,
     /// By `use` declaration, in order: the file it means, unless it cannot be read.
     pub modules: Vec<Option<usize>>,
@@ -37,7 +39,7 @@ pub fn load<'a>(
     let parse = |source: usize, path: PathBuf, text: &'a str, diagnostics: &mut Vec<Diagnostic>| {
         let outline = outlines.put(outline::cut(source, text, diagnostics));
         let tree = trees.put(parse::parse_file(source, outline, diagnostics));
-        Unit { path, text, tree, modules: Vec::new() }
+        Unit { path, text, outline, tree, modules: Vec::new() }
     };
     let mut units = vec![parse(0, input.file.to_owned(), root, diagnostics)];
     let mut known = HashMap::from([(plain(input.file), 0)]);

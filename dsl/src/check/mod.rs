@@ -14,13 +14,16 @@ mod columns;
 mod constants;
 mod defs;
 mod expand;
+mod expected;
 mod facts;
 mod files;
+mod filler;
 mod functions;
 mod gates;
 mod given;
 mod grid;
 mod infer;
+mod inline;
 mod inputs;
 mod lists;
 mod load;
@@ -33,6 +36,7 @@ mod report;
 mod roles;
 mod rounds;
 mod schemas;
+mod testing;
 mod types;
 mod value;
 
@@ -45,10 +49,12 @@ use mlp_model::{
     Waits,
 };
 
+pub use expected::compares;
 pub use facts::{Facts, NodeFacts};
 pub use names::RESERVED;
 pub(crate) use options::OPTIONS;
 pub use schemas::MARKS;
+pub use testing::{CheckedTests, Expectation, Expected, TestCase, check_test, check_tests, declares_tests};
 pub use types::{TYPE_NAMES, written};
 pub use value::show;
 
@@ -101,7 +107,7 @@ pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
     check_file(input, &KnownValues::new(), Some(facts))
 }
 
-fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Facts>) -> Checked {
+fn check_file(input: &CheckInput<'_>, known: &KnownValues, mut facts: Option<&mut Facts>) -> Checked {
     let text = match input.world.read(input.file) {
         Ok(text) => text,
         Err(error) => {
@@ -111,18 +117,32 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Fa
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
     let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
-    let (pipeline, mut diagnostics) = check_units(input, &units, known, facts, diagnostics);
+    let wanted = Wanted { facts: facts.as_deref_mut(), expectations: None };
+    let (pipeline, mut diagnostics) = check_units(input, &units, known, wanted, diagnostics);
+    // The values of loops are of the pipeline's tables: tests have others, and were checked before there were any.
+    if known.is_empty() {
+        testing::check_all(input, &units, &mut diagnostics);
+    }
     let mut sources = load::sources(&units);
+    put_in_order(&mut diagnostics);
+    let pipeline = pipeline.filter(|_| !has_errors(&diagnostics));
+    let pipeline = pipeline.map(|pipeline| Pipeline { sources: sources.clone(), ..pipeline });
+    sources.extend(input.params.settings.clone());
+    Checked { pipeline, diagnostics, sources }
+}
+
+fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// Sorts what is found by its place, and tells each thing once.
+fn put_in_order(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort_by_key(|diagnostic| {
         let place = diagnostic.primary().map(|label| (label.span.source, label.span.start));
         (place.is_some(), place, diagnostic.severity)
     });
     let mut told = HashSet::new();
     diagnostics.retain(|d| told.insert((d.primary().map(|label| label.span), d.code.clone(), d.message.clone())));
-    let has_errors = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    let pipeline = pipeline.filter(|_| !has_errors).map(|pipeline| Pipeline { sources: sources.clone(), ..pipeline });
-    sources.extend(input.params.settings.clone());
-    Checked { pipeline, diagnostics, sources }
 }
 
 fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
@@ -139,11 +159,19 @@ fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {
     }
 }
 
+/// What a check is asked for besides a pipeline.
+#[derive(Default)]
+struct Wanted<'w> {
+    /// Then no pipeline is made.
+    facts: Option<&'w mut Facts>,
+    expectations: Option<&'w mut Vec<Expectation>>,
+}
+
 fn check_units<'a>(
     input: &CheckInput<'a>,
     units: &'a [Unit<'a>],
     known: &'a KnownValues,
-    mut facts: Option<&mut Facts>,
+    mut wanted: Wanted<'_>,
     diagnostics: Vec<Diagnostic>,
 ) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let Some(root) = units.first() else { return (None, diagnostics) };
@@ -161,7 +189,8 @@ fn check_units<'a>(
         let mut learned = Samples::new();
         let loops = LoopValues { known, samples: &samples };
         let report = Report::new(&findings);
-        let pipeline = check_with(input, units, root, loops, facts.as_deref_mut(), report, &mut learned);
+        let wanted = Wanted { facts: wanted.facts.as_deref_mut(), expectations: wanted.expectations.as_deref_mut() };
+        let pipeline = check_with(input, units, root, loops, wanted, report, &mut learned);
         learned.retain(|name, _| !known.contains_key(name) && !samples.contains_key(name));
         let mut found = findings.into_diagnostics();
         if learned.is_empty() {
@@ -178,7 +207,7 @@ fn check_with<'a>(
     units: &'a [Unit<'a>],
     root: &Unit<'a>,
     loops: LoopValues<'_>,
-    facts: Option<&mut Facts>,
+    wanted: Wanted<'_>,
     report: Report<'_>,
     learned: &mut Samples,
 ) -> Option<Pipeline> {
@@ -194,7 +223,7 @@ fn check_with<'a>(
     expand::expand_for_themselves(&mut names, &shapes, around, report);
     expand::expand(&mut names, &shapes, around, &root.tree.decls, entities);
     let scope = Scope { report, names: &names, env: PIPELINE, catalogue, world, source };
-    let nodes = check_nodes(&scope, facts, learned);
+    let nodes = check_nodes(&scope, wanted, learned);
     for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.get()) {
         let message = format!("module `{}` is used nowhere", module.name.text);
         report.add(Diagnostic::warning("E0227", message).at(module.name.span, "").help("remove the `use`"));
@@ -209,7 +238,7 @@ fn check_with<'a>(
 const PIPELINE: usize = 0;
 
 /// Checks sources, steps, gates and releases. `None` when any of them is wrong, or when facts are asked for instead.
-fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>, learned: &mut Samples) -> Option<Vec<Node>> {
+fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> Option<Vec<Node>> {
     let names = scope.names;
     let infos = calls::bind_all(scope);
     let champion = champion::Champion::find(scope);
@@ -239,7 +268,15 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>, learned: &mut Sampl
     let gates: Vec<_> = names.gates.iter().map(|(gate, _)| gates::check(scope, gate, &results, &places)).collect();
     let releases = names.releases.iter().map(|(release, _)| releases::check(scope, release, &results, &places));
     let releases: Vec<_> = releases.collect();
-    if let Some(facts) = facts {
+    if let Some(expectations) = wanted.expectations {
+        expectations.clear();
+        names.tests.givens.iter().for_each(|given| expected::check_given(&inputs, given));
+        expectations.extend(names.tests.expects.iter().filter_map(|expect| expected::check(&inputs, expect)));
+        let of_figures = names.gates.iter().filter(|(gate, _)| gate.name.text.starts_with(testing::GATE));
+        expectations.extend(of_figures.map(|(gate, _)| expected::of_gate(gate, &inputs)));
+        expectations.sort_by_key(|expectation| expectation.span.start);
+    }
+    if let Some(facts) = wanted.facts {
         facts.collect(scope, results);
         return None;
     }
@@ -294,7 +331,7 @@ fn check_nodes(scope: &Scope<'_>, facts: Option<&mut Facts>, learned: &mut Sampl
 /// Returns what stands for a node of which nothing can be told before the values of a loop are known.
 fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
     let call = Call {
-        class: CallClass::Step,
+        class: signature.map_or(CallClass::Step, |signature| signature.class),
         op: signature.map_or_else(String::new, |signature| signature.name.to_owned()),
         op_version: signature.map_or(0, |signature| signature.version),
         runner: signature.map_or_else(String::new, |signature| signature.runner.to_owned()),

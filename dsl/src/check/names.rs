@@ -10,7 +10,8 @@ use mlp_model::{Schema, Span, Value};
 
 use super::report::Report;
 use crate::ast::{
-    CallDecl, DefDecl, Expr, ExprKind, GateDecl, LoopDecl, Name, ParamDecl, ReleaseDecl, ResultContent, SchemaDecl,
+    CallDecl, DefDecl, ExpectDecl, Expr, ExprKind, GateDecl, GivenDecl, LoopDecl, Name, ParamDecl, ReleaseDecl,
+    ResultContent, SchemaDecl,
 };
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
@@ -162,6 +163,13 @@ pub struct ModuleInfo<'a> {
     pub is_used: Cell<bool>,
 }
 
+/// What a test says, in the tree of that test.
+#[derive(Default)]
+pub struct OfTest<'a> {
+    pub givens: Vec<&'a GivenDecl<'a>>,
+    pub expects: Vec<&'a ExpectDecl<'a>>,
+}
+
 /// Everything that has a name.
 #[derive(Default)]
 pub struct Names<'a> {
@@ -188,6 +196,7 @@ pub struct Names<'a> {
     /// The pipeline's parameters, with their values.
     pub params: Vec<(&'a ParamDecl<'a>, usize)>,
     pub items: Vec<Item>,
+    pub tests: OfTest<'a>,
     pub pipeline: Option<(Name<'a>, &'a str)>,
     /// A release is declared that could not be read.
     pub has_broken_release: bool,

@@ -202,7 +202,8 @@ fn read_given(text: &str, ty: &Type) -> Option<Value> {
     }
 }
 
-fn read_scalar(text: &str, scalar: Scalar) -> Option<Value> {
+/// Reads one value of a type as it is written, except that a string has no quotes.
+pub fn read_scalar(text: &str, scalar: Scalar) -> Option<Value> {
     let text = if scalar == Scalar::Str { text } else { text.trim() };
     match scalar {
         Scalar::Str => Some(Value::Str(text.to_owned())),

@@ -2,12 +2,13 @@
 //!
 //! The pages are the Markdown files beside this one. Every example is checked by a test.
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     include_str!("E01.md"),
     include_str!("E02.md"),
     include_str!("E03.md"),
     include_str!("E04.md"),
     include_str!("E05.md"),
+    include_str!("E07.md"),
     include_str!("L06.md"),
 ];
 

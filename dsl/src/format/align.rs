@@ -119,7 +119,7 @@ fn cells(nodes: &[Node<'_>], block: Block<'_>) -> Option<Cells> {
             let default = (ty..nodes.len()).find(|i| rule(&nodes[*i])).unwrap_or(nodes.len());
             cut(Shape::Param, &[3, ty, default])
         }
-        _ if first.is_some_and(|token| token.is_word("release")) => None,
+        _ if first.is_some_and(|token| token.is_word("release") || token.is_word("given")) => None,
         _ if is_word(0) && is_word(1) && is(2, "=") => cut(Shape::Assignment, &[2]),
         _ => None,
     }

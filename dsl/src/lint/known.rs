@@ -1,7 +1,7 @@
 //! What the lints know of the standard catalogue. An operation that is not here is simply not looked at.
 
 /// Operations that run any program.
-pub const PROGRAMS: [&str; 1] = ["sh"];
+pub const PROGRAMS: [&str; 2] = ["sh", "effect.sh"];
 
 /// Operations that write a table to a file, with the name of their table.
 pub const WRITERS: [(&str, &str); 2] = [("csv.write", "data"), ("parquet.write", "data")];

@@ -49,6 +49,9 @@ fn results(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
         // Reports and files are read by people.
         let is_passed_on = |ty: &Type| matches!(ty, Type::Table(_) | Type::Model(_));
         let name = &node.name;
+        if call.class == CallClass::Effect {
+            continue;
+        }
         if !call.outputs.iter().any(|output| is_read(&output.name)) {
             if call.class == CallClass::Source {
                 let problem = Diagnostic::warning("L0603", format!("source `{name}` is read by nothing"));

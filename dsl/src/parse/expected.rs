@@ -73,6 +73,11 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::word_in => &["`in`"],
         Rule::word_random | Rule::draws => &["`random`"],
         Rule::word_seed => &["`seed`"],
+        Rule::word_fails | Rule::failure_expected => &["`fails`"],
+        Rule::any_order | Rule::word_any => &["`in any order`"],
+        Rule::word_order => &["`order`"],
+        Rule::tolerance | Rule::word_within => &["`within`"],
+        Rule::rows_expected => &["a value"],
         Rule::def_param => &["a parameter"],
         Rule::binding => &["a name"],
         Rule::record | Rule::open_brace => &["`{`"],
@@ -124,10 +129,15 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::let_decl
         | Rule::def_head
         | Rule::for_head
+        | Rule::test_head
+        | Rule::given_decl
+        | Rule::set_decl
+        | Rule::expect_decl
         | Rule::result_decl
         | Rule::schema_decl
         | Rule::source_decl
         | Rule::step_decl
+        | Rule::effect_decl
         | Rule::gate_decl
         | Rule::release_decl => &["a declaration"],
         Rule::value_text => &["a value"],
@@ -140,12 +150,16 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         | Rule::word_use
         | Rule::word_param
         | Rule::word_let
+        | Rule::word_test
+        | Rule::word_given
+        | Rule::word_expect
         | Rule::word_def
         | Rule::word_for
         | Rule::word_result
         | Rule::word_schema
         | Rule::word_source
         | Rule::word_step
+        | Rule::word_effect
         | Rule::word_gate
         | Rule::word_release
         | Rule::word_and

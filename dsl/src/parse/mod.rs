@@ -8,7 +8,7 @@ mod expr;
 
 use std::borrow::Cow;
 
-use mlp_model::{Comparison, Span};
+use mlp_model::{CallClass, Comparison, Span};
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
 use pest::iterators::{Pair, Pairs};
@@ -95,9 +95,12 @@ fn parse_chunk<'a>(
         "schema" => Rule::schema_decl,
         "source" => Rule::source_decl,
         "step" => Rule::step_decl,
+        "effect" => Rule::effect_decl,
         "gate" => Rule::gate_decl,
         "release" => Rule::release_decl,
         "result" => Rule::result_decl,
+        "given" => Rule::given_decl,
+        "expect" => Rule::expect_decl,
         _ => return parse_block(source, outline, chunk, diagnostics),
     };
     let pair = parse_rule(source, outline, (chunk.start, chunk.end), rule, diagnostics)?;
@@ -112,10 +115,18 @@ fn parse_block<'a>(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<DeclKind<'a>> {
     let head_end = chunk.body.as_ref().map_or(chunk.end, |body| body.start);
-    let rule = if chunk.keyword == "def" { Rule::def_head } else { Rule::for_head };
+    let rule = match chunk.keyword {
+        "def" => Rule::def_head,
+        "test" => Rule::test_head,
+        _ => Rule::for_head,
+    };
     let head = parse_rule(source, outline, (chunk.start, head_end), rule, diagnostics).and_then(|pair| {
         let mut builder = Builder { source, base: chunk.start, diagnostics };
-        if rule == Rule::def_head { builder.def_head(pair) } else { builder.for_head(pair) }
+        match rule {
+            Rule::def_head => builder.def_head(pair),
+            Rule::test_head => builder.test_head(pair),
+            _ => builder.for_head(pair),
+        }
     });
     let Some(body) = &chunk.body else {
         if head.is_some() {
@@ -125,7 +136,13 @@ fn parse_block<'a>(
         }
         return None;
     };
-    let body_decls = body.chunks.iter().map(|chunk| parse_decl(source, outline, chunk, diagnostics)).collect();
+    let is_test = chunk.keyword == "test";
+    let inner = body.chunks.iter().map(|chunk| match chunk.keyword {
+        // A test does not declare parameters: it sets them.
+        "param" if is_test => parse_set(source, outline, chunk, diagnostics),
+        _ => parse_decl(source, outline, chunk, diagnostics),
+    });
+    let body_decls = inner.collect();
     parse_rule(source, outline, (body.end, chunk.end), Rule::no_tail, diagnostics)?;
     Some(match head? {
         Head::Def(name, params) => DeclKind::Def(DefDecl { name, params, body: body_decls }),
@@ -134,6 +151,7 @@ fn parse_block<'a>(
             let (variable, values) = bindings.next()?;
             DeclKind::Loop(LoopDecl { name, variable, values, more: bindings.collect(), draws, body: body_decls })
         }
+        Head::Test(name) => DeclKind::Test(TestDecl { name, body: body_decls }),
     })
 }
 
@@ -141,6 +159,21 @@ fn parse_block<'a>(
 enum Head<'a> {
     Def(Name<'a>, Vec<ParamDecl<'a>>),
     For { bindings: Vec<(Name<'a>, Expr<'a>)>, draws: Option<DrawsExpr<'a>>, name: Name<'a> },
+    Test(Text<'a>),
+}
+
+/// Parses `param NAME = VALUE`.
+fn parse_set<'a>(
+    source: usize,
+    outline: &'a Outline<'a>,
+    chunk: &'a Chunk<'a>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Decl<'a> {
+    let span = (chunk.start, chunk.end);
+    let pair = (!chunk.broken).then(|| parse_rule(source, outline, span, Rule::set_decl, diagnostics)).flatten();
+    let kind = pair.and_then(|pair| Builder { source, base: chunk.start, diagnostics }.declaration(pair));
+    let kind = kind.unwrap_or(DeclKind::Broken { keyword: chunk.keyword, name: chunk.name });
+    Decl { doc: &chunk.doc, kind }
 }
 
 /// Parses a piece of the text; what is wrong with it is reported.
@@ -187,6 +220,9 @@ impl<'d> Builder<'d> {
         if rule == Rule::use_decl {
             return Some(DeclKind::Use(self.use_decl(inner)?));
         }
+        if rule == Rule::expect_decl {
+            return Some(DeclKind::Expect(self.expect(span, inner)?));
+        }
         let name = inner.find(|pair| pair.as_rule() == Rule::name).map(|pair| self.name(pair))?;
         Some(match rule {
             Rule::pipeline_decl => DeclKind::Pipeline(name),
@@ -196,8 +232,15 @@ impl<'d> Builder<'d> {
                 DeclKind::Let(LetDecl { name, value: self.expr(value) })
             }
             Rule::schema_decl => DeclKind::Schema(self.schema(name, inner)?),
-            Rule::source_decl | Rule::step_decl => DeclKind::Call(self.call(rule == Rule::source_decl, name, inner)?),
+            Rule::source_decl => DeclKind::Call(self.call(CallClass::Source, name, inner)?),
+            Rule::step_decl => DeclKind::Call(self.call(CallClass::Step, name, inner)?),
+            Rule::effect_decl => DeclKind::Call(self.call(CallClass::Effect, name, inner)?),
             Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
+            Rule::given_decl => DeclKind::Given(self.given(name, inner)?),
+            Rule::set_decl => {
+                let value = inner.find(|pair| pair.as_rule() == Rule::plain)?;
+                DeclKind::Set(SetDecl { name, value: self.expr(value) })
+            }
             _ => DeclKind::Release(self.release(name, inner)?),
         })
     }
@@ -251,6 +294,56 @@ impl<'d> Builder<'d> {
             }
         }
         Some(Head::Def(name?, params))
+    }
+
+    fn test_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {
+        let name = pair.into_inner().find(|pair| pair.as_rule() == Rule::string)?;
+        self.string(name).map(Head::Test)
+    }
+
+    fn given<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GivenDecl<'a>> {
+        let (mut schema, mut table) = (None, None);
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::path => schema = Some(self.path_expr(pair)),
+                Rule::string => table = self.string(pair),
+                _ => {}
+            }
+        }
+        Some(GivenDecl { name, schema, table: table? })
+    }
+
+    fn expect<'a>(&mut self, span: Span, inner: Pairs<'a, Rule>) -> Option<ExpectDecl<'a>> {
+        for pair in inner {
+            let kind = match pair.as_rule() {
+                Rule::expr => ExpectKind::Compare(self.expr(pair)),
+                Rule::rows_expected => {
+                    let (mut node, mut table, mut any_order, mut within) = (None, None, false, None);
+                    for pair in pair.into_inner() {
+                        match pair.as_rule() {
+                            Rule::path => node = Some(self.path_expr(pair)),
+                            Rule::string => table = self.string(pair),
+                            Rule::any_order => any_order = true,
+                            Rule::tolerance => {
+                                let value = pair.into_inner().find(|pair| pair.as_rule() == Rule::plain)?;
+                                within = Some(self.expr(value));
+                            }
+                            _ => {}
+                        }
+                    }
+                    ExpectKind::Rows(RowsExpected { node: node?, table: table?, any_order, within })
+                }
+                Rule::failure_expected => {
+                    let mut inner = pair.into_inner();
+                    let node = self.path_expr(inner.find(|pair| pair.as_rule() == Rule::path)?);
+                    let code = self.name(inner.find(|pair| pair.as_rule() == Rule::name)?);
+                    ExpectKind::Fails { node, code }
+                }
+                _ => continue,
+            };
+            return Some(ExpectDecl { kind, span });
+        }
+        None
     }
 
     fn result<'a>(&mut self, span: Span, inner: Pairs<'a, Rule>) -> Option<ResultDecl<'a>> {
@@ -357,7 +450,7 @@ impl<'d> Builder<'d> {
         Some(RuleExpr { kind, span })
     }
 
-    fn call<'a>(&mut self, is_source: bool, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
+    fn call<'a>(&mut self, class: CallClass, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<CallDecl<'a>> {
         let (mut value, mut options, mut condition) = (None, Vec::new(), None);
         for pair in inner {
             match pair.as_rule() {
@@ -373,7 +466,7 @@ impl<'d> Builder<'d> {
                 _ => {}
             }
         }
-        Some(CallDecl { is_source, name, value: value?, options, condition })
+        Some(CallDecl { class, name, value: value?, options, condition })
     }
 
     fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {

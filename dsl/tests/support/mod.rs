@@ -186,6 +186,13 @@ fn operations() -> Catalogue {
             table.columns.extend(adds.columns.clone());
             gives(Type::Table(table))
         }),
+        op("effect.sh", CallClass::Effect, effect_args(), |call| {
+            if call.params["network"] == Value::Bool(false) {
+                let message = "the effect has no network to write to";
+                return Err(vec![ArgError::new("E0359", "command", message).with_help("add `network: true`")]);
+            }
+            Ok(Inferred::default())
+        }),
         op("sh", step, sh_args(), |call| {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };
@@ -276,6 +283,12 @@ fn map_args() -> Vec<Argument> {
         optional("params", ParamType::Map(Box::new(ParamType::Literal)), Value::Record([].into())),
         optional("profile", ParamType::Choice(&["strict", "fast"]), Value::Str("strict".into())),
     ]
+}
+
+fn effect_args() -> Vec<Argument> {
+    let mut args: Vec<Argument> = sh_args().into_iter().filter(|arg| arg.name != "outputs").collect();
+    args.push(optional("network", ParamType::Bool, Value::Bool(false)));
+    args
 }
 
 fn sh_args() -> Vec<Argument> {

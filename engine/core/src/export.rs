@@ -19,6 +19,7 @@ use mlp_model::{ArtifactKind, Digest, Keep, Record, RunId, Sensitivity, StoreErr
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleError};
+use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::io_trouble;
 use crate::objects;
 use crate::registry::Registry;
@@ -206,7 +207,13 @@ impl Content {
             content.objects.extend(objects::all(store, kind, &digest)?);
         }
         let of_runs = runs.into_iter().flat_map(|(_, records)| records).map(|stored| stored.record);
-        content.records = of_runs.filter(|record| !matches!(record, Record::Released { .. })).chain(released).collect();
+        // What was done outside was done here: another workspace does it for itself, with the same key.
+        let is_taken_along = |record: &Record| match record {
+            Record::Released { .. } => false,
+            Record::StepFinished { result, .. } => !result.environment.contains_key(IDEMPOTENCY_KEY),
+            _ => true,
+        };
+        content.records = of_runs.filter(is_taken_along).chain(released).collect();
         Ok(content)
     }
 

@@ -148,6 +148,9 @@ fn needs(pipeline: &Pipeline, node: &Node) -> Result<BTreeSet<usize>, GraphError
             if let Some(waits) = &call.options.waits {
                 add(waits.node, Some(&waits.output))?;
             }
+            for gate in &call.options.gates {
+                add(*gate, None)?;
+            }
         }
         NodeKind::Gate(gate) => {
             for metric_node in gate.checks.iter().flat_map(|check| [&check.left, &check.right]).flat_map(metric_nodes) {

@@ -15,6 +15,7 @@ mod answer;
 mod bundle;
 pub mod collect;
 mod context;
+mod effect;
 mod explain;
 pub mod export;
 mod fault;
@@ -42,6 +43,7 @@ mod versions;
 mod why;
 
 pub use bundle::{Bundle, BundleError, BundlePart, Pinned};
+pub use effect::IDEMPOTENCY_KEY;
 pub use explain::{Difference, FieldChange, FieldName, compare};
 pub use graph::GraphError;
 pub use lineage::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, LineageStart, ObjectCount};

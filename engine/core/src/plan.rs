@@ -8,7 +8,8 @@ use std::sync::Arc;
 use mlp_model::{Decision, KeyId, Pipeline, Plan, PlannedStep, StepError};
 
 use crate::context::{Context, Request, call_of};
-use crate::resolve::{Known, Lookup, Past, Resolved, bind_inputs, resolve};
+use crate::effect;
+use crate::resolve::{Known, Lookup, Miss, Past, Resolved, bind_inputs, resolve};
 use crate::run::Ahead;
 use crate::{Engine, RunError, RunRequest};
 
@@ -120,7 +121,10 @@ impl Outlook {
             Ok(resolved) => match &resolved.lookup {
                 Lookup::Hit(hit) => {
                     known[idx] = Some(hit.result.outputs.clone().into());
-                    let reason = format!("same key as in run {}", hit.run);
+                    let reason = match effect::is_effect(ctx, idx) {
+                        true => effect::done(hit),
+                        false => format!("same key as in run {}", hit.run),
+                    };
                     found(Decision::Reuse { from_run: hit.run.to_string() }, reason, Fate::Known)
                 }
                 Lookup::Miss(miss) => {
@@ -135,8 +139,10 @@ impl Outlook {
                         Some(_) => {}
                         None => _ = self.to_run.insert(resolved.id, idx),
                     }
-                    let fate = Fate::Open { until: node.name.as_str().into() };
-                    Found { past: miss.past, ..found(Decision::Run, miss.reason.clone(), fate) }
+                    undone(ctx, idx, miss).unwrap_or_else(|| {
+                        let fate = Fate::Open { until: node.name.as_str().into() };
+                        Found { past: miss.past, ..found(Decision::Run, miss.reason.clone(), fate) }
+                    })
                 }
             },
             Err(error) => {
@@ -147,6 +153,25 @@ impl Outlook {
         self.resolved[idx] = Some(resolved);
         answer
     }
+}
+
+/// Returns what becomes of an effect that is not done; `None` for any other step.
+fn undone(ctx: &Context, idx: usize, miss: &Miss) -> Option<Found> {
+    if !effect::is_effect(ctx, idx) {
+        return None;
+    }
+    let gates: Vec<&str> = ctx.call(idx).options.gates.iter().map(|gate| ctx.node(*gate).name.as_str()).collect();
+    let (decision, when) = match gates.split_last() {
+        None => (Decision::Run, String::new()),
+        Some((only, [])) => (Decision::Unknown { until: (*only).to_owned() }, format!(" if gate `{only}` passes")),
+        Some((last, others)) => {
+            let when = format!(" if gates `{}` and `{last}` pass", others.join("`, `"));
+            (Decision::Unknown { until: (*last).to_owned() }, when)
+        }
+    };
+    let reason = format!("effect: to do{when}: {}", miss.reason);
+    // Nothing depends on it.
+    Some(Found { decision, reason, fate: Fate::Known, past: miss.past })
 }
 
 impl Outlook {

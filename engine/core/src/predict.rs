@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mlp_model::{Decision, ErrorClass, NodeKind, StoreError};
+use mlp_model::{CallClass, Decision, ErrorClass, NodeKind, StoreError};
 
 use crate::context::Context;
 use crate::plan::Outlook;
@@ -47,14 +47,17 @@ pub(crate) fn steps_of(ctx: &Context, outlook: &Outlook, needs: &[Option<Need>])
         NodeKind::Gate(_) => StepKind::Gate,
         NodeKind::Release(_) => StepKind::Release,
         NodeKind::Call(_) if ctx.absence(idx).is_some() => StepKind::WithoutChampion,
-        NodeKind::Call(call) => StepKind::Call { retries: call.options.retries },
+        NodeKind::Call(call) => match call.class {
+            CallClass::Effect => StepKind::Effect { retries: call.options.retries },
+            CallClass::Source | CallClass::Step => StepKind::Call { retries: call.options.retries },
+        },
     };
     (0..ctx.pipeline.nodes.len())
         .map(|idx| {
             let kind = kind(idx);
             let mut inputs = if kind == StepKind::Unwanted { Vec::new() } else { request.graph.inputs(idx) };
             // What does the same as another step waits for it, and has its result.
-            if let (StepKind::Call { .. }, Some(twin)) = (kind, outlook.twin_of[idx])
+            if let (StepKind::Call { .. } | StepKind::Effect { .. }, Some(twin)) = (kind, outlook.twin_of[idx])
                 && !inputs.contains(&twin)
             {
                 inputs.push(twin);

@@ -66,6 +66,11 @@ pub enum StepKind {
     Call {
         retries: u32,
     },
+    /// A call that writes outside: begins only when all before it is on the disk and decided, so that it is never done
+    /// for something that a crash takes back.
+    Effect {
+        retries: u32,
+    },
     /// A call that reads a champion which does not exist yet.
     WithoutChampion,
     /// Came to its result in an earlier part of the run.
@@ -118,6 +123,8 @@ pub enum Because {
     Stopped { step: usize },
     /// The run was interrupted.
     Cancelled,
+    /// May be done only if this gate passes, and it refused.
+    Refused { step: usize },
     /// Needs the result of this step, which would have ended after the run's time budget.
     OverBudget { step: usize },
 }
@@ -302,6 +309,14 @@ impl Scheduler {
         self.settle();
     }
 
+    /// The effect is not to be done: this gate refused.
+    pub fn on_refused(&mut self, step: usize, gate: usize) {
+        if self.states[step].is_unstarted() {
+            self.drop_step(step, Because::Refused { step: gate });
+        }
+        self.settle();
+    }
+
     /// The gate or release has been decided, either way.
     pub fn on_decided(&mut self, step: usize) {
         if self.states[step] == State::Deciding {
@@ -391,9 +406,13 @@ impl Scheduler {
                 if !self.states[dependent].is_unstarted() {
                     continue;
                 }
-                let is_decision = matches!(self.steps[dependent].kind, StepKind::Gate | StepKind::Release);
-                let counts =
-                    if is_decision { state.has_ended() } else { matches!(state, State::Written | State::Reused) };
+                let kind = self.steps[dependent].kind;
+                let is_decision = matches!(kind, StepKind::Gate | StepKind::Release);
+                let counts = match kind {
+                    StepKind::Gate | StepKind::Release => state.has_ended(),
+                    StepKind::Effect { .. } => matches!(state, State::Executed | State::Reused | State::Decided),
+                    _ => matches!(state, State::Written | State::Reused),
+                };
                 if counts {
                     self.n_missing[dependent] -= 1;
                     if self.n_missing[dependent] == 0 {
@@ -410,7 +429,7 @@ impl Scheduler {
     fn begin(&mut self, step: usize) {
         match self.steps[step].kind {
             StepKind::Unwanted | StepKind::WithoutChampion | StepKind::Done | StepKind::Broken => {}
-            StepKind::Call { .. } => {
+            StepKind::Call { .. } | StepKind::Effect { .. } => {
                 self.set(step, State::Resolving);
                 self.commands.push_back(Command::ResolveKey { step });
             }
@@ -494,7 +513,7 @@ impl Scheduler {
     }
 
     fn may_retry(&self, step: usize, class: ErrorClass) -> bool {
-        let StepKind::Call { retries } = self.steps[step].kind else { return false };
+        let (StepKind::Call { retries } | StepKind::Effect { retries }) = self.steps[step].kind else { return false };
         // The record of an input may have been lost after this step had started.
         let inputs_stand = self.steps[step].inputs.iter().all(|&input| self.states[input] != State::Failed);
         self.stop.is_none()

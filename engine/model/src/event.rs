@@ -62,6 +62,9 @@ pub enum Event {
         /// More than 1: it failed before, and is flaky.
         #[serde(default = "first")]
         attempt: u32,
+        /// Of an effect: what its command was given to be known by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
     },
     StepReused {
         run: RunId,
@@ -71,6 +74,9 @@ pub enum Event {
         #[serde(deserialize_with = "crate::record::read_facts")]
         facts: Facts,
         early_cutoff: bool,
+        /// Of an effect, which was done then and is not done again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency_key: Option<String>,
     },
     /// The attempt failed; `will_retry` tells whether another follows. Told again, with `will_retry` false, when the run
     /// ends before the next attempt could start.
@@ -181,6 +187,9 @@ pub struct StepCounts {
     /// Of the reused ones, those that might have had to run until early cutoff decided.
     #[serde(default)]
     pub cut_off: usize,
+    /// Of the executed ones, those that wrote outside.
+    #[serde(default)]
+    pub effects: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

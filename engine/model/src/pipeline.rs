@@ -98,6 +98,8 @@ pub enum CallClass {
     Source,
     /// Pure.
     Step,
+    /// Writes outside. Has no outputs, and is done once for its key.
+    Effect,
 }
 
 /// A call of a catalogue operation.
@@ -152,6 +154,8 @@ pub struct Options {
     /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
     pub backoff: Option<Duration>,
     pub demand: Demand,
+    /// Of an effect: nodes of gates that must all pass before it is done.
+    pub gates: Vec<usize>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
     pub waits: Option<Waits>,
 }

@@ -87,6 +87,9 @@ pub struct StartStep {
     /// UUIDs of the GPUs that it may use, and no others.
     #[serde(default)]
     pub gpus: Vec<String>,
+    /// Of an effect: what tells whoever is written to that this is one and the same wish, however often it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// An input artifact, ready to be mapped or read. Never to be written.

@@ -70,6 +70,22 @@ pub enum Command {
         #[command(flatten)]
         values: ValueArgs,
     },
+    /// Run the tests that pipeline files declare
+    ///
+    /// A test gives rows to sources, steps or defs and says what comes out. It runs in a store of its own, under
+    /// `.mlp/tests`: runs, results and releases of the workspace are not touched. Exit code: 0 all passed, 1 one failed,
+    /// 2 a file does not check or there are no tests.
+    Test {
+        /// Files, or folders with `.mlp` files below; all of the workspace that have tests if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Only tests whose name contains this text
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// Write a report as JUnit XML, for build servers
+        #[arg(long, value_name = "REPORT.xml")]
+        junit: Option<PathBuf>,
+    },
     /// Write pipeline files in the one style
     ///
     /// Comments are kept, and nothing but blanks, line breaks and commas without a meaning changes. A file with a syntax
@@ -123,6 +139,9 @@ pub enum Command {
         /// Keep printing until the run ends
         #[arg(short, long)]
         follow: bool,
+        /// List what was done outside: each effect with its time, run and idempotency key, newest first
+        #[arg(long, conflicts_with_all = ["run", "follow"])]
+        effects: bool,
     },
     /// Trace an artifact or a released model back to its sources
     Lineage {

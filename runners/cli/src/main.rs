@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         Command::Diff { before, after, values } => commands::diff::diff(&before, &after, &values, &output),
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
+        Command::Test { files, filter, junit } => {
+            let asked = commands::test::Asked { files: &files, filter: filter.as_deref(), junit: junit.as_deref() };
+            commands::test::test(&asked, &output)
+        }
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, work, values } => match values {
             true => commands::values::values(&pipeline, &output),
@@ -56,7 +60,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),
-        Command::Log { run, step, follow } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
+        Command::Log { effects: true, .. } => commands::effects::effects(&output),
+        Command::Log { run, step, follow, .. } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
         Command::Lineage { what, openlineage: true, .. } => commands::lineage::openlineage(&what, &output),
         Command::Lineage { what, down, .. } => commands::lineage::lineage(&what, down, &output),
         Command::Show { what, rows, values } => commands::show::show(&what, rows, &values, &output),

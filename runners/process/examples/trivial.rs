@@ -57,6 +57,7 @@ fn once(runner: &ProcessRunner, params: &BTreeMap<String, Value>) -> Duration {
         work_dir: place.path().to_owned(),
         timeout: None,
         gpus: Vec::new(),
+        idempotency_key: None,
     };
     let (sender, events) = mpsc::channel();
     let began = Instant::now();

@@ -7,6 +7,9 @@ use mlp_model::{ErrorClass, StartStep, StepError, Value};
 
 const PASSED: &str = "env.";
 
+/// Tells the command of an effect what to be known by.
+const IDEMPOTENCY: &str = "MLP_IDEMPOTENCY_KEY";
+
 /// Names the GPUs that a program may use; empty: none.
 const GPUS: &str = "CUDA_VISIBLE_DEVICES";
 
@@ -100,6 +103,7 @@ impl<'a> Settings<'a> {
             })?;
             variables.push((name.into(), value.into()));
         }
+        variables.extend(step.idempotency_key.iter().map(|key| (IDEMPOTENCY.into(), key.into())));
         // Last, so that nothing above says otherwise: a step sees the GPUs that it was given, and no others.
         variables.push((GPUS.into(), step.gpus.join(",").into()));
         Ok(variables)

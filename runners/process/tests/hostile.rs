@@ -134,6 +134,7 @@ fn once(runner: &ProcessRunner, confine: &str, n_tricks: usize, random: &Mutex<R
         environment: BTreeMap::new(),
         work_dir: place.path().to_owned(),
         gpus: Vec::new(),
+        idempotency_key: None,
         timeout: matches!(ending, Ending::TimesOut).then_some(after),
     };
     let (sender, events) = mpsc::channel();

@@ -246,6 +246,7 @@ fn step(
         work_dir: folder.into(),
         timeout: None,
         gpus: Vec::new(),
+        idempotency_key: None,
     }
 }
 

@@ -41,6 +41,7 @@ fn step(op: &str, params: &[(&str, &str)]) -> StartStep {
         work_dir: PathBuf::from("/"),
         timeout: None,
         gpus: Vec::new(),
+        idempotency_key: None,
     }
 }
 

@@ -15,7 +15,11 @@ fn operations_have_their_runner_and_class() {
     let found: Vec<String> = operations
         .iter()
         .map(|s| {
-            let class = if s.class == CallClass::Source { "source" } else { "step" };
+            let class = match s.class {
+                CallClass::Source => "source",
+                CallClass::Step => "step",
+                CallClass::Effect => "effect",
+            };
             let args: Vec<String> = s.args.iter().map(|a| format!("{}{}", a.name, default(a))).collect();
             format!("{class} {} by {}: {}", s.name, s.runner, args.join(", "))
         })
@@ -25,6 +29,7 @@ fn operations_have_their_runner_and_class() {
         [
             r#"source csv.read by builtin: file, schema, delimiter = ",", blank = [""]"#,
             "step csv.write by builtin: data",
+            r#"effect effect.sh by process: command, inputs = none, at = {}, texts = {}, env = {}, pass_env = [], network = false, confine = "on""#,
             "step eval.binary by builtin: predictions, threshold = 0.5, on_train = false",
             "step eval.regression by builtin: predictions, on_train = false",
             "source file by builtin: path",
@@ -61,7 +66,9 @@ fn every_operation_is_documented() {
         let first = doc.lines().next().unwrap_or_default();
         assert!(first.ends_with('.') && first.len() <= 100, "{name}: {first}");
         assert!(first.starts_with(char::is_uppercase), "{name}: {first}");
-        assert!(doc.contains(&format!("= {name}(")), "{name} has no example");
+        // An effect is called like the step of its name.
+        let called = name.strip_prefix("effect.").unwrap_or(name);
+        assert!(doc.contains(&format!("= {called}(")), "{name} has no example");
         assert!(doc.lines().all(|line| line.len() <= 120), "{name} has a long line");
         for argument in &signature.args {
             check_doc(name, argument);

@@ -137,6 +137,7 @@ impl Bench {
             work_dir,
             timeout: None,
             gpus: Vec::new(),
+            idempotency_key: None,
         };
         Self { folder, step }
     }

@@ -12,7 +12,7 @@ use crate::analysis::meaning::VALUE_WORDS;
 use crate::analysis::spot::{self, Spot};
 use crate::analysis::tree::{Decl, Kind};
 use crate::check::MARKS;
-use crate::outline::DECLARING;
+use crate::outline::{DECLARING, declaring_within};
 
 impl<'a> List<'_, 'a> {
     pub(super) fn declaring(&mut self, is_fresh: bool) {
@@ -26,11 +26,15 @@ impl<'a> List<'_, 'a> {
                 "schema" => "schema ${1:Name} {\n  ${2:column}: ${3:str}\n}",
                 "source" => "source ${1:name} = ${2:csv.read}($0)",
                 "step" => "step ${1:name} = $0",
+                "effect" => "effect ${1:name} = sh(\"$0\", network: true)",
                 "gate" => "gate ${1:name} {\n  ${2:floor} $0\n}",
                 "release" => "release ${1:name} = ${2:model} when ${3:gate}",
                 "use" => "use \"${1:lib/module.mlp}\" as ${2:name}",
                 "def" => "def ${1:name}(${2:data: table}) {\n  step ${3:done} = $0\n  result = ${3:done}\n}",
                 "let" => "let ${1:name} = $0",
+                "test" => {
+                    "test \"${1:what it shows}\" {\n  given ${2:raw} = \"\"\"\n    ${3:id}\n    \"\"\"\n  expect $0\n}"
+                }
                 other => other,
             };
             let doc = hover::keyword(word).unwrap_or_default().to_owned();
@@ -147,8 +151,9 @@ impl<'a> List<'_, 'a> {
                 _ if before.ends_with(['{', '\n'])
                     || is_new_line(self.view, decl.keyword.start + before.len(), word_start) =>
                 {
-                    self.word("step", CompletionKind::Keyword, "declaration", 0);
-                    self.word("result", CompletionKind::Keyword, "what the template gives", 0);
+                    for word in declaring_within(decl.keyword.text) {
+                        self.word(word, CompletionKind::Keyword, hover::keyword(word).unwrap_or_default(), 0);
+                    }
                 }
                 _ => {}
             },

@@ -124,6 +124,9 @@ impl<'a> List<'_, 'a> {
     pub(super) fn operations(&mut self, namespace: &str, is_source: Option<bool>) {
         for signature in self.view.catalogue.iter() {
             let Some(rest) = signature.name.strip_prefix(namespace) else { continue };
+            if signature.class == CallClass::Effect {
+                continue; // called by the name of its step
+            }
             let is_expected = is_source.is_none_or(|is_source| is_source == (signature.class == CallClass::Source));
             let callee = Callee::Operation(signature);
             self.add(Completion {

@@ -15,6 +15,7 @@ use mlp_model::{
 };
 
 use crate::context::{Context, call_of};
+use crate::effect::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::fault::{bug, io_trouble, panicked, store_trouble};
 use crate::folders::{self, FolderTrouble};
 use crate::objects::read_manifest;
@@ -108,6 +109,7 @@ pub(crate) fn start(
         work_dir,
         timeout: call.options.timeout,
         gpus,
+        idempotency_key: idempotency_key(ctx, idx, resolved)?,
     };
     let runner = ctx.runners.get(&call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
     let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };
@@ -176,6 +178,7 @@ pub(crate) fn collect(
     let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
     let mut environment = resolved.key.environment.clone();
     environment.extend(outcome.environment);
+    environment.extend(idempotency_key(ctx, idx, resolved)?.map(|key| (IDEMPOTENCY_KEY.to_owned(), key)));
     Ok(Collected { outputs, key_object, facts: outcome.facts, environment, peak_mem_bytes: outcome.peak_mem_bytes })
 }
 

@@ -21,6 +21,7 @@ use super::{Ahead, Failure, RunOutcome, RunRequest, backoff, status};
 use crate::Clock;
 use crate::answer::answer;
 use crate::context::{Context, call_of};
+use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::{panicked, store_trouble};
 use crate::gate::GateOutcome;
 use crate::resolve::{self, Known, Resolved};
@@ -523,6 +524,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         if let Some(result) = self.results.remove(&step) {
             self.outcome.steps.executed += 1;
             self.outcome.steps.flaky += usize::from(result.attempt > 1);
+            self.outcome.steps.effects += usize::from(result.environment.contains_key(IDEMPOTENCY_KEY));
             self.emit(Event::StepFinished {
                 run: self.request.run.clone(),
                 step: self.name(step),
@@ -530,6 +532,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 facts: result.facts,
                 seconds: result.seconds,
                 attempt: result.attempt,
+                idempotency_key: result.environment.get(IDEMPOTENCY_KEY).cloned(),
             });
         }
         self.scheduler.on_committed(step);
@@ -571,6 +574,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             Because::NoChampion { step } => {
                 self.ctx.absence(step).unwrap_or_else(|| "there is no champion yet".to_owned())
             }
+            Because::Refused { step } => format!("gate `{}` refused", self.name(step)),
             Because::Cancelled if self.trouble.is_some() => "the store could not keep the run's records".to_owned(),
             Because::Cancelled => "the run was interrupted".to_owned(),
             Because::OverBudget { step } => {

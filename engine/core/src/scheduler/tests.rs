@@ -68,6 +68,42 @@ fn a_step_starts_once_its_inputs_are_written() {
 }
 
 #[test]
+fn an_effect_begins_when_all_before_it_is_on_the_disk_and_decided() {
+    let effect = of_kind(StepKind::Effect { retries: 0 }, &[0, 1]);
+    let steps = vec![call(&[]), of_kind(StepKind::Gate, &[0]), effect];
+    let begun = || {
+        let mut scheduler = started(steps.clone(), 4, false);
+        run(&mut scheduler, 0);
+        commands(&mut scheduler);
+        scheduler.on_written(0);
+        assert_eq!(commands(&mut scheduler), []);
+        scheduler.on_committed(0);
+        assert_eq!(commands(&mut scheduler), [DecideGate { step: 1 }]);
+        scheduler.on_decided(1);
+        assert_eq!(commands(&mut scheduler), [ResolveKey { step: 2 }]);
+        scheduler
+    };
+    let mut scheduler = begun();
+    run(&mut scheduler, 2);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 2 }, StartStep { step: 2, attempt: 1 }]);
+    finish(&mut scheduler, 2);
+    assert_eq!((scheduler.is_done(), scheduler.state(2)), (true, State::Executed));
+
+    let mut scheduler = begun();
+    scheduler.on_refused(2, 1);
+    assert_eq!(commands(&mut scheduler), [Skip { step: 2, because: Because::Refused { step: 1 } }]);
+    assert!(scheduler.is_done());
+
+    // A gate that could not be decided keeps an effect from being done as a failed step does.
+    let mut scheduler = started(steps.clone(), 4, true);
+    run(&mut scheduler, 0);
+    finish(&mut scheduler, 0);
+    commands(&mut scheduler);
+    scheduler.on_failed(1, ErrorClass::Bug);
+    assert_eq!(commands(&mut scheduler), [Skip { step: 2, because: Because::Failed { step: 1 } }]);
+}
+
+#[test]
 fn the_run_ends_only_when_everything_is_on_the_disk() {
     let mut scheduler = started(vec![call(&[])], 1, false);
     run(&mut scheduler, 0);
@@ -426,12 +462,14 @@ fn random_steps() -> impl Strategy<Value = Vec<Step>> {
                 0 => StepKind::Gate,
                 1 => StepKind::Release,
                 2 => StepKind::WithoutChampion,
+                3 => StepKind::Effect { retries },
                 _ => StepKind::Call { retries },
             };
-            // Calls read calls, gates read calls, releases read both; nobody reads a release.
+            // Calls read calls, gates read calls, releases and effects read both; nobody reads those.
             let may_read = |step: &Step| match step.kind {
                 StepKind::Release | StepKind::Unwanted | StepKind::Done | StepKind::Broken => false,
-                StepKind::Gate => kind == StepKind::Release,
+                StepKind::Effect { .. } => false,
+                StepKind::Gate => matches!(kind, StepKind::Release | StepKind::Effect { .. }),
                 StepKind::Call { .. } | StepKind::WithoutChampion => true,
             };
             let n_steps = steps.len();
@@ -485,12 +523,19 @@ proptest! {
                         prop_assert!(!is_stopped);
                         for &input in &steps[step].inputs {
                             let state = scheduler.state(input);
-                            let is_there = matches!(state, State::Written | State::Executed | State::Reused);
+                            let is_there = match steps[step].kind {
+                                StepKind::Effect { .. } => {
+                                    matches!(state, State::Executed | State::Reused | State::Decided)
+                                }
+                                _ => matches!(state, State::Written | State::Executed | State::Reused),
+                            };
                             prop_assert!(is_there, "step {step} started while {input} was {state:?}");
                         }
                         n_starts[step] += 1;
                         prop_assert_eq!(attempt, n_starts[step]);
-                        let StepKind::Call { retries } = steps[step].kind else { panic!("only calls start") };
+                        let (StepKind::Call { retries } | StepKind::Effect { retries }) = steps[step].kind else {
+                            panic!("only calls start")
+                        };
                         prop_assert!(attempt <= retries + 1);
                         n_running += 1;
                         prop_assert!(n_running <= jobs);
@@ -518,6 +563,9 @@ proptest! {
                             Because::NoChampion { step: root } => {
                                 prop_assert_eq!(steps[root].kind, StepKind::WithoutChampion);
                             }
+                            Because::Refused { step: gate } => {
+                                prop_assert_eq!((steps[gate].kind, scheduler.state(gate)), (StepKind::Gate, State::Decided));
+                            }
                             Because::Stopped { .. } => prop_assert!(!keep_going),
                             Because::Cancelled => prop_assert!(cancel_at.is_some()),
                             Because::OverBudget { step: root } => {
@@ -544,6 +592,9 @@ proptest! {
                             scheduler.on_failed(step, ErrorClass::User);
                             is_stopped |= was_open && !keep_going;
                             n_ends[step] += usize::from(was_open);
+                        }
+                        19 if let Some(&gate) = steps[step].inputs.iter().find(|&&i| steps[i].kind == StepKind::Gate) => {
+                            scheduler.on_refused(step, gate);
                         }
                         1..8 => {
                             scheduler.on_key_resolved(step, Lookup::Hit);

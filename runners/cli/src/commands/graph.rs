@@ -63,6 +63,7 @@ fn dot(pipeline: &Pipeline, edges: &[Edge]) -> String {
             Kind::Gate => "diamond",
             Kind::Release => "house",
             Kind::Step => "box",
+            Kind::Effect => "cds",
         };
         let op = op(node);
         let name = escaped(&node.name);
@@ -103,6 +104,7 @@ fn mermaid(pipeline: &Pipeline, edges: &[Edge]) -> String {
             Kind::Gate => ("{", "}"),
             Kind::Release => ("([", "])"),
             Kind::Step => ("[", "]"),
+            Kind::Effect => (">", "]"),
         };
         let _ = writeln!(text, "  {}{open}\"{label}\"{close}", id(&node.name));
     }

@@ -1,6 +1,6 @@
 //! `mlp runs`.
 
-use mlp_model::{RunStatus, RunSummary, Store, Timestamp};
+use mlp_model::{RunStatus, RunSummary, StepCounts, Store, Timestamp};
 
 use crate::compile::open_workspace;
 use crate::exit::Exit;
@@ -27,7 +27,8 @@ pub fn runs(limit: usize, output: &Output) -> Result<Exit, Failure> {
 
 fn line(run: &RunSummary) -> String {
     let steps = &run.steps;
-    let tally = format!("{} run, {} reused, {} failed", steps.executed, steps.reused, steps.failed);
+    let effects = effects(steps);
+    let tally = format!("{} run{effects}, {} reused, {} failed", steps.executed, steps.reused, steps.failed);
     format!(
         "{:<13}{:<18}{:<16}{:<12}{tally:<34}{}",
         run.run.to_string(),
@@ -36,6 +37,11 @@ fn line(run: &RunSummary) -> String {
         status_word(run),
         run.seconds.map(words::seconds).unwrap_or_default(),
     )
+}
+
+/// Writes how many of the executed steps wrote outside: ` (1 effect)`; nothing if none did.
+pub fn effects(steps: &StepCounts) -> String {
+    if steps.effects > 0 { format!(" ({})", words::plural(steps.effects, "effect")) } else { String::new() }
 }
 
 /// Returns how a run stands; one without an end whose process is gone was interrupted.

@@ -26,6 +26,7 @@ pub fn edges(pipeline: &Pipeline) -> Vec<Edge> {
                         add(*from, output);
                     }
                 }
+                call.options.gates.iter().for_each(|from| add(*from, ""));
             }
             NodeKind::Gate(gate) => {
                 let mut read = Vec::new();

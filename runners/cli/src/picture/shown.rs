@@ -36,6 +36,7 @@ pub struct Shown {
 pub enum Kind {
     Source,
     Step,
+    Effect,
     Gate,
     Release,
 }
@@ -44,6 +45,7 @@ impl Kind {
     pub fn of(node: &Node) -> Self {
         match &node.kind {
             NodeKind::Call(call) if call.class == CallClass::Source => Self::Source,
+            NodeKind::Call(call) if call.class == CallClass::Effect => Self::Effect,
             NodeKind::Call(_) => Self::Step,
             NodeKind::Gate(_) => Self::Gate,
             NodeKind::Release(_) => Self::Release,
@@ -54,6 +56,7 @@ impl Kind {
         match self {
             Self::Source => "source",
             Self::Step => "step",
+            Self::Effect => "effect",
             Self::Gate => "gate",
             Self::Release => "release",
         }

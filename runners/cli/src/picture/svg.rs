@@ -176,7 +176,7 @@ impl Box<'_> {
         }
         let round = match self.shown.kind {
             Kind::Source => height / 2.0,
-            Kind::Release => 14.0,
+            Kind::Release | Kind::Effect => 14.0,
             Kind::Step | Kind::Gate => 4.0,
         };
         format!(

@@ -46,6 +46,13 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
     match event {
         Event::Planned { steps, .. } => one("plan", plan_line(steps)),
         Event::LoopUnfolded { name, n_rounds, .. } => one(name, format!("has {}", words::plural(*n_rounds, "round"))),
+        Event::StepFinished { step, seconds, attempt, idempotency_key: Some(key), .. } => {
+            let late = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
+            one(step, format!("done    {:<48} {}{late}", words::effect(key), words::seconds(*seconds)))
+        }
+        Event::StepReused { step, from_run, idempotency_key: Some(key), .. } => {
+            one(step, format!("done    {:<48} since run {from_run}", words::effect(key)))
+        }
         Event::StepFinished { step, facts, seconds, attempt, .. } => {
             let late = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
             one(step, format!("done    {:<48} {}{late}", words::facts(facts), words::seconds(*seconds)))

@@ -43,6 +43,11 @@ pub fn number(x: f64) -> String {
     }
 }
 
+/// Writes that an effect is done, and by what it is known outside.
+pub fn effect(idempotency_key: &str) -> String {
+    format!("effect {}", idempotency_key.get(..12).unwrap_or(idempotency_key))
+}
+
 /// Metrics that come first in a line, in this order.
 const LEADING: [&str; 10] =
     ["auc", "average_precision", "mae", "rmse", "r2", "log_loss", "brier", "ece", "epochs", "loss"];

@@ -1,6 +1,6 @@
 //! Listens to a run and puts together what the next one would say if nothing changed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -30,6 +30,8 @@ pub struct Draft {
     head: Head,
     planned: Vec<PlannedStep>,
     told: Told,
+    /// Effects that are done.
+    effects: HashSet<String>,
     n_executed: usize,
     has_released: bool,
 }
@@ -100,6 +102,7 @@ impl Draft {
             },
             planned: Vec::new(),
             told: Told::default(),
+            effects: HashSet::new(),
             n_executed: 0,
             has_released: false,
         })
@@ -116,13 +119,17 @@ impl Draft {
                 self.head.n_steps = *n_steps;
             }
             Event::Planned { steps, .. } => self.planned = steps.clone(),
+            // What a plan says of it then has a date, which this run does not know.
+            Event::StepFinished { idempotency_key: Some(_), .. } => self.is_void = true,
             Event::StepStarted { .. } | Event::StepProgressed { .. } | Event::StepPrinted { .. } => {}
             Event::StepFailed { will_retry: true, .. } | Event::CutOff { .. } => {}
             Event::StepFinished { run, step, outputs, facts, .. } => {
                 self.n_executed += 1;
-                self.reused(step, run, outputs, facts);
+                self.reused(step, run, outputs, facts, None);
             }
-            Event::StepReused { from_run, step, outputs, facts, .. } => self.reused(step, from_run, outputs, facts),
+            Event::StepReused { from_run, step, outputs, facts, idempotency_key, .. } => {
+                self.reused(step, from_run, outputs, facts, idempotency_key.as_ref());
+            }
             Event::GatePassed { gate, checks, .. } => {
                 self.head.gates.passed += 1;
                 self.told.tell(
@@ -141,7 +148,15 @@ impl Draft {
         }
     }
 
-    fn reused(&mut self, step: &str, from_run: &RunId, outputs: &[OutputRecord], facts: &BTreeMap<String, f64>) {
+    fn reused(
+        &mut self,
+        step: &str,
+        from_run: &RunId,
+        outputs: &[OutputRecord],
+        facts: &BTreeMap<String, f64>,
+        idempotency_key: Option<&String>,
+    ) {
+        self.effects.extend(idempotency_key.map(|_| step.to_owned()));
         self.head.n_reused += 1;
         let event = Event::StepReused {
             run: RunId(String::new()),
@@ -150,6 +165,7 @@ impl Draft {
             outputs: outputs.to_vec(),
             facts: facts.clone(),
             early_cutoff: false,
+            idempotency_key: idempotency_key.cloned(),
         };
         self.told.tell(step, Some(from_run.clone()), &event);
     }
@@ -172,6 +188,8 @@ impl Draft {
     fn try_keep(&mut self, compiled: &Compiled, store: &Client, output: &Output) -> Option<()> {
         let pipeline = &compiled.pipeline;
         // A new champion would be compared with the next time.
+        // Of an effect that is done, a plan says when; this one may not have known yet.
+        self.is_void |= self.n_executed > 0 && !self.effects.is_empty();
         let is_void = self.is_void || self.run.is_none() || self.has_released && reads_champion(pipeline);
         (!is_void).then_some(())?;
         let position = store.position().ok()?;
@@ -201,6 +219,8 @@ impl Draft {
         let from: HashMap<&str, &RunId> =
             self.told.pieces.iter().filter_map(|piece| Some((piece.step.as_str(), piece.from_run.as_ref()?))).collect();
         let planned = std::mem::take(&mut self.planned).into_iter().map(|step| match from.get(step.step.as_str()) {
+            // The plan has said when it was done.
+            Some(_) if self.effects.contains(&step.step) => step,
             // In the words of a plan.
             Some(run) => PlannedStep {
                 decision: Decision::Reuse { from_run: run.to_string() },

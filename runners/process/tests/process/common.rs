@@ -50,6 +50,7 @@ impl Step {
             work_dir,
             timeout: None,
             gpus: Vec::new(),
+            idempotency_key: None,
         };
         Self { start, place }
     }

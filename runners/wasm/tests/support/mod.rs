@@ -98,6 +98,7 @@ impl Bench {
             work_dir,
             timeout: None,
             gpus: Vec::new(),
+            idempotency_key: None,
         };
         let mut settings = Settings::from_env().unwrap();
         settings.cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mlp");

@@ -138,6 +138,7 @@ fn parent() -> ExitCode {
         work_dir: std::env::temp_dir(),
         timeout: None,
         gpus: Vec::new(),
+        idempotency_key: None,
     };
     let _running = mlp_worker::Pool::new(config).start(step, Box::new(|event| println!("{event:?}")));
     std::thread::sleep(Duration::from_secs(600));

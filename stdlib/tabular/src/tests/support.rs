@@ -39,6 +39,7 @@ impl Fixture {
             work_dir,
             timeout: None,
             gpus: Vec::new(),
+            idempotency_key: None,
         };
         Self { folder, step }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use mlp_model::{Event, Record, StepError};
 
 use super::{Drive, Message};
+use crate::context::call_of;
+use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::bug;
 use crate::resolve::{self, Hit, Lookup, Resolved, bind_inputs};
 use crate::run::claim::{self, Grant};
@@ -43,8 +45,17 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         self.resolved[step] = Some(resolved);
         match hit {
             Some(hit) => self.on_hit(step, &hit),
-            None => self.scheduler.on_key_resolved(step, scheduler::Lookup::Miss),
+            None => match self.gate_against(step) {
+                Some(gate) => self.scheduler.on_refused(step, gate),
+                None => self.scheduler.on_key_resolved(step, scheduler::Lookup::Miss),
+            },
         }
+    }
+
+    /// Returns the gate that keeps an effect from being done.
+    fn gate_against(&self, step: usize) -> Option<usize> {
+        let gates = call_of(self.ctx.node(step)).map_or(&[][..], |call| &call.options.gates);
+        gates.iter().copied().find(|&gate| self.has_refused[gate])
     }
 
     fn on_hit(&mut self, step: usize, hit: &Hit) {
@@ -74,6 +85,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             outputs: hit.result.outputs.clone(),
             facts: hit.result.facts.clone(),
             early_cutoff,
+            idempotency_key: hit.result.environment.get(IDEMPOTENCY_KEY).cloned(),
         });
         self.scheduler.on_key_resolved(step, scheduler::Lookup::Hit);
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, Part, Pipeline, Release, Type, Value};
+use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, Options, Part, Pipeline, Release, Type, Value};
 
 /// One thing that changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,15 +117,19 @@ fn steps(before: &Meanings<'_>, after: &Meanings<'_>, difference: &mut Differenc
             if old.name != node.name && !after.pipeline.nodes.iter().any(|other| other.name == old.name) {
                 difference.renamed.push(change(&node.name, &format!("was `{}`", old.name)));
             }
-            if let NodeKind::Call(other) = &old.kind
-                && other.options != call.options
-            {
-                difference.options.push(Change {
-                    name: node.name.clone(),
-                    trains: false,
-                    reports: false,
-                    why: options(other, call),
-                });
+            let NodeKind::Call(other) = &old.kind else { continue };
+            let mut why = Vec::new();
+            // Gates are meant by their names: their places in the file say nothing.
+            let without_gates = |call: &Call| Options { gates: Vec::new(), ..call.options.clone() };
+            if without_gates(other) != without_gates(call) {
+                why.extend(options(other, call));
+            }
+            let (gates_before, gates_after) = (gates(before.pipeline, other), gates(after.pipeline, call));
+            if gates_before != gates_after {
+                why.push(format!("it waits for {gates_after} instead of {gates_before}"));
+            }
+            if !why.is_empty() {
+                difference.options.push(Change { name: node.name.clone(), trains: false, reports: false, why });
             }
             continue;
         }
@@ -134,7 +138,8 @@ fn steps(before: &Meanings<'_>, after: &Meanings<'_>, difference: &mut Differenc
             _ => vec!["it is new".to_owned()],
         };
         let trains = call.outputs.iter().any(|output| matches!(output.ty, Type::Model(_)));
-        let is_report = call.outputs.iter().all(|output| matches!(output.ty, Type::Report(_)));
+        let is_report =
+            !call.outputs.is_empty() && call.outputs.iter().all(|output| matches!(output.ty, Type::Report(_)));
         let reports = is_report || node.name.ends_with(".predictions");
         difference.steps.push(Change { name: node.name.clone(), trains, reports, why });
     }
@@ -317,6 +322,17 @@ fn short(text: &str) -> String {
 
 fn keys<'m, V>(a: &'m BTreeMap<String, V>, b: &'m BTreeMap<String, V>) -> BTreeSet<&'m String> {
     a.keys().chain(b.keys()).collect()
+}
+
+/// Names the gates of an effect, in any order of the file.
+fn gates(pipeline: &Pipeline, call: &Call) -> String {
+    let names: BTreeSet<String> = call
+        .options
+        .gates
+        .iter()
+        .filter_map(|gate| Some(format!("gate `{}`", pipeline.nodes.get(*gate)?.name)))
+        .collect();
+    if names.is_empty() { "no gate".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(" and ") }
 }
 
 fn options(old: &Call, new: &Call) -> Vec<String> {
