@@ -70,6 +70,20 @@ pub enum Command {
         #[command(flatten)]
         values: ValueArgs,
     },
+    /// Write the reference of a workspace as HTML: its pipelines and modules, and the standard library
+    ///
+    /// From doc comments, types, columns and the graph; nothing runs. Plain pages that load nothing from elsewhere.
+    /// Exit code: 0 done, 2 a file does not check: its page then shows what is known.
+    Doc {
+        /// Files, or folders with `.mlp` files below; all of the workspace if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Where the pages go: `mlp-doc` in the workspace if left out. A folder with other files is refused
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        values: ValueArgs,
+    },
     /// Write pipeline files in the one style
     ///
     /// Comments are kept, and nothing but blanks, line breaks and commas without a meaning changes. A file with a syntax

@@ -14,6 +14,7 @@ mod picture;
 mod quantities;
 mod report;
 mod settings;
+mod site;
 mod snapshot;
 mod unfold;
 mod values;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Diff { before, after, values } => commands::diff::diff(&before, &after, &values, &output),
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
+        Command::Doc { files, out, values } => commands::doc::doc(&files, out.as_deref(), &values, &output),
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, work, values } => match values {
             true => commands::values::values(&pipeline, &output),

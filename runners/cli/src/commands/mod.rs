@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod diff;
+pub mod doc;
 pub mod doctor;
 pub mod explain;
 pub mod export;
