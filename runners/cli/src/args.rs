@@ -32,6 +32,19 @@ pub enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a pipeline from a template that runs as it is: churn, demand, fraud, image
+    ///
+    /// Makes a folder with the pipeline and invented data, and mlp.yaml where there is no workspace yet. Without a
+    /// template it only makes mlp.yaml. Nothing that is there is overwritten.
+    Init {
+        template: Option<String>,
+        /// The folder to make, instead of one called after the template
+        #[arg(long, value_name = "DIR", requires = "template")]
+        dir: Option<PathBuf>,
+        /// Show the templates
+        #[arg(long, conflicts_with = "template")]
+        list: bool,
+    },
     /// Check a pipeline and report every mistake; nothing runs
     Check {
         #[command(flatten)]

@@ -50,6 +50,9 @@ fn main() -> ExitCode {
         Command::Completions { shell } => commands::completions::completions(shell, &output),
         Command::Man { dir } => commands::completions::man(dir.as_deref(), &output),
         Command::Doc { files, out, values } => commands::doc::doc(&files, out.as_deref(), &values, &output),
+        Command::Init { template, dir, list } => {
+            commands::init::init(template.as_deref(), dir.as_deref(), list, &output)
+        }
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, work, values } => match values {
             true => commands::values::values(&pipeline, &output),

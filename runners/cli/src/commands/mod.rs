@@ -11,6 +11,7 @@ mod files;
 pub mod fmt;
 pub mod gc;
 pub mod graph;
+pub mod init;
 pub mod lineage;
 pub mod lint;
 pub mod log;
