@@ -9,7 +9,6 @@ pub fn to_html(text: &str, find: &dyn Fn(&str) -> Option<String>) -> String {
     // How many links are open that were left out, and whether one is open that stands.
     let mut links: Vec<bool> = Vec::new();
     let events = Parser::new_ext(text, Options::ENABLE_TABLES).flat_map(|event| match event {
-        Event::Html(html) | Event::InlineHtml(html) => vec![Event::Text(html)],
         Event::Start(Tag::HtmlBlock) => vec![Event::Start(Tag::Paragraph)],
         Event::End(TagEnd::HtmlBlock) => vec![Event::End(TagEnd::Paragraph)],
         Event::Code(code) => {
@@ -20,7 +19,9 @@ pub fn to_html(text: &str, find: &dyn Fn(&str) -> Option<String>) -> String {
             };
             vec![Event::InlineHtml(CowStr::from(html))]
         }
-        Event::Text(text) => vec![Event::InlineHtml(CowStr::from(escaped(&text)))],
+        Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
+            vec![Event::InlineHtml(CowStr::from(escaped(&text)))]
+        }
         Event::Start(Tag::Heading { level, .. }) => vec![heading(level as usize, false)],
         Event::End(TagEnd::Heading(level)) => vec![heading(level as usize, true)],
         Event::Start(Tag::CodeBlock(_)) => vec![Event::Start(Tag::CodeBlock(CodeBlockKind::Indented))],
