@@ -27,6 +27,7 @@ pub mod lint;
 mod literal;
 mod outline;
 mod parse;
+pub mod reference;
 mod render;
 mod sarif;
 mod shelf;

@@ -1,6 +1,6 @@
 //! Says in words, for hovers and lists, what things are. Markdown.
 
-use mlp_model::{Column, InputType, ParamType, Type, Value};
+use mlp_model::{Column, InputType, Marks, ParamType, Rule, Type, Value};
 
 use super::callee::{Callee, Formal, Takes};
 use crate::check::{show, written};
@@ -195,10 +195,22 @@ pub fn column(column: &Column) -> String {
     if column.optional {
         text.push('?');
     }
-    for rule in &column.rules {
-        text.push_str(&format!(" {rule}"));
+    column.rules.iter().for_each(|one| text.push_str(&format!(" {}", rule(one))));
+    marks(&column.marks).iter().for_each(|mark| text.push_str(&format!(" {mark}")));
+    text
+}
+
+/// Returns a rule as the language writes it.
+pub fn rule(rule: &Rule) -> String {
+    match rule {
+        Rule::Min { value: least, inclusive } => format!(">{} {}", if *inclusive { "=" } else { "" }, value(least)),
+        Rule::Max { value: most, inclusive } => format!("<{} {}", if *inclusive { "=" } else { "" }, value(most)),
+        Rule::OneOf(values) => format!("in {}", value(&Value::List(values.clone()))),
     }
-    let marks = &column.marks;
+}
+
+/// Returns the marks of a column, each as a schema writes it.
+pub fn marks(marks: &Marks) -> Vec<String> {
     let set = [
         ("key", marks.key),
         ("group", marks.group),
@@ -206,14 +218,11 @@ pub fn column(column: &Column) -> String {
         ("protected", marks.protected),
         ("label", marks.label),
     ];
-    set.iter().filter(|(_, is_set)| *is_set).for_each(|(name, _)| text.push_str(&format!(" {name}")));
-    if let Some(time) = &marks.known_at {
-        text.push_str(&format!(" known_at {time}"));
-    }
-    if let Some(reason) = &marks.unusable {
-        text.push_str(&format!(" unusable {reason:?}"));
-    }
-    text
+    let mut written: Vec<String> =
+        set.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (*name).to_owned()).collect();
+    written.extend(marks.known_at.iter().map(|time| format!("known_at {time}")));
+    written.extend(marks.unusable.iter().map(|reason| format!("unusable {reason:?}")));
+    written
 }
 
 /// Returns a value as the language writes it.

@@ -6,7 +6,7 @@
 
 mod callee;
 mod complete;
-mod describe;
+pub mod describe;
 mod document;
 mod fixes;
 mod hover;
@@ -18,6 +18,7 @@ mod shown;
 mod spot;
 mod tree;
 
+pub use callee::{Callee, Formal, Takes};
 pub use complete::{Completion, CompletionKind, Completions, complete};
 pub use document::{Document, Piece};
 pub use fixes::{Fix, fix};

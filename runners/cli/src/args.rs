@@ -32,6 +32,19 @@ pub enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a pipeline from a template that runs as it is: churn, demand, fraud, image
+    ///
+    /// Makes a folder with the pipeline and invented data, and mlp.yaml where there is no workspace yet. Without a
+    /// template it only makes mlp.yaml. Nothing that is there is overwritten.
+    Init {
+        template: Option<String>,
+        /// The folder to make, instead of one called after the template
+        #[arg(long, value_name = "DIR", requires = "template")]
+        dir: Option<PathBuf>,
+        /// Show the templates
+        #[arg(long, conflicts_with = "template")]
+        list: bool,
+    },
     /// Check a pipeline and report every mistake; nothing runs
     Check {
         #[command(flatten)]
@@ -85,6 +98,20 @@ pub enum Command {
         /// Write a report as JUnit XML, for build servers
         #[arg(long, value_name = "REPORT.xml")]
         junit: Option<PathBuf>,
+    },
+    /// Write the reference of a workspace as HTML: its pipelines and modules, and the standard library
+    ///
+    /// From doc comments, types, columns and the graph; nothing runs. Plain pages that load nothing from elsewhere.
+    /// Exit code: 0 done, 2 a file does not check: its page then shows what is known.
+    Doc {
+        /// Files, or folders with `.mlp` files below; all of the workspace if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Where the pages go: `mlp-doc` in the workspace if left out. A folder with other files is refused
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        values: ValueArgs,
     },
     /// Write pipeline files in the one style
     ///

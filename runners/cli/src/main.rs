@@ -14,6 +14,7 @@ mod picture;
 mod quantities;
 mod report;
 mod settings;
+mod site;
 mod snapshot;
 mod unfold;
 mod values;
@@ -51,6 +52,10 @@ fn main() -> ExitCode {
         Command::Test { files, filter, junit } => {
             let asked = commands::test::Asked { files: &files, filter: filter.as_deref(), junit: junit.as_deref() };
             commands::test::test(&asked, &output)
+        }
+        Command::Doc { files, out, values } => commands::doc::doc(&files, out.as_deref(), &values, &output),
+        Command::Init { template, dir, list } => {
+            commands::init::init(template.as_deref(), dir.as_deref(), list, &output)
         }
         Command::Fmt { files, check } => commands::fmt::fmt(&files, check, &output),
         Command::Plan { pipeline, work, values } => match values {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod diff;
+pub mod doc;
 pub mod doctor;
 pub mod effects;
 pub mod explain;
@@ -11,6 +12,7 @@ mod files;
 pub mod fmt;
 pub mod gc;
 pub mod graph;
+pub mod init;
 pub mod lineage;
 pub mod lint;
 pub mod log;

@@ -16,9 +16,10 @@ use mlp_model::{Node, Pipeline};
 
 pub use edges::{Edge, edges};
 pub use layers::TooLarge;
-pub use shown::{Kind, Shown};
+pub use shown::Kind;
+pub use svg::escaped;
 
-use shown::Graph;
+use shown::{Graph, Shown};
 use svg::{Box, Drawing, Lane, Route};
 
 /// More places than this make a picture that nobody can read.
