@@ -34,7 +34,7 @@ mod suggest;
 mod world;
 
 pub use assign::{Assignment, Assignments, Giver, Written};
-pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect, show};
+pub use check::{CheckInput, Checked, Facts, NodeFacts, check, check_known, inspect, is_reserved, show};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
 pub use literal::read_duration;

@@ -10,6 +10,7 @@ mod files;
 pub mod fmt;
 pub mod gc;
 pub mod graph;
+pub mod import;
 pub mod lineage;
 pub mod lint;
 pub mod log;
