@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::implied::Programs;
 use super::notes::Notes;
 use super::params::{Files, Names};
 use super::paths::is_within;
@@ -21,6 +22,8 @@ pub struct Step {
     pub inputs: Vec<Input>,
     pub outputs: Vec<Output>,
     pub texts: Vec<Params>,
+    /// It uses DVC from Python, which looks for the project that it is in.
+    pub wants_dvc: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -72,43 +75,32 @@ pub fn steps(
             Output { name: own.take(stem(&out.path)), path: out.path.clone(), is_folder }
         });
         let outputs = outputs.collect();
-        let texts = Vec::new();
-        steps.push(Step { name: names.take(&stage.name), inputs: Vec::new(), outputs, texts, stage });
+        let name = names.take(&stage.name);
+        steps.push(Step { name, inputs: Vec::new(), outputs, texts: Vec::new(), wants_dvc: false, stage });
     }
     check_outputs(&steps, notes);
-    let param_files: BTreeSet<String> =
+    let mut param_files: BTreeSet<String> =
         steps.iter().flat_map(|step| &step.stage.params).map(|params| params.file.clone()).collect();
+    if files.exists(DEFAULT_PARAMS) {
+        param_files.insert(DEFAULT_PARAMS.to_owned());
+    }
     for i in 0..steps.len() {
-        let mut found = Finder { steps: &steps, step: i, root, inputs: Vec::new(), notes };
-        let mut texts = steps[i].stage.params.clone();
-        for dep in &steps[i].stage.deps {
-            if param_files.contains(&dep.path) && !dep.path.ends_with(".py") {
-                texts.retain(|params| params.file != dep.path);
-                texts.push(Params { file: dep.path.clone(), keys: None, line: dep.line });
-            } else {
-                found.add(dep);
-            }
-        }
+        let mut finder = Finder { steps: &steps, step: i, root, inputs: Vec::new(), notes };
+        let mut texts = finder.declared(&param_files);
+        let mut inputs = finder.inputs;
+        let wants_dvc = undeclared::add(&steps[i], &steps, root, &param_files, &mut inputs, notes);
         if options.whole_params {
             texts.iter_mut().for_each(|params| params.keys = None);
             if files.exists(DEFAULT_PARAMS) && texts.iter().all(|params| params.file != DEFAULT_PARAMS) {
                 texts.push(Params { file: DEFAULT_PARAMS.to_owned(), keys: None, line: 0 });
             }
         }
-        texts.retain(|params| {
-            let is_program = params.file.ends_with(".py");
-            if is_program {
-                found.add(&Dep { path: params.file.clone(), line: params.line, says_folder: false });
-                let why = format!(
-                    "its parameters in `{}` are no parameters here: the file is an input as it is",
-                    params.file
-                );
-                found.notes.tell(params.line, &steps[i].stage.name, why);
+        complete(&steps[i].stage, root, &param_files, &inputs, &mut texts, files, notes);
+        for params in &texts {
+            if let Some(values) = values(params, &steps[i].stage.name, files, notes) {
+                undeclared::named_in(&values, &params.file, &steps[i], &steps, root, &param_files, &mut inputs, notes);
             }
-            !is_program
-        });
-        let mut inputs = found.inputs;
-        undeclared::add(&steps[i], &steps, root, &texts, &mut inputs, notes);
+        }
         // A file within a folder comes with it.
         let folders: Vec<String> =
             inputs.iter().filter(|input| input.from == From::Folder).map(|input| input.path.clone()).collect();
@@ -116,9 +108,37 @@ pub fn steps(
             let is_from_disk = matches!(input.from, From::File | From::Folder);
             !is_from_disk || !folders.iter().any(|folder| *folder != input.path && is_within(&input.path, folder))
         });
-        (steps[i].inputs, steps[i].texts) = (inputs, texts);
+        (steps[i].inputs, steps[i].texts, steps[i].wants_dvc) = (inputs, texts, wants_dvc);
     }
     steps
+}
+
+/// Adds the parameters that the programs of a stage ask for although it does not declare them.
+fn complete(
+    stage: &Stage,
+    root: &Path,
+    param_files: &BTreeSet<String>,
+    inputs: &[Input],
+    texts: &mut Vec<Params>,
+    files: &mut Files,
+    notes: &mut Notes,
+) {
+    let commands: String = stage.commands.iter().map(|command| undeclared::plain(command) + "\n").collect();
+    let programs = Programs::read(root, inputs, &commands);
+    for file in param_files.iter().filter(|file| !file.ends_with(".py") && programs.name(file)) {
+        let Some(all) = files.load(file, stage.line, notes) else { continue };
+        let place = texts.iter().position(|params| params.file == *file).unwrap_or_else(|| {
+            texts.push(Params { file: file.clone(), keys: Some(Vec::new()), line: stage.line });
+            texts.len() - 1
+        });
+        let found = programs.complete(&mut texts[place], &all);
+        if !found.is_empty() {
+            let keys = found.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            let why = format!("its programs ask for {keys} of `{file}`, which it does not declare: it depends on them");
+            notes.tell(stage.line, &stage.name, why);
+        }
+    }
+    texts.retain(|params| params.keys.as_ref().is_none_or(|keys| !keys.is_empty()));
 }
 
 /// Returns the values of a file of parameters that a step sees.
@@ -212,6 +232,29 @@ impl Finder<'_> {
         if self.inputs.iter().all(|input| input.path != path) {
             self.inputs.push(Input { path: path.to_owned(), from });
         }
+    }
+
+    /// Adds what the stage declares. Returns its parameters.
+    fn declared(&mut self, param_files: &BTreeSet<String>) -> Vec<Params> {
+        let stage = &self.steps[self.step].stage;
+        let mut texts = stage.params.clone();
+        for dep in &stage.deps {
+            if param_files.contains(&dep.path) && !dep.path.ends_with(".py") {
+                texts.retain(|params| params.file != dep.path);
+                texts.push(Params { file: dep.path.clone(), keys: None, line: dep.line });
+            } else {
+                self.add(dep);
+            }
+        }
+        let (programs, texts): (Vec<Params>, Vec<Params>) =
+            texts.into_iter().partition(|params: &Params| params.file.ends_with(".py"));
+        for params in programs {
+            let why =
+                format!("its parameters in `{}` are no parameters here: the file is an input as it is", params.file);
+            self.notes.tell(params.line, &stage.name, why);
+            self.add(&Dep { path: params.file, line: params.line, says_folder: false });
+        }
+        texts
     }
 
     fn add(&mut self, dep: &Dep) {

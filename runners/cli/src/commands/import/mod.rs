@@ -1,11 +1,12 @@
 //! `mlp import dvc.yaml`: a DVC project becomes a pipeline that does the same work.
 //!
 //! `tree` reads files of values, `stages` what `dvc.yaml` says, with `interpolate` and `params` for its values; `files`
-//! and `undeclared` find what each stage reads and makes; `write`, `command` and `texts` write it down. What the pipeline
+//! `undeclared` and `implied` find what each stage reads and makes; `write`, `command` and `texts` write it down. What the pipeline
 //! does otherwise than DVC did is told, and stands in it as a comment.
 
 mod command;
 mod files;
+mod implied;
 mod interpolate;
 mod notes;
 mod params;

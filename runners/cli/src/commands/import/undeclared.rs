@@ -8,15 +8,48 @@ use super::files::{From, Input, Step, list, makers};
 use super::interpolate::{Piece, as_python};
 use super::notes::Notes;
 use super::paths::{self, is_within};
-use super::stages::Params;
+use super::tree::{Data, Node};
 
-/// Adds such files to the inputs.
-pub fn add(step: &Step, steps: &[Step], root: &Path, texts: &[Params], inputs: &mut Vec<Input>, notes: &mut Notes) {
-    let mut search = Search { step, steps, root, texts, inputs, notes };
+/// Adds such files to the inputs. Returns whether Python files import DVC itself.
+pub fn add(
+    step: &Step,
+    steps: &[Step],
+    root: &Path,
+    param_files: &BTreeSet<String>,
+    inputs: &mut Vec<Input>,
+    notes: &mut Notes,
+) -> bool {
+    let mut search = Search { step, steps, root, param_files, inputs, notes };
     for command in &step.stage.commands {
-        search.words(&plain(command));
+        search.words(&plain(command), "the command names it");
     }
-    search.imports();
+    search.imports()
+}
+
+/// Adds the files that parameters of the step name.
+#[expect(clippy::too_many_arguments, reason = "what a search knows")]
+pub fn named_in(
+    values: &Node,
+    file: &str,
+    step: &Step,
+    steps: &[Step],
+    root: &Path,
+    param_files: &BTreeSet<String>,
+    inputs: &mut Vec<Input>,
+    notes: &mut Notes,
+) {
+    match &values.data {
+        Data::Map(fields) => {
+            for (_, node) in fields {
+                named_in(node, file, step, steps, root, param_files, inputs, notes);
+            }
+        }
+        Data::Str(text) if text.text.contains(['/', '.']) && !text.text.contains(char::is_whitespace) => {
+            let mut search = Search { step, steps, root, param_files, inputs, notes };
+            search.words(&text.text, &format!("`{file}` names it"));
+        }
+        _ => {}
+    }
 }
 
 /// Returns a command with the values that stand in the project.
@@ -33,7 +66,7 @@ struct Search<'a> {
     step: &'a Step,
     steps: &'a [Step],
     root: &'a Path,
-    texts: &'a [Params],
+    param_files: &'a BTreeSet<String>,
     inputs: &'a mut Vec<Input>,
     notes: &'a mut Notes,
 }
@@ -42,7 +75,7 @@ impl Search<'_> {
     /// Whether the step has the file already, or makes it, or some other step does.
     fn is_known(&self, path: &str) -> bool {
         self.inputs.iter().any(|input| is_within(path, &input.path))
-            || self.texts.iter().any(|params| params.file == path)
+            || self.param_files.contains(path)
             || makers(self.steps).any(|(_, _, out)| is_within(path, out))
     }
 
@@ -52,7 +85,7 @@ impl Search<'_> {
         self.inputs.push(Input { path: path.to_owned(), from });
     }
 
-    fn words(&mut self, command: &str) {
+    fn words(&mut self, command: &str, why: &str) {
         let words: Vec<&str> = command
             .split(|c: char| c.is_whitespace() || ";|&()<>\"'=,`".contains(c))
             .filter(|w| !w.is_empty())
@@ -66,21 +99,22 @@ impl Search<'_> {
             }
             let Ok(found) = std::fs::metadata(self.root.join(&path)) else { continue };
             if found.is_file() {
-                self.push(&path, From::File, "the command names it");
+                self.push(&path, From::File, why);
             } else if found.is_dir() {
                 // A folder of which some is declared is declared as far as it matters.
                 let holds = |other: &str| is_within(other, &path);
                 let is_used = self.inputs.iter().any(|input| holds(&input.path))
                     || makers(self.steps).any(|(_, _, out)| holds(out));
                 if !is_used && !self.step.stage.wdir.starts_with(&path) {
-                    self.push(&path, From::Folder, "the command names it");
+                    self.push(&path, From::Folder, why);
                 }
             }
         }
     }
 
     /// Follows `import` and `from .. import` to files of the project.
-    fn imports(&mut self) {
+    fn imports(&mut self) -> bool {
+        let mut wants_dvc = false;
         let mut open: Vec<String> = Vec::new();
         for input in self.inputs.iter() {
             match input.from {
@@ -96,6 +130,7 @@ impl Search<'_> {
             }
             let Ok(text) = std::fs::read_to_string(self.root.join(&file)) else { continue };
             for (n_up, module) in text.lines().flat_map(imported) {
+                wants_dvc |= n_up == 0 && ["dvc", "dvclive"].iter().any(|name| module.split('.').next() == Some(name));
                 let above = file.rsplit_once('/').map_or("", |(above, _)| above);
                 let bases = match n_up {
                     0 => vec![above.to_owned(), self.step.stage.wdir.clone()],
@@ -113,6 +148,7 @@ impl Search<'_> {
                 }
             }
         }
+        wants_dvc
     }
 }
 

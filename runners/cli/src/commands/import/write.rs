@@ -80,6 +80,14 @@ impl Writer<'_> {
             let text = texts::expression(&params.file, &values, self.parameters, self.notes);
             texts.push((quoted(&self.layout(&params.file)), text));
         }
+        if step.wants_dvc {
+            let why = "it uses DVC from Python, which looks for its project: an empty one is written for it";
+            self.notes.tell(stage.line, &stage.name, why);
+            texts.push((
+                quoted(".dvc/config"),
+                quoted("[core]\n    no_scm = true\n    analytics = false\n    site_cache_dir = tmp/dvc\n"),
+            ));
+        }
         let wdir = self.layout(&stage.wdir);
         let is_made = at
             .iter()
