@@ -37,7 +37,7 @@ stages:
       size: [1, 2]
       kind: [x, y]
     cmd: echo ${item.kind}${item.size} > grid/${key}.txt
-    outs: [grid/${key}.txt]
+    outs: ['grid/${key}.txt']
   fit:
     wdir: models
     cmd:
@@ -128,16 +128,9 @@ fn a_parameter_wakes_the_stages_that_declare_it_and_is_what_they_see() {
     let ran = workspace.run("all.mlp", &["--param", "prepare_mark=other"]).exits(0);
     assert_eq!((ran.executed(), printed(&ran, "prepare")), (vec!["prepare".to_owned()], vec!["other".to_owned()]));
     let ran = workspace.run("all.mlp", &["--param", "solver=adam", "--param", "fit_verbose=false"]).exits(0);
-    assert_eq!(
-        ran.executed(),
-        ["fit", "notify", "report"].map(str::to_owned)[..1]
-            .iter()
-            .chain(["report".to_owned()].iter())
-            .cloned()
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(ran.executed(), ["fit", "report"], "the plot has the bytes it had");
     assert!(printed(&ran, "report").iter().any(|line| line.starts_with("solver = \"adam\" --lr 1e-5  ")), "{ran}");
-    let ran = workspace.run("all.mlp", &["--param", "words_b_pattern=plum"]).exits(0);
+    let ran = workspace.run("all.mlp", &["--param", "words_b_pattern=le"]).exits(0);
     assert!(
         ran.executed().contains(&"by_word_b".to_owned()) && !ran.executed().contains(&"by_word_a".to_owned()),
         "{ran}"
@@ -174,33 +167,36 @@ fn what_is_not_as_dvc_did_it_is_told_and_stands_in_the_file() {
   net:
     cmd: curl https://example.org > page.html
     outs: [page.html]
+  guess:
+    cmd: make thing
+    outs: [thing]
 plots: []
 artifacts: {m: {path: used}}
 strange: 1
 ",
     );
     workspace.write("p/params.yaml", "a: 1\n");
-    let ran = workspace.mlp(&["import", "p"]).exits(0).says(&["wrote p/p.mlp: 3 steps"]);
+    let ran = workspace.mlp(&["import", "p"]).exits(0).says(&["wrote p/p.mlp: 4 steps"]);
     let text = workspace.read("p/p.mlp");
     let told = [
-        "dvc.yaml:3: `old`: it is frozen, so it is no step: what it made is taken as it is",
-        "dvc.yaml:7: `use`: `always_changed` is left out",
-        "dvc.yaml:7: `use`: `big.bin` is no dependency, but the command names it: it is an input",
-        "dvc.yaml:7: `use`: its command reads the variable `TOKEN`, which steps do not see: add `pass_env: [\"TOKEN\"]`",
+        "dvc.yaml:2: `old`: it is frozen, so it is no step: what it made is taken as it is",
+        "dvc.yaml:6: `use`: `always_changed` is left out",
+        "dvc.yaml:6: `use`: `big.bin` is no dependency, but the command names it: it is an input",
+        "dvc.yaml:6: `use`: its command reads the variable `TOKEN`, which steps do not see: add `pass_env: [\"TOKEN\"]`",
         "dvc.yaml:9: `use`: `meta` is left out",
         "dvc.yaml:10: `use`: its input `s3://bucket/x` is an address",
         "dvc.yaml:10: `use`: its input `remote://r/y` is an address",
         "dvc.yaml:11: `use`: `params.yaml` has no `gone`: it is left out",
         "dvc.yaml:13: `use`: `persist` of `used` is left out: a step never sees what it made before",
-        "dvc.yaml:13: `use`: `used` is taken for a folder, since its name has no ending; if it is a file, write `file`",
+        "dvc.yaml:19: `away`: it is left out: its output `/tmp/away` is an absolute path",
+        "dvc.yaml:27: `guess`: `thing` is taken for a folder, since its name has no ending; if it is a file, write `file`",
         "dvc.yaml:15: `use`: how `curve.json` is drawn is left out: `x`, `title`",
         "dvc.yaml:16: `use`: `unheard_of` is not known and is left out",
-        "dvc.yaml:19: `away`: it is left out: its output `/tmp/away` is an absolute path",
-        "dvc.yaml:21: `odd`: bash runs it, since `sh` would not understand it",
-        "dvc.yaml:23: `net`: it is given the network",
-        "dvc.yaml:25: `plots`:",
-        "dvc.yaml:26: `artifacts`:",
-        "dvc.yaml:27: `strange`:",
+        "dvc.yaml:20: `odd`: bash runs it, since `sh` would not understand it",
+        "dvc.yaml:22: `net`: it is given the network",
+        "dvc.yaml:28: `plots`:",
+        "dvc.yaml:29: `artifacts`:",
+        "dvc.yaml:30: `strange`:",
     ];
     for line in told {
         assert!(ran.stderr.contains(line), "{line}: {ran}");
@@ -210,7 +206,7 @@ strange: 1
     let ran = workspace.run("p/p.mlp", &["odd"]).exits(0);
     assert_eq!(printed(&ran, "odd"), ["in bash"]);
     let json = workspace.json(&["import", "p", "--force"]);
-    assert_eq!((&json["file"], json["notes"].as_array().map(Vec::len)), (&"p/p.mlp".into(), Some(20)), "{json}");
+    assert_eq!((&json["file"], json["notes"].as_array().map(Vec::len)), (&"p/p.mlp".into(), Some(19)), "{json}");
 }
 
 #[test]

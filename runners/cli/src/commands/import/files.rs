@@ -195,6 +195,9 @@ fn is_folder(out: &Dep, stage: &Stage, root: &Path, lock: Option<&Node>, deps: &
     if out.says_folder || holds_deps {
         return true;
     }
+    if undeclared::is_written_by_shell(&out.path, stage) {
+        return false;
+    }
     let has_ending = out.path.rsplit('/').next().unwrap_or_default().trim_start_matches('.').contains('.');
     if !has_ending {
         let why = format!(

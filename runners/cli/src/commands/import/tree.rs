@@ -150,8 +150,8 @@ pub fn parse(name: &str, text: &str) -> Result<Node, TreeError> {
 struct Open {
     line: usize,
     anchor: usize,
-    /// `Some` for a map: its fields, and the key that waits for a value.
-    fields: Option<(Vec<(String, Node)>, Option<String>)>,
+    /// `Some` for a map: its fields, and the key that waits for a value, with its line: values stand where their key does.
+    fields: Option<(Vec<(String, Node)>, Option<(String, usize)>)>,
     items: Vec<Node>,
 }
 
@@ -210,8 +210,8 @@ pub fn parse_yaml(text: &str) -> Result<Node, TreeError> {
             None => root = Some(node),
             Some(Open { fields: None, items, .. }) => items.push(node),
             Some(Open { fields: Some((fields, key)), .. }) => match key.take() {
-                None => *key = Some(as_key(node)?),
-                Some(name) => insert(fields, name, node)?,
+                None => *key = Some((as_key(node)?, line)),
+                Some((name, line)) => insert(fields, name, Node { line, ..node })?,
             },
         }
     }

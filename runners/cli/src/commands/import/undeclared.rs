@@ -8,6 +8,7 @@ use super::files::{From, Input, Step, list, makers};
 use super::interpolate::{Piece, as_python};
 use super::notes::Notes;
 use super::paths::{self, is_within};
+use super::stages::Stage;
 use super::tree::{Data, Node};
 
 /// Adds such files to the inputs. Returns whether Python files import DVC itself.
@@ -60,6 +61,15 @@ pub fn plain(command: &[Piece]) -> String {
         Piece::Flag(flag, _) => flag.clone(),
     };
     command.iter().map(piece).collect()
+}
+
+/// Whether a command sends its output there, `> PATH`, which makes it a file.
+pub fn is_written_by_shell(path: &str, stage: &Stage) -> bool {
+    stage.commands.iter().any(|command| {
+        let command = plain(command);
+        let targets = command.split('>').skip(1).filter_map(|rest| rest.split_whitespace().next());
+        targets.into_iter().any(|target| paths::join(&stage.wdir, target).is_ok_and(|target| target == path))
+    })
 }
 
 struct Search<'a> {
