@@ -17,11 +17,10 @@ mod tree;
 mod undeclared;
 mod write;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mlp_dsl::{CheckInput, Listed, PathKind, Severity, World, WorldError};
+use mlp_dsl::{Assignments, CheckInput, Listed, PathKind, Severity, World, WorldError};
 use serde_json::json;
 
 use crate::args::ImportPipelineArgs;
@@ -157,8 +156,12 @@ impl World for Drafted<'_> {
 fn check(target: &Path, text: &str, output: &Output) -> Result<(), Failure> {
     let catalogue = wiring::catalogue();
     let world = Drafted { target, text };
-    let checked =
-        mlp_dsl::check(&CheckInput { file: target, params: &BTreeMap::new(), catalogue: &catalogue, world: &world });
+    let checked = mlp_dsl::check(&CheckInput {
+        file: target,
+        params: &Assignments::default(),
+        catalogue: &catalogue,
+        world: &world,
+    });
     if checked.pipeline.is_some() {
         return Ok(());
     }
