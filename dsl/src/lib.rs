@@ -37,7 +37,7 @@ mod world;
 pub use assign::{Assignment, Assignments, Giver, Written};
 pub use check::{
     CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, NodeFacts, TestCase, check, check_known,
-    check_test, check_tests, compares, declares_tests, inspect, show,
+    check_test, check_tests, compares, declares_tests, inspect, is_reserved, show,
 };
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};

@@ -102,6 +102,11 @@ pub fn check_known(input: &CheckInput<'_>, known: &KnownValues) -> Checked {
     check_file(input, known, None)
 }
 
+/// Whether a word belongs to the language, so that no declaration can have it as its name.
+pub fn is_reserved(word: &str) -> bool {
+    names::RESERVED.contains(&word)
+}
+
 /// Checks a file for an editor: what is known of its right parts goes into `facts`, and no pipeline is made.
 pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
     check_file(input, &KnownValues::new(), Some(facts))

@@ -222,6 +222,11 @@ pub enum Command {
     /// The archive holds the run's results and the records that tell its lineage; it checks itself. Objects with personal
     /// values are left out.
     Export(ExportArgs),
+    /// Make a pipeline of a DVC project's `dvc.yaml`
+    ///
+    /// Each stage becomes a `sh` step with the same command, inputs and outputs at the same paths; values of `params.yaml`
+    /// become parameters. What is not as DVC did it is told, and stands in the file.
+    Import(ImportPipelineArgs),
     /// Take in an archive that `mlp export` wrote
     ///
     /// Its results become cache hits here, and a released model's lineage can be told. Everything is checked before
@@ -355,6 +360,24 @@ pub struct ImportArgs {
     /// Take the released version over under this name
     #[arg(long = "as", value_name = "NAME")]
     pub rename: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportPipelineArgs {
+    /// The `dvc.yaml`, or the folder that it is in
+    #[arg(value_name = "DVC.YAML")]
+    pub file: PathBuf,
+    /// The pipeline to write; beside `dvc.yaml`, with the name of its folder, if left out
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace a pipeline that is there already
+    #[arg(long)]
+    pub force: bool,
+    /// Give each step all values of its parameter files, not only those that its stage declares
+    ///
+    /// For programs that read values that `dvc.yaml` does not tell of. Each step then runs again when any value changes.
+    #[arg(long)]
+    pub whole_params: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify::verify(&args, &output),
         Command::Gc(args) => commands::gc::gc(&args, &output),
         Command::Export(args) => commands::export::export(&args, &output),
+        Command::Import(args) => commands::import::import(&args, &output),
         Command::ImportBundle(args) => commands::export::import_bundle(&args, &output),
         Command::Store { action } => commands::store::store(&action, &output),
         Command::Models { action } => commands::models::models(action, &output),

@@ -12,6 +12,7 @@ mod files;
 pub mod fmt;
 pub mod gc;
 pub mod graph;
+pub mod import;
 pub mod init;
 pub mod lineage;
 pub mod lint;
