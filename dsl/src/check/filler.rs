@@ -12,13 +12,16 @@ pub fn cell(column: &Column, row: usize) -> Option<String> {
     if column.optional {
         return None;
     }
+    let row = if column.marks.key { row } else { 0 };
     let fits = |value: &Value| column.rules.iter().all(|rule| satisfies(value, rule));
     let mut candidates = Vec::new();
     for rule in &column.rules {
         match rule {
             Rule::OneOf(values) if column.marks.key => candidates.extend(values.get(row).cloned()),
             Rule::OneOf(values) => candidates.extend(values.iter().cloned()),
-            Rule::Min { value, .. } | Rule::Max { value, .. } => candidates.extend(around(value, row)),
+            Rule::Min { value, .. } | Rule::Max { value, .. } => {
+                candidates.extend(around(value, row, column.marks.key))
+            }
         }
     }
     candidates.extend(usual(column, row));
@@ -32,14 +35,13 @@ pub fn cell(column: &Column, row: usize) -> Option<String> {
 }
 
 fn usual(column: &Column, row: usize) -> Option<Value> {
-    let row_if_key = if column.marks.key { row } else { 0 };
-    let n = i64::try_from(row_if_key).ok()?;
+    let n = i64::try_from(row).ok()?;
     // 2000-01-01, a day as good as any.
     let day = 10_957 + i32::try_from(n).ok()?;
     Some(match column.scalar {
         Scalar::Int => Value::Int(n),
         Scalar::Float | Scalar::Decimal { .. } => Value::Float(n as f64),
-        Scalar::Bool => Value::Bool(row_if_key % 2 == 1),
+        Scalar::Bool => Value::Bool(row % 2 == 1),
         Scalar::Str if column.marks.key => Value::Str(format!("row {}", row + 1)),
         Scalar::Str => Value::Str("any".to_owned()),
         Scalar::Date => Value::Date(day),
@@ -48,17 +50,19 @@ fn usual(column: &Column, row: usize) -> Option<Value> {
     })
 }
 
-/// Returns a bound and values next to it.
-fn around(bound: &Value, row: usize) -> Vec<Value> {
-    let n = i64::try_from(row).unwrap_or(0) + 1;
-    match bound {
-        Value::Int(x) => vec![bound.clone(), Value::Int(x.saturating_add(n)), Value::Int(x.saturating_sub(n))],
-        Value::Float(x) => vec![bound.clone(), Value::Float(x + n as f64), Value::Float(x - n as f64)],
-        Value::Date(x) => vec![bound.clone(), Value::Date(x.saturating_add(1)), Value::Date(x.saturating_sub(1))],
-        Value::Timestamp(x) => vec![bound.clone(), Value::Timestamp(x + 1_000_000), Value::Timestamp(x - 1_000_000)],
-        Value::DurationMs(x) => vec![bound.clone(), Value::DurationMs(x + 1), Value::DurationMs(x.saturating_sub(1))],
-        other => vec![other.clone()],
-    }
+/// Returns values by such a bound: the bound itself and those next to it, or, of a key, others for each row.
+fn around(bound: &Value, row: usize, is_key: bool) -> Vec<Value> {
+    let n = i64::try_from(row).unwrap_or(i64::MAX - 1) + 1;
+    let offsets = if is_key { vec![n, -n] } else { vec![0, 1, -1] };
+    let moved = |n: i64| match bound {
+        Value::Int(x) => Value::Int(x.saturating_add(n)),
+        Value::Float(x) => Value::Float(x + n as f64),
+        Value::Date(x) => Value::Date(x.saturating_add(i32::try_from(n).unwrap_or(i32::MAX))),
+        Value::Timestamp(x) => Value::Timestamp(x.saturating_add(n.saturating_mul(1_000_000))),
+        Value::DurationMs(x) => Value::DurationMs(x.saturating_add_signed(n)),
+        other => other.clone(),
+    };
+    offsets.into_iter().map(moved).collect()
 }
 
 /// Returns the number in the middle of two bounds.
@@ -109,6 +113,10 @@ mod tests {
         let key = |scalar| Column { marks: marks.clone(), ..Column::plain("id", scalar) };
         assert_ne!(cell(&key(Scalar::Str), 0), cell(&key(Scalar::Str), 1));
         assert_ne!(cell(&key(Scalar::Int), 0), cell(&key(Scalar::Int), 1));
+        let rules = vec![Rule::Min { value: Value::Date(20_000), inclusive: true }];
+        let late = Column { rules, ..key(Scalar::Date) };
+        let days: std::collections::BTreeSet<_> = (1..9).map(|row| cell(&late, row)).collect();
+        assert_eq!(days.len(), 8);
         assert_eq!(cell(&Column { optional: true, ..Column::plain("x", Scalar::Float) }, 0), None);
     }
 }
