@@ -23,6 +23,7 @@ pub fn operation(site: &Site<'_>, signature: &Signature) -> Page {
     let word = match signature.class {
         CallClass::Source => "Declared by source, or by step where its file comes from another node.",
         CallClass::Step => "Declared by step.",
+        CallClass::Effect => "Declared by effect, where it is called without the first part of its name.",
     };
     writer.html(format!(
         "<p class=\"path\">{word} Version {}, runner {}.</p>",
