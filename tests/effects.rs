@@ -118,6 +118,17 @@ fn a_failed_effect_is_tried_again_with_the_same_key() {
 }
 
 #[test]
+fn two_runs_at_once_do_an_effect_once() {
+    let workspace = publishing_then("; sleep 0.4", "");
+    workspace.run("p.mlp", &["upper"]).exits(0);
+    let mut runs = [0, 1].map(|_| workspace.spawn(&["run", "p.mlp", "--json"]));
+    for run in &mut runs {
+        assert!(run.wait().expect("it ends").success());
+    }
+    assert_eq!((outside(&workspace).len(), audit(&workspace).len()), (1, 1));
+}
+
+#[test]
 fn an_effect_waits_for_its_gates() {
     let workspace = publishing(" when good and \"a\" in [\"a\", \"b\"]");
     let text = workspace.read("p.mlp");

@@ -112,7 +112,7 @@ pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
     check_file(input, &KnownValues::new(), Some(facts))
 }
 
-fn check_file(input: &CheckInput<'_>, known: &KnownValues, mut facts: Option<&mut Facts>) -> Checked {
+fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Facts>) -> Checked {
     let text = match input.world.read(input.file) {
         Ok(text) => text,
         Err(error) => {
@@ -122,7 +122,7 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, mut facts: Option<&mu
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
     let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
-    let wanted = Wanted { facts: facts.as_deref_mut(), expectations: None };
+    let wanted = Wanted { facts, expectations: None };
     let (pipeline, mut diagnostics) = check_units(input, &units, known, wanted, diagnostics);
     // The values of loops are of the pipeline's tables: tests have others, and were checked before there were any.
     if known.is_empty() {

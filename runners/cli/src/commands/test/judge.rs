@@ -1,6 +1,7 @@
 //! Compares what a test expects with what came.
 
 use mlp_dsl::{Expectation, Expected, TestCase, compares};
+use mlp_engine::gate::nodes_read;
 use mlp_model::{Column, NodeKind, OutputRecord, SourceText, Span, Store, Verdict};
 
 use super::bench::Came;
@@ -135,7 +136,7 @@ fn figures(test: &TestCase, gate: &str, came: &Came) -> Judged {
         }
     }
     let absent = test.pipeline.node(gate).and_then(|(_, node)| match &node.kind {
-        NodeKind::Gate(gate) => reads(gate).into_iter().find_map(|node| {
+        NodeKind::Gate(gate) => nodes_read(gate).into_iter().find_map(|node| {
             let name = &test.pipeline.nodes[node].name;
             came.skipped.get(name).map(|because| format!("`{name}` was skipped: {because}"))
         }),
@@ -143,29 +144,6 @@ fn figures(test: &TestCase, gate: &str, came: &Came) -> Judged {
     });
     figures.extend(absent);
     Judged::Missed(figures.join(", "))
-}
-
-/// Returns the nodes whose metrics a gate compares.
-fn reads(gate: &mlp_model::Gate) -> Vec<usize> {
-    fn collect(expr: &mlp_model::NumExpr, nodes: &mut Vec<usize>) {
-        use mlp_model::NumExpr::*;
-        match expr {
-            Number(_) => {}
-            Metric { node, .. } => nodes.push(*node),
-            Negate(inner) => collect(inner, nodes),
-            Add(left, right) | Subtract(left, right) | Multiply(left, right) | Divide(left, right) => {
-                collect(left, nodes);
-                collect(right, nodes);
-            }
-            Fold { of, .. } => of.iter().for_each(|expr| collect(expr, nodes)),
-        }
-    }
-    let mut nodes = Vec::new();
-    for check in &gate.checks {
-        collect(&check.left, &mut nodes);
-        collect(&check.right, &mut nodes);
-    }
-    nodes
 }
 
 /// Says why a node has made nothing.
