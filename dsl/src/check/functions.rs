@@ -53,6 +53,7 @@ pub fn call(eval: &Eval<'_, '_>, call: &CallExpr<'_>, span: Span) -> Option<Valu
                 "files" => {
                     "it stands only, and alone, as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`"
                 }
+                "secret" => "it stands only, and alone, in `env` of a step: `env: { PASSWORD: secret(\"db\") }`",
                 _ => "give an operation a `step` of its own and use its name",
             });
         let meant = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));

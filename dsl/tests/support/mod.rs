@@ -282,11 +282,12 @@ fn sh_args() -> Vec<Argument> {
     let empty = Value::Record([].into());
     let inputs = ArgType::Input(InputType::Record);
     let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"])));
+    // As in the catalogue, strings or secrets.
     vec![
         required("command", ArgType::Param(ParamType::Str)),
         Argument { name: "inputs", ty: inputs, default: Some(empty.clone()), doc: "" },
         required("outputs", ArgType::Param(kinds)),
-        optional("env", ParamType::Map(Box::new(ParamType::Str)), empty),
+        optional("env", ParamType::Map(Box::new(ParamType::StrOrSecret)), empty),
     ]
 }
 

@@ -13,6 +13,7 @@ mod output;
 mod picture;
 mod quantities;
 mod report;
+mod secrets;
 mod settings;
 mod snapshot;
 mod unfold;
