@@ -46,6 +46,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0229", "a loop has a value twice"),
     ("E0230", "a list stands where one thing is needed"),
     ("E0231", "a column that a loop cannot go over"),
+    ("E0232", "what a pipeline takes is not `as_of: date`"),
     ("E0301", "an argument has the wrong type"),
     ("E0302", "a value is out of range"),
     ("E0303", "a word is not one of the choices"),

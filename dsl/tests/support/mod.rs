@@ -25,6 +25,7 @@ impl World for Memory<'_> {
         match path.to_str() {
             Some("flows/customers.csv" | "flows/clean.py" | "flows/words.txt") => PathKind::File,
             Some("flows/images") => PathKind::Folder,
+            Some(path) if path.starts_with("flows/days/2026-") => PathKind::File,
             _ => PathKind::Missing,
         }
     }
@@ -173,6 +174,10 @@ fn operations() -> Catalogue {
             let part = |role| Type::Table(TableType { role, ..data(call, "data").clone() });
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
             Ok(Inferred { outputs, params: BTreeMap::new() })
+        }),
+        op("table.concat", step, vec![required("tables", ArgType::Input(InputType::Record))], |call| {
+            let first = call.inputs.values().next().cloned();
+            gives(first.ok_or_else(|| vec![ArgError::new("E0359", "tables", "there are no tables")])?)
         }),
         op("table.where", step, where_args(), |call| gives(Type::Table(data(call, "data").clone()))),
         op("pick.best", step, pick_args(), |call| {

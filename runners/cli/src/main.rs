@@ -55,6 +55,7 @@ fn main() -> ExitCode {
             false => commands::plan::plan(&pipeline, &work, &output),
         },
         Command::Run(args) => commands::run::run(&args, &output),
+        Command::Backfill(args) => commands::backfill::backfill(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),
         Command::Log { run, step, follow } => commands::log::log(run.as_deref(), step.as_deref(), follow, &output),
