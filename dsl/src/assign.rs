@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use mlp_model::SourceText;
 
+/// The parameter of a pipeline that says which day a run is for.
+pub const AS_OF: &str = "as_of";
+
 /// Values for parameters, the most important first: of several for one parameter the first one counts.
 #[derive(Debug, Clone, Default)]
 pub struct Assignments {
@@ -81,6 +84,7 @@ impl Assignment {
     pub fn shown(&self) -> String {
         let (name, written) = (&self.name, self.written.shown());
         match &self.by {
+            Giver::Argument if name == AS_OF => format!("`--as-of {written}`"),
             Giver::Argument => format!("`--param {name}={written}`"),
             Giver::Variable => format!("`MLP_PARAM_{name}={written}`"),
             Giver::Profile { profile, .. } => format!("`{name}: {written}` of profile `{profile}`"),
@@ -90,6 +94,7 @@ impl Assignment {
     /// Says who gives it: `` `--param lr` ``.
     pub fn giver(&self) -> String {
         match &self.by {
+            Giver::Argument if self.name == AS_OF => "`--as-of`".to_owned(),
             Giver::Argument => format!("`--param {}`", self.name),
             Giver::Variable => format!("`MLP_PARAM_{}`", self.name),
             Giver::Profile { profile, .. } => format!("profile `{profile}`"),
@@ -99,6 +104,7 @@ impl Assignment {
     /// Says how to give another value, at the same place.
     pub fn example(&self, value: &str) -> String {
         match &self.by {
+            Giver::Argument if self.name == AS_OF => format!("--as-of {value}"),
             Giver::Argument => format!("--param {}={value}", self.name),
             Giver::Variable => format!("MLP_PARAM_{}={value}", self.name),
             Giver::Profile { .. } => format!("{}: {value}", self.name),

@@ -22,7 +22,7 @@ pub struct Decl<'a> {
 
 #[derive(Debug)]
 pub enum DeclKind<'a> {
-    Pipeline(Name<'a>),
+    Pipeline(PipelineDecl<'a>),
     Use(UseDecl<'a>),
     Param(ParamDecl<'a>),
     Let(LetDecl<'a>),
@@ -50,7 +50,7 @@ impl<'a> Decl<'a> {
     /// Returns the word that begins the declaration, and the declared name.
     pub fn head(&self) -> (&'a str, Option<Name<'a>>) {
         match &self.kind {
-            DeclKind::Pipeline(name) => ("pipeline", Some(*name)),
+            DeclKind::Pipeline(decl) => ("pipeline", Some(decl.name)),
             DeclKind::Use(decl) => ("use", Some(decl.name)),
             DeclKind::Param(decl) => ("param", Some(decl.name)),
             DeclKind::Let(decl) => ("let", Some(decl.name)),
@@ -74,6 +74,14 @@ impl<'a> Decl<'a> {
 pub struct Name<'a> {
     pub text: &'a str,
     pub span: Span,
+}
+
+/// `pipeline NAME(as_of: date)`.
+#[derive(Debug)]
+pub struct PipelineDecl<'a> {
+    pub name: Name<'a>,
+    /// The day that a run is for.
+    pub as_of: Option<ParamDecl<'a>>,
 }
 
 /// `use "lib/features.mlp" as features`.

@@ -34,14 +34,14 @@ mod shelf;
 mod suggest;
 mod world;
 
-pub use assign::{Assignment, Assignments, Giver, Written};
+pub use assign::{AS_OF, Assignment, Assignments, Giver, Written};
 pub use check::{
     CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, NodeFacts, TestCase, check, check_known,
     check_test, check_tests, compares, declares_tests, inspect, is_reserved, show,
 };
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};
-pub use literal::read_duration;
+pub use literal::{date_text, read_date, read_duration};
 pub use mlp_model::{SourceText, Span};
 pub use render::{render, to_json};
 pub use sarif::{Found, sarif};

@@ -86,6 +86,16 @@ pub fn read_timestamp(text: &str) -> Option<i64> {
     Some(time.and_utc().timestamp_micros())
 }
 
+/// Returns whether the language can write this date: its year has four digits.
+pub fn is_date(days: i32) -> bool {
+    read_date(&date_text(days)) == Some(days)
+}
+
+/// Returns whether the language can write this timestamp.
+pub fn is_timestamp(us: i64) -> bool {
+    read_timestamp(&timestamp_text(us)) == Some(us)
+}
+
 /// Writes a date as the language does.
 pub fn date_text(days: i32) -> String {
     let date = NaiveDate::default().checked_add_signed(chrono::TimeDelta::days(i64::from(days)));

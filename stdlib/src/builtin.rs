@@ -19,8 +19,8 @@ use mlp_model::{
 };
 
 use crate::{
-    copy, eval_binary, eval_regression, pick_best, table_join, table_split, table_split_groups, table_split_rows,
-    table_split_time, table_where,
+    copy, eval_binary, eval_regression, pick_best, table_concat, table_join, table_split, table_split_groups,
+    table_split_rows, table_split_time, table_where,
 };
 
 /// Runs the operations of [`BuiltinRunner::OPS`].
@@ -30,12 +30,13 @@ use crate::{
 pub struct BuiltinRunner;
 
 impl BuiltinRunner {
-    pub const OPS: [&'static str; 11] = [
+    pub const OPS: [&'static str; 12] = [
         "eval.binary",
         "eval.regression",
         "file",
         "folder",
         "pick.best",
+        "table.concat",
         "table.join",
         "table.split",
         "table.split_groups",
@@ -91,6 +92,7 @@ fn execute(
         "file" => copy::run_file(&work),
         "folder" => copy::run_folder(&work),
         "pick.best" => pick_best::run(&work),
+        "table.concat" => table_concat::run(&work),
         "table.join" => table_join::run(&work),
         "table.split" => table_split::run(&work),
         "table.split_groups" => table_split_groups::run(&work),

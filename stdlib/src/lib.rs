@@ -22,6 +22,7 @@ mod predictions;
 mod sh;
 mod source;
 mod sql;
+mod table_concat;
 mod table_join;
 mod table_split;
 mod table_split_groups;
@@ -55,6 +56,7 @@ pub fn catalogue(sql: Arc<dyn Infer>) -> Catalogue {
         table_split_rows::signature(),
         table_split_time::signature(),
         table_split_groups::signature(),
+        table_concat::signature(),
         table_join::signature(),
         table_where::signature(),
         wasm_map::signature(),

@@ -34,7 +34,9 @@ again when it changes.
 
 The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LANG`, `TZ` and
 `SOURCE_DATE_EPOCH`, which mlp sets. Values count: the step runs again when one changes; they are kept with the
-result, so this is no place for secrets.
+result, so this is no place for secrets. A secret is known by its name alone: `env: { PGPASSWORD: secret(\"db\") }` takes
+its value from `MLP_SECRET_db`, or from where `secrets` in mlp.yaml says. Its value counts for nothing and is kept
+nowhere; where the command prints it, `***` stands instead.
 
 The command is confined: of the machine's files it sees its own folder, installed programs and libraries (`/usr`,
 `/opt`, what is on the `PATH`) and the settings that these need, and it has no network. Reading another file fails the
@@ -67,9 +69,9 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
             ),
             param_or(
                 "env",
-                ParamType::Map(Box::new(ParamType::Str)),
+                ParamType::Map(Box::new(ParamType::StrOrSecret)),
                 Value::Record(BTreeMap::new()),
-                "variables and their values",
+                "variables and their values; a secret by its name",
             ),
             param_or(
                 "pass_env",
@@ -386,6 +388,13 @@ fn check_variables(call: &CheckedCall<'_>, errors: &mut Vec<ArgError>) {
             no_name(name)
         } else if set.contains_key(name) {
             format!("variable `{name}` is both in `env` and in `pass_env`")
+        } else if let Some(secret) = name.strip_prefix("MLP_SECRET_") {
+            let error =
+                ArgError::new("E0354", "pass_env", format!("the value of `{name}` would be kept with the result"));
+            let help =
+                format!("give the secret by its name: `env: {{ {}: secret(\"{secret}\") }}`", secret.to_uppercase());
+            errors.push(check::at(element, error.with_help(help)));
+            continue;
         } else {
             continue;
         };

@@ -44,6 +44,7 @@ fn param(ty: &ParamType) -> String {
         },
         ParamType::Bool => "bool".to_owned(),
         ParamType::Str => "str".to_owned(),
+        ParamType::StrOrSecret => "str | secret(..)".to_owned(),
         ParamType::Duration => "duration".to_owned(),
         ParamType::Choice(words) => words.join(" | "),
         ParamType::Column { .. } => "column".to_owned(),

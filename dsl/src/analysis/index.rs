@@ -145,6 +145,13 @@ impl<'t> Index<'t> {
                     return;
                 }
                 self.add(Symbol { name, kind, piece: at, within: None, start, end });
+                // `pipeline NAME(as_of: date)` declares a value, too.
+                let param = tokens.nth(1).filter(|token| kind == SymbolKind::Pipeline && token.kind == TokenKind::Word);
+                if let Some(param) = param {
+                    let name = Word { text: param.text(text), start: place(param.start), end: place(param.end) };
+                    let (start, kind) = (name.start, SymbolKind::Param);
+                    self.add(Symbol { name, kind, piece: at, within: None, start, end });
+                }
             }
         }
     }

@@ -61,6 +61,7 @@ pub fn check(place: &Place<'_, '_>, ty: &ParamType, expr: &Expr<'_>, allows_none
         (ParamType::Choice(words), ExprKind::Path(path)) if path.len() == 1 => place.choice(words, expr, path.first()?),
         (ParamType::Schema, ExprKind::Path(path)) => place.schema(path, expr.span),
         (ParamType::Call(constructors), ExprKind::Call(call)) => place.call(constructors, call),
+        (ParamType::StrOrSecret, ExprKind::Call(call)) if call.path.text == "secret" => place.secret(call),
         _ => {
             let value = place.scope.eval().value(expr)?;
             if value == Value::Null && allows_none {
@@ -97,7 +98,7 @@ impl Place<'_, '_> {
                 )
             }
             (ParamType::Bool, value @ Value::Bool(_))
-            | (ParamType::Str, value @ Value::Str(_))
+            | (ParamType::Str | ParamType::StrOrSecret, value @ Value::Str(_))
             | (ParamType::Duration, value @ Value::DurationMs(_))
             | (ParamType::Literal, value @ (Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_))) => {
                 Some(value)
@@ -268,6 +269,23 @@ impl Place<'_, '_> {
         is_complete.then(|| Value::Call { name: name.to_owned(), args })
     }
 
+    /// Reads `secret("NAME")`. What it holds is nobody's business before the step runs.
+    fn secret(&self, call: &CallExpr<'_>) -> Option<Value> {
+        let bound = bind::bind(call, &[Formal { name: "name", required: true }], self.scope.report);
+        let expr = bound.values.first().copied().flatten().filter(|_| bound.is_complete)?;
+        let problem = match self.scope.eval().value(expr)? {
+            Value::Str(name) if is_variable(&name) => return Some(Value::secret(name)),
+            Value::Str(name) => Diagnostic::error("E0302", format!("`{name}` is no name of a secret"))
+                .at(expr.span, "letters, digits and `_`, no digit first"),
+            other => Diagnostic::error("E0301", format!("`secret` takes a name as a string, got {}", kind(&other)))
+                .at(expr.span, ""),
+        };
+        self.scope
+            .report
+            .add(problem.help("its value comes from outside: `MLP_SECRET_NAME`, or `secrets` in mlp.yaml"));
+        None
+    }
+
     fn map(&self, ty: &ParamType, fields: &[Field<'_>]) -> Option<Value> {
         let place = Place { part: "a member of ", ..*self };
         let mut values = BTreeMap::new();
@@ -354,12 +372,20 @@ impl Place<'_, '_> {
     }
 }
 
+/// Returns whether a text can end the name of a variable.
+fn is_variable(text: &str) -> bool {
+    !text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 fn described(ty: &ParamType) -> String {
     match ty {
         ParamType::Int { .. } => "an int".to_owned(),
         ParamType::Float { .. } => "a float".to_owned(),
         ParamType::Bool => "a bool".to_owned(),
         ParamType::Str => "a string".to_owned(),
+        ParamType::StrOrSecret => "a string or `secret(\"NAME\")`".to_owned(),
         ParamType::Duration => "a duration".to_owned(),
         ParamType::Choice(words) => listed(words.iter().copied(), "or"),
         ParamType::Column { .. } => "a column".to_owned(),
@@ -377,7 +403,7 @@ fn plural(ty: &ParamType) -> &'static str {
         ParamType::Int { .. } => "ints",
         ParamType::Float { .. } => "floats",
         ParamType::Bool => "bools",
-        ParamType::Str => "strings",
+        ParamType::Str | ParamType::StrOrSecret => "strings",
         ParamType::Duration => "durations",
         ParamType::Choice(_) => "words",
         ParamType::Column { .. } => "columns",

@@ -3,9 +3,10 @@
 use mlp_model::Span;
 
 use super::load::{Unit, uses};
-use super::names::{DefInfo, Entity, Env, ModuleInfo, Names, refuse_reserved};
+use super::names::{DefInfo, Entity, Entry, Env, ModuleInfo, Names, refuse_reserved};
 use super::report::Report;
-use crate::ast::{Decl, DeclKind, Name, ParamDecl};
+use crate::assign::AS_OF;
+use crate::ast::{Decl, DeclKind, Name, ParamDecl, PipelineDecl};
 use crate::diagnostic::Diagnostic;
 use crate::outline::DECLARING;
 
@@ -76,7 +77,7 @@ impl<'a> Collector<'_, 'a> {
             return;
         }
         let entity = match &decl.kind {
-            DeclKind::Pipeline(name) => return self.pipeline(*name, decl.doc),
+            DeclKind::Pipeline(pipeline) => return self.pipeline(pipeline, decl.doc),
             DeclKind::Broken { keyword: "pipeline", .. } => return,
             DeclKind::Broken { keyword, .. } => {
                 self.names.has_broken_release |= *keyword == "release";
@@ -128,10 +129,39 @@ impl<'a> Collector<'_, 'a> {
         value
     }
 
-    fn pipeline(&mut self, name: Name<'a>, doc: &'a str) {
+    /// Declares the day that a run is for. It is a parameter whose name nothing else can have.
+    fn as_of(&mut self, param: &'a ParamDecl<'a>) {
+        let (name, ty) = (param.name, &param.ty);
+        let is_date = ty.name.text == "date" && ty.args.is_empty() && !ty.optional;
+        if name.text != AS_OF || !is_date {
+            let span = if name.text == AS_OF { ty.span } else { name.span };
+            let problem = Diagnostic::error("E0233", "a pipeline takes the day that a run is for, and nothing else");
+            let problem = problem.at(span, "`as_of: date` belongs here");
+            self.report.add(if name.text == AS_OF {
+                problem
+            } else {
+                problem.help(format!("declare it below: `param {}: ..`", name.text))
+            });
+            let entity = Entity::Broken;
+            self.names.envs[self.env].entries.entry(AS_OF).or_insert(Entry { entity, span: name.span, word: "param" });
+            return;
+        }
+        let value = self.value(Constant::Param(param));
+        self.names.params.push((param, value));
+        let entry = Entry { entity: Entity::Value(value), span: name.span, word: "param" };
+        let env = &mut self.names.envs[self.env];
+        env.entries.insert(AS_OF, entry);
+        env.order.push(AS_OF);
+    }
+
+    fn pipeline(&mut self, decl: &'a PipelineDecl<'a>, doc: &'a str) {
+        let name = decl.name;
         refuse_reserved(name, self.report);
         match self.names.pipeline {
-            None => self.names.pipeline = Some((name, doc)),
+            None => {
+                self.names.pipeline = Some((name, doc));
+                decl.as_of.iter().for_each(|param| self.as_of(param));
+            }
             Some((first, _)) => self.report.add(
                 Diagnostic::error("E0111", "a file declares one pipeline")
                     .at(name.span, "a second one")

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use mlp_model::{Span, Value};
 
 use super::bind::{self, Formal};
-use super::value::{Eval, compare, is_scalar, kind, plain};
+use super::value::{DAY_MS, Eval, compare, is_scalar, kind, plain};
 use crate::ast::CallExpr;
 use crate::diagnostic::Diagnostic;
 use crate::suggest::did_you_mean;
@@ -17,13 +17,19 @@ struct Function {
     takes: &'static str,
 }
 
-const FUNCTIONS: [Function; 10] = [
+const FUNCTIONS: [Function; 11] = [
     Function { name: "len", args: &["of"], apply: len, takes: "a list or a string" },
     Function {
         name: "range",
         args: &["from", "below"],
         apply: range,
         takes: "two ints with at most 20000 between them",
+    },
+    Function {
+        name: "days",
+        args: &["from", "before", "every"],
+        apply: days,
+        takes: "two dates with at most 20000 between them, and whole days",
     },
     Function { name: "min", args: &["of"], apply: min, takes: "a list of values that compare, with at least one" },
     Function { name: "max", args: &["of"], apply: max, takes: "a list of values that compare, with at least one" },
@@ -53,22 +59,26 @@ pub fn call(eval: &Eval<'_, '_>, call: &CallExpr<'_>, span: Span) -> Option<Valu
                 "files" => {
                     "it stands only, and alone, as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`"
                 }
+                "secret" => "it stands only, and alone, in `env` of a step: `env: { PASSWORD: secret(\"db\") }`",
                 _ => "give an operation a `step` of its own and use its name",
             });
         let meant = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));
         eval.report.add(problem.maybe_help(meant.map(|meant| format!("did you mean `{meant}(..)`?"))));
         return None;
     };
-    let formals: Vec<_> = function.args.iter().map(|name| Formal { name, required: true }).collect();
+    let is_required = |name: &str| name != "every";
+    let formals: Vec<_> = function.args.iter().map(|name| Formal { name, required: is_required(name) }).collect();
     let bound = bind::bind(call, &formals, eval.report);
-    let values: Vec<_> = bound.values.iter().map(|expr| expr.and_then(|expr| eval.value(expr))).collect();
+    let values: Vec<_> =
+        bound.values.iter().map(|expr| expr.map_or(Some(Value::Null), |expr| eval.value(expr))).collect();
     if !bound.is_complete {
         return None;
     }
     let values: Vec<Value> = values.into_iter().collect::<Option<_>>()?;
     let result = (function.apply)(&values);
     if result.is_none() {
-        let got: Vec<_> = values.iter().map(kind).collect();
+        let given = values.iter().zip(&bound.values).filter(|(_, expr)| expr.is_some());
+        let got: Vec<_> = given.map(|(value, _)| kind(value)).collect();
         let message = format!("`{name}` takes {}, got {}", function.takes, got.join(" and "));
         eval.report.add(Diagnostic::error("E0305", message).at(span, ""));
     }
@@ -89,6 +99,19 @@ fn range(args: &[Value]) -> Option<Value> {
     let [Value::Int(from), Value::Int(below)] = args else { return None };
     let is_short = below.checked_sub(*from).is_some_and(|n| n <= MOST);
     is_short.then(|| Value::List((*from..*below).map(Value::Int).collect()))
+}
+
+/// Each day from the first to the one before the last, or each so many days.
+fn days(args: &[Value]) -> Option<Value> {
+    const MOST: usize = 20_000;
+    let [Value::Date(from), Value::Date(before), every] = args else { return None };
+    let step = match every {
+        Value::Null => 1,
+        Value::DurationMs(ms) if *ms > 0 && ms % DAY_MS == 0 => usize::try_from(ms / DAY_MS).ok()?,
+        _ => return None,
+    };
+    let days: Vec<_> = (*from..*before).step_by(step).take(MOST + 1).map(Value::Date).collect();
+    (days.len() <= MOST).then_some(Value::List(days))
 }
 
 fn min(args: &[Value]) -> Option<Value> {

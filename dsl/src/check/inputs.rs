@@ -174,6 +174,11 @@ impl<'r, 'a> Inputs<'r, 'a> {
     ) -> Option<Vec<(String, Found<'r>)>> {
         let ExprKind::Path(path) = &expr.kind else { return None };
         let Followed::Found { entity: Entity::Loop(index), rest, .. } = self.scope.follow(path) else { return None };
+        let info = &self.scope.names.loops[index];
+        if info.rounds.is_none() && !info.is_template {
+            // What it goes over is wrong, which has been told.
+            return None;
+        }
         let items =
             lists::items(&self.scope, index, &rest, expr.span).map_err(|problem| self.scope.report.add(*problem));
         let mut members = Vec::new();

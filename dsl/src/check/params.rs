@@ -7,7 +7,7 @@ use super::report::{Findings, Report};
 use super::types::{fit, read_rules, read_type, satisfies, written};
 use super::value::{Eval, kind, show};
 use super::{CheckInput, Sources};
-use crate::assign::{Assignment, Assignments, Giver, Written};
+use crate::assign::{AS_OF, Assignment, Assignments, Giver, Written};
 use crate::ast::ParamDecl;
 use crate::diagnostic::Diagnostic;
 use crate::literal::{self, Number};
@@ -54,6 +54,11 @@ impl<'a> Given<'a> {
                 continue;
             }
             let problem = match names.get(PIPELINE, name).map(|entry| entry.word) {
+                None if name == AS_OF && !is_shared => {
+                    let message = format!("{}: the pipeline takes no `as_of`", assignment.giver());
+                    Diagnostic::error("E0213", message)
+                        .help(format!("write `pipeline {}(as_of: date)` if its runs are for a day", self.pipeline))
+                }
                 // One that could not be read.
                 Some("param") => continue,
                 Some(word) => {
@@ -77,7 +82,10 @@ impl<'a> Given<'a> {
     fn another_has(&self, keyword: &str, name: &str) -> bool {
         self.world.another_has(&|text| {
             let outline = outline::cut(0, text, &mut Vec::new());
-            let is_it = |chunk: &Chunk<'_>| chunk.keyword == keyword && chunk.name.is_some_and(|it| it.text == name);
+            let is_it = |chunk: &Chunk<'_>| match (keyword, name) {
+                ("param", AS_OF) => chunk.keyword == "pipeline" && text[chunk.start..chunk.end].contains(AS_OF),
+                _ => chunk.keyword == keyword && chunk.name.is_some_and(|it| it.text == name),
+            };
             outline.chunks.iter().any(is_it)
         })
     }
@@ -136,7 +144,10 @@ pub fn check(param: &ParamDecl<'_>, eval: &Eval<'_, '_>, given: Given<'_>) -> Op
             report.add(
                 Diagnostic::error("E0214", format!("parameter `{name}` has no value"))
                     .at(param.name.span, "has no default")
-                    .help(format!("give it one: `--param {name}=..`, or in a profile of the settings file")),
+                    .help(match name {
+                        AS_OF => "say which day the run is for: `--as-of 2026-09-01`".to_owned(),
+                        _ => format!("give it one: `--param {name}=..`, or in a profile of the settings file"),
+                    }),
             );
         }
         return result.filter(|_| rules.is_some());

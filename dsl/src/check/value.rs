@@ -8,9 +8,13 @@ use mlp_model::{Comparison, Span, Value};
 use super::functions;
 use super::names::{Entity, Names};
 use super::report::Report;
+use crate::assign::AS_OF;
 use crate::ast::{Binary, Expr, ExprKind, Name, Unary};
 use crate::diagnostic::Diagnostic;
 use crate::literal;
+use crate::suggest::listed;
+
+pub const DAY_MS: u64 = 86_400_000;
 
 /// Computes expressions; what is wrong is reported, and `None` returned.
 #[derive(Clone, Copy)]
@@ -67,8 +71,11 @@ impl Eval<'_, '_> {
         let problem = match entry.map(|entry| (entry.entity, entry.word)) {
             Some((Entity::Value(i), _)) if path.len() == 1 => return self.names.values.get(i).cloned().flatten(),
             Some((Entity::Broken, _)) => return None,
-            Some((Entity::Value(_), word)) => {
-                Diagnostic::error("E0202", format!("{word} `{}` has no parts", first.text)).at(span, "")
+            Some((Entity::Value(i), word)) => {
+                match self.member(self.names.values.get(i)?.as_ref()?, word, path, span) {
+                    Ok(value) => return Some(value),
+                    Err(problem) => *problem,
+                }
             }
             Some((_, word)) => Diagnostic::error("E0301", format!("`{}` is a {word}, not a value", first.text))
                 .at(span, "a value is needed here")
@@ -87,13 +94,40 @@ impl Eval<'_, '_> {
                     self.names.get(env, name).is_some_and(|entry| matches!(entry.entity, Entity::Value(_)))
                 };
                 let values = self.names.visible(env).filter(is_value);
+                let help = match (first.text, self.names.pipeline) {
+                    (AS_OF, Some((name, _))) => Some(format!("write `pipeline {}(as_of: date)`", name.text)),
+                    _ => self.report.suggest(first.text, values),
+                };
                 Diagnostic::error("E0202", format!("`{}` is not known", first.text))
                     .at(first.span, "no value has this name")
-                    .maybe_help(self.report.suggest(first.text, values))
+                    .maybe_help(help)
             }
         };
         self.report.add(problem);
         None
+    }
+
+    /// Follows a path into a record: `best.lr`.
+    fn member(&self, value: &Value, word: &str, path: &[Name<'_>], span: Span) -> Result<Value, Box<Diagnostic>> {
+        let (mut value, mut shown) = (value, path.first().map_or("", |name| name.text).to_owned());
+        let mut subject = format!("{word} `{shown}`");
+        for name in path.iter().skip(1) {
+            let Value::Record(fields) = value else {
+                let problem = Diagnostic::error("E0202", format!("{subject} has no parts")).at(span, "");
+                return Err(Box::new(problem));
+            };
+            let Some(member) = fields.get(name.text) else {
+                let known = listed(fields.keys().map(String::as_str), "and");
+                let problem = Diagnostic::error("E0202", format!("{subject} has no member `{}`", name.text))
+                    .at(name.span, format!("its members are {known}"))
+                    .maybe_help(self.report.suggest(name.text, fields.keys().map(String::as_str)));
+                return Err(Box::new(problem));
+            };
+            value = member;
+            shown = format!("{shown}.{}", name.text);
+            subject = format!("`{shown}`");
+        }
+        Ok(value.clone())
     }
 
     fn choose(&self, [condition, yes, no]: &[Expr<'_>; 3]) -> Option<Value> {
@@ -195,6 +229,30 @@ impl Eval<'_, '_> {
             (Binary::Subtract, Value::DurationMs(a), Value::DurationMs(b)) => {
                 return self.result(a.checked_sub(*b).map(Value::DurationMs), span, "a duration cannot be negative");
             }
+            (Binary::Add | Binary::Subtract, Value::Date(days), Value::DurationMs(ms)) => {
+                return self.shifted(op, *days, *ms, (span, right_expr.span));
+            }
+            (Binary::Add, Value::DurationMs(ms), Value::Date(days)) => {
+                return self.shifted(op, *days, *ms, (span, left_expr.span));
+            }
+            (Binary::Add | Binary::Subtract, Value::Timestamp(us), Value::DurationMs(ms)) => {
+                let offset = i64::try_from(*ms).ok().and_then(|ms| ms.checked_mul(1_000));
+                let moved = offset.and_then(|offset| match op {
+                    Binary::Add => us.checked_add(offset),
+                    _ => us.checked_sub(offset),
+                });
+                let moved = moved.filter(|us| literal::is_timestamp(*us)).map(Value::Timestamp);
+                return self.result(moved, span, "the timestamp is out of the range of years that there are");
+            }
+            (Binary::Subtract, Value::Date(a), Value::Date(b)) => {
+                let days = i64::from(*a) - i64::from(*b);
+                let ms = u64::try_from(days).ok().and_then(|days| days.checked_mul(DAY_MS));
+                return self.result(
+                    ms.map(Value::DurationMs),
+                    span,
+                    "a duration cannot be negative: the later date comes first",
+                );
+            }
             (Binary::Add, Value::SizeBytes(a), Value::SizeBytes(b)) => {
                 return self.result(
                     a.checked_add(*b).map(Value::SizeBytes),
@@ -251,6 +309,22 @@ impl Eval<'_, '_> {
             self.report.add(problem.maybe_help(help));
         }
         truth.map(Value::Bool)
+    }
+
+    /// Moves a date by a duration, which must be of whole days.
+    fn shifted(&self, op: Binary, days: i32, ms: u64, (span, duration): (Span, Span)) -> Option<Value> {
+        if ms % DAY_MS != 0 {
+            let problem = Diagnostic::error("E0306", "a date is moved by whole days").at(duration, "is not whole days");
+            self.report.add(problem.help("write days or weeks: `52w`, `7d`"));
+            return None;
+        }
+        let offset = i32::try_from(ms / DAY_MS).ok();
+        let moved = offset.and_then(|offset| match op {
+            Binary::Add => days.checked_add(offset),
+            _ => days.checked_sub(offset),
+        });
+        let moved = moved.filter(|days| literal::is_date(*days)).map(Value::Date);
+        self.result(moved, span, "the date is out of the range of years that there are")
     }
 
     fn int(&self, value: Option<i64>, span: Span) -> Option<Value> {

@@ -225,7 +225,14 @@ impl<'d> Builder<'d> {
         }
         let name = inner.find(|pair| pair.as_rule() == Rule::name).map(|pair| self.name(pair))?;
         Some(match rule {
-            Rule::pipeline_decl => DeclKind::Pipeline(name),
+            Rule::pipeline_decl => {
+                let as_of = inner.find(|pair| pair.as_rule() == Rule::def_param).and_then(|pair| {
+                    let mut inner = pair.into_inner();
+                    let name = self.name(inner.next()?);
+                    self.param(name, inner)
+                });
+                DeclKind::Pipeline(PipelineDecl { name, as_of })
+            }
             Rule::param_decl => DeclKind::Param(self.param(name, inner)?),
             Rule::let_decl => {
                 let value = inner.find(|pair| pair.as_rule() == Rule::expr)?;

@@ -25,6 +25,7 @@ impl World for Memory<'_> {
         match path.to_str() {
             Some("flows/customers.csv" | "flows/clean.py" | "flows/words.txt") => PathKind::File,
             Some("flows/images") => PathKind::Folder,
+            Some(path) if path.starts_with("flows/days/2026-") => PathKind::File,
             _ => PathKind::Missing,
         }
     }
@@ -174,6 +175,10 @@ fn operations() -> Catalogue {
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
             Ok(Inferred { outputs, params: BTreeMap::new() })
         }),
+        op("table.concat", step, vec![required("tables", ArgType::Input(InputType::Record))], |call| {
+            let first = call.inputs.values().next().cloned();
+            gives(first.ok_or_else(|| vec![ArgError::new("E0349", "tables", "there are no tables")])?)
+        }),
         op("table.where", step, where_args(), |call| gives(Type::Table(data(call, "data").clone()))),
         op("pick.best", step, pick_args(), |call| {
             let candidates = call.inputs.iter().find(|(name, _)| name.starts_with("candidates."));
@@ -295,11 +300,12 @@ fn sh_args() -> Vec<Argument> {
     let empty = Value::Record([].into());
     let inputs = ArgType::Input(InputType::Record);
     let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"])));
+    // As in the catalogue, strings or secrets.
     vec![
         required("command", ArgType::Param(ParamType::Str)),
         Argument { name: "inputs", ty: inputs, default: Some(empty.clone()), doc: "" },
         required("outputs", ArgType::Param(kinds)),
-        optional("env", ParamType::Map(Box::new(ParamType::Str)), empty),
+        optional("env", ParamType::Map(Box::new(ParamType::StrOrSecret)), empty),
     ]
 }
 

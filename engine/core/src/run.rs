@@ -128,7 +128,7 @@ impl Engine {
     ) -> Result<RunOutcome, RunError> {
         let wanted = Request::select(pipeline, &request)?;
         let needs = needs(&self.runners, pipeline, &wanted, &request);
-        if !needs.unmet.is_empty() {
+        if !needs.unmet.is_empty() || needs.may_lack {
             // Whether such a step has to run at all is found out before the run begins: nothing is to be undone then.
             let wanted = Request::select(pipeline, &request)?;
             let (_, ahead) = self.look_ahead(&Arc::new(pipeline.clone()), wanted, needs.clone()).await?;
@@ -297,18 +297,21 @@ pub(crate) struct Needs {
     needs: Vec<Option<Need>>,
     /// Demands that can never be met, with the nodes that make them. No harm where a stored result is reused.
     unmet: Vec<(usize, Failure)>,
+    /// Whether what runners lack has to be found out before anything runs.
+    may_lack: bool,
 }
 
 /// Takes the demands of the wanted steps into numbers.
 pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, request: &RunRequest) -> Needs {
     let pool = Resources::new(request.jobs, &request.machine);
-    let mut unmet = Vec::new();
+    let (mut unmet, mut may_lack) = (Vec::new(), false);
     let mut needs = Vec::with_capacity(pipeline.nodes.len());
     for (idx, node) in pipeline.nodes.iter().enumerate() {
         let Some(call) = call_of(node).filter(|_| wanted.is_wanted[idx]) else {
             needs.push(None);
             continue;
         };
+        may_lack |= runners.get(&call.runner).is_some_and(|runner| runner.may_lack(call));
         let implied = runners.get(&call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
         match pool.need(&call.options.demand, &implied) {
             Ok(need) => needs.push(Some(need)),
@@ -323,7 +326,7 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
             }
         }
     }
-    Needs { pool, needs, unmet }
+    Needs { pool, needs, unmet, may_lack }
 }
 
 /// Everything that is known before the first step starts.
@@ -344,7 +347,11 @@ impl Ahead {
             }
         }
         let steps = predict::steps_of(ctx, &outlook, &needs.needs);
-        Ok(Self { outlook, steps, pool: needs.pool, unmet: needs.unmet })
+        let mut ahead = Self { outlook, steps, pool: needs.pool, unmet: needs.unmet };
+        if needs.may_lack {
+            ahead.unmet.extend(ahead.lacking(ctx));
+        }
+        Ok(ahead)
     }
 
     /// Refuses demands that can never be met, of steps that run or may have to.
@@ -355,11 +362,22 @@ impl Ahead {
 
     /// Returns the demands that can never be met, of steps that run or may have to: a stored result needs nothing.
     pub(crate) fn unmet(&self) -> Vec<Failure> {
-        let may_run = |node: usize| {
-            let at = self.outlook.nodes.iter().position(|&planned| planned == node);
-            at.is_some_and(|at| matches!(self.outlook.steps[at].decision, Decision::Run | Decision::Unknown { .. }))
-        };
-        self.unmet.iter().filter(|(node, _)| may_run(*node)).map(|(_, failure)| failure.clone()).collect()
+        self.unmet.iter().filter(|(node, _)| self.may_run(*node)).map(|(_, failure)| failure.clone()).collect()
+    }
+
+    fn may_run(&self, node: usize) -> bool {
+        let at = self.outlook.nodes.iter().position(|&planned| planned == node);
+        at.is_some_and(|at| matches!(self.outlook.steps[at].decision, Decision::Run | Decision::Unknown { .. }))
+    }
+
+    /// Asks runners what the steps lack that run or may have to.
+    fn lacking(&self, ctx: &Context) -> Vec<(usize, Failure)> {
+        let lacking = self.outlook.nodes.iter().filter(|node| self.may_run(**node)).filter_map(|&idx| {
+            let call = call_of(ctx.node(idx))?;
+            let runner = ctx.runners.get(&call.runner).filter(|runner| runner.may_lack(call))?;
+            Some((idx, Failure { step: ctx.node(idx).name.clone(), error: runner.lacks(call)? }))
+        });
+        lacking.collect()
     }
 
     pub(crate) fn plan(self, ctx: &Context) -> Plan {

@@ -21,6 +21,17 @@ pub trait Runner: Send + Sync {
         None
     }
 
+    /// Whether a call may lack something of the outside, so that [`Runner::lacks`] is to be asked. Looks at the call alone.
+    fn may_lack(&self, _call: &Call) -> bool {
+        false
+    }
+
+    /// What a call needs of the outside and does not have, such as a secret. Asked before anything runs, of calls that run
+    /// or may have to.
+    fn lacks(&self, _call: &Call) -> Option<StepError> {
+        None
+    }
+
     /// What a call needs of the machine where the pipeline does not say. Capped by what there is, so that a pipeline
     /// runs on a small machine as well.
     fn implied_demand(&self, _call: &Call) -> Demand {

@@ -98,6 +98,8 @@ pub enum ParamType {
     },
     Bool,
     Str,
+    /// A string, or `secret("NAME")`: bound as a `Value::Call` of that name, so that a key has the secret's name alone.
+    StrOrSecret,
     Duration,
     /// One of these words, written as an identifier or a string.
     Choice(&'static [&'static str]),

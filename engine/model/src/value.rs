@@ -68,6 +68,19 @@ impl Value {
         if let Self::Schema(schema) = self { Some(schema) } else { None }
     }
 
+    /// Returns the name of the secret that stands here: `secret("NAME")`.
+    pub fn as_secret(&self) -> Option<&str> {
+        match self {
+            Self::Call { name, args } if name == "secret" => args.get("name")?.as_str(),
+            _ => None,
+        }
+    }
+
+    /// Makes what stands for a secret.
+    pub fn secret(name: impl Into<String>) -> Self {
+        Self::Call { name: "secret".to_owned(), args: BTreeMap::from([("name".to_owned(), Self::Str(name.into()))]) }
+    }
+
     /// Returns the strings of a list of strings.
     pub fn as_strings(&self) -> Option<Vec<&str>> {
         self.as_list()?.iter().map(Value::as_str).collect()

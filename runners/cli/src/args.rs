@@ -141,6 +141,12 @@ pub enum Command {
     /// 2 wrong usage or pipeline, 3 the machine lacks something, 10 a gate refused, 12 data breaks its schema,
     /// 130 interrupted, or steps were left out for `--budget`.
     Run(RunArgs),
+    /// Run a pipeline for each of many days: `mlp backfill FILE 2026-09-01..2026-11-01 every 1w`
+    ///
+    /// For a pipeline that takes a day, `pipeline NAME(as_of: date)`: one run a day, the earliest first, then a table of all.
+    /// All days are checked before the first one runs. What is up to date is reused, so that a backfill that was interrupted
+    /// goes on where it was. Exit code: that of the first run that failed, else 10 if a gate refused, else 0.
+    Backfill(BackfillArgs),
     /// Explain why a step ran or was reused, field by field, from stored keys
     Why {
         #[command(flatten)]
@@ -290,6 +296,9 @@ pub struct ValueArgs {
     /// Take the values of this profile of mlp.yaml (the default comes from MLP_PROFILE, else from `profile` in mlp.yaml)
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
+    /// The day that the run is for, of a pipeline that takes one: `pipeline NAME(as_of: date)`
+    #[arg(long, value_name = "DATE")]
+    pub as_of: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +313,29 @@ pub struct RunArgs {
     /// After a failure, go on with the steps that do not depend on it
     #[arg(short, long)]
     pub keep_going: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// The pipeline file
+    pub file: PathBuf,
+    /// The days: FROM..TO leaves out TO, FROM..=TO takes it
+    #[arg(value_name = "FROM..TO")]
+    pub days: String,
+    /// From one day to the next: `every 1w` [default: every 1d]
+    #[arg(value_names = ["every", "STEP"], num_args = 0..=2)]
+    pub every: Vec<String>,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    /// Cores to use in each run
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// After a day that fails, go on with the next; in a run, with the steps that do not depend on what failed
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// Only show what would be done for each day
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -408,7 +440,7 @@ pub enum CheckFormat {
 }
 
 /// Which part of a pipeline, and with how much of the machine.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct WorkArgs {
     /// Only these steps and what they need
     #[arg(value_name = "TARGET")]

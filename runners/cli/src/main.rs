@@ -13,6 +13,7 @@ mod output;
 mod picture;
 mod quantities;
 mod report;
+mod secrets;
 mod settings;
 mod site;
 mod snapshot;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             false => commands::plan::plan(&pipeline, &work, &output),
         },
         Command::Run(args) => commands::run::run(&args, &output),
+        Command::Backfill(args) => commands::backfill::backfill(&args, &output),
         Command::Why { pipeline, step, all } => commands::why::why(&pipeline, &step, all, &output),
         Command::Runs { limit } => commands::runs::runs(limit, &output),
         Command::Log { effects: true, .. } => commands::effects::effects(&output),

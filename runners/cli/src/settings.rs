@@ -26,6 +26,8 @@ pub struct Settings {
     /// The profile that counts if none is asked for.
     pub profile: Option<String>,
     pub profiles: BTreeMap<String, Profile>,
+    /// Where the values of secrets come from that the environment does not have.
+    pub secrets: BTreeMap<String, SecretFrom>,
     /// The file itself, for places in it.
     pub source: Option<SourceText>,
 }
@@ -47,6 +49,15 @@ pub struct Profile {
     pub params: Vec<Entry>,
     /// For one pipeline: its name, where that stands, and the values.
     pub pipelines: Vec<(String, Range<usize>, Vec<Entry>)>,
+}
+
+/// Where the value of a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFrom {
+    /// A file; relative to the workspace's root.
+    File(PathBuf),
+    /// What a command of the shell prints.
+    Command(String),
 }
 
 /// A value for a parameter.
@@ -136,6 +147,12 @@ impl Reader {
                         settings.profiles.insert(name.text.clone(), profile);
                     }
                 }
+                "secrets" => {
+                    for (name, value) in self.map(value, "`secrets`") {
+                        let from = self.secret(name, value);
+                        settings.secrets.extend(from.map(|from| (name.text.clone(), from)));
+                    }
+                }
                 _ => self.unknown(key, "is not a setting", SETTINGS),
             }
         }
@@ -201,6 +218,28 @@ impl Reader {
         profile
     }
 
+    /// Says nothing of what stands in a wrong place: it may be the secret itself.
+    fn secret(&mut self, name: &Key, value: &Yaml) -> Option<SecretFrom> {
+        let field = match &value.kind {
+            Kind::Map(fields) if fields.len() == 1 => fields.first(),
+            _ => None,
+        };
+        let from = field.and_then(|(key, value)| match (key.text.as_str(), &value.kind) {
+            ("file", Kind::Scalar(path, _)) if !path.is_empty() => Some(SecretFrom::File(path.into())),
+            ("command", Kind::Scalar(command, _)) if !command.is_empty() => Some(SecretFrom::Command(command.clone())),
+            _ => None,
+        });
+        if from.is_none() {
+            let message = format!(
+                "secret `{}` must say where it comes from: `{{ file: PATH }}` or `{{ command: .. }}`; \
+                 its value never stands here",
+                name.text
+            );
+            self.problems.push(Problem::new(&name.place, message));
+        }
+        from
+    }
+
     fn entries(&mut self, value: &Yaml, what: &str) -> Vec<Entry> {
         let entry = |(key, value): &(Key, Yaml)| Entry {
             name: key.text.clone(),
@@ -262,7 +301,7 @@ impl Reader {
     }
 }
 
-const SETTINGS: &[&str] = &["jobs", "owner_idle_seconds", "resources", "profile", "profiles"];
+const SETTINGS: &[&str] = &["jobs", "owner_idle_seconds", "resources", "profile", "profiles", "secrets"];
 
 /// Returns `; did you mean ..?`, or what there is.
 pub fn did<'n>(name: &str, known: impl Iterator<Item = &'n String> + Clone) -> String {

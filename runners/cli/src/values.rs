@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use mlp_dsl::{Assignment, Assignments, Giver, SourceText, Written};
+use mlp_dsl::{AS_OF, Assignment, Assignments, Giver, SourceText, Written};
 
 use crate::args::ValueArgs;
 use crate::output::Failure;
@@ -26,6 +26,14 @@ pub struct Values {
 /// Collects what is given: command line before environment before profile.
 pub fn assignments(args: &ValueArgs, settings: &Settings) -> Result<Values, Failure> {
     let mut list = of_arguments(&args.params)?;
+    if let Some(day) = &args.as_of {
+        if list.iter().any(|known| known.name == AS_OF) {
+            return Err(
+                Failure::usage("`--as-of` and `--param as_of=..` are both given").with_help("leave out one of them")
+            );
+        }
+        list.push(text(AS_OF, day, Giver::Argument));
+    }
     list.extend(of_environment()?);
     let profile = profile(args, settings)?;
     if let Some(found) = profile.as_ref().and_then(|name| settings.profiles.get_key_value(name)) {

@@ -19,6 +19,7 @@ use mlp_wasm::{WasmConfig, WasmRunner};
 
 use crate::exit::Exit;
 use crate::output::Failure;
+use crate::secrets::{is_secret, secrets};
 use crate::workspace::Workspace;
 
 /// How long the store's owner process stays when nobody needs it.
@@ -51,6 +52,8 @@ pub fn connect(workspace: &Workspace) -> Result<Arc<Client>, StoreError> {
     let idle = workspace.settings.owner_idle_seconds.unwrap_or(OWNER_IDLE.as_secs());
     let spawn = move || {
         let mut owner = Command::new(std::env::current_exe()?);
+        // It outlives this process, and needs none of them.
+        std::env::vars_os().filter(|(name, _)| is_secret(name)).for_each(|(name, _)| _ = owner.env_remove(name));
         owner.arg("__owner").arg(&root).args(["--idle", &idle.to_string()]).current_dir("/");
         mlp_store::spawn_detached(owner)
     };
@@ -101,10 +104,11 @@ pub fn engine(store: Arc<Client>) -> Result<Engine, Failure> {
     })?;
     let transforms =
         WasmConfig { program, args: vec![WASM_WORKER.into()], max_idle: IDLE_WORKERS, watch: Arc::clone(&watch) };
+    let shells = ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch)).with_secrets(secrets(store.workspace()));
     let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner };
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([
         ("builtin".to_owned(), Arc::new(builtin) as Arc<dyn Runner>),
-        ("process".to_owned(), Arc::new(ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch)))),
+        ("process".to_owned(), Arc::new(shells)),
         ("torch".to_owned(), Arc::new(TorchRunner::new(watch, IDLE_WORKERS))),
         ("wasm".to_owned(), Arc::new(WasmRunner::new(transforms))),
     ]);

@@ -40,6 +40,12 @@ pub fn timed_out(limit: Duration, last_lines: Vec<String>) -> StepError {
         .with_help("allow more time with `with { timeout: .. }`, or give the step less to do")
 }
 
+/// Nobody tells secrets here.
+pub fn no_secret(name: &str) -> Result<Vec<u8>, StepError> {
+    let message = format!("secret `{name}` is not there: nothing gives it a value");
+    Err(StepError::new(ErrorClass::Environment, "P2016", message).with_argument("env"))
+}
+
 pub fn cancelled() -> StepError {
     StepError::new(ErrorClass::Cancelled, "P2008", "cancelled")
 }

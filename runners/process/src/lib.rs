@@ -9,6 +9,8 @@
 //!   it;
 //! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LANG=C.UTF-8`, `TZ=UTC`, `SOURCE_DATE_EPOCH`
 //!   (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
+//! - secrets, which pipelines know by name alone: their values are variables of the step and nothing else, and are masked in
+//!   all that it prints and that is said of it (`mask`);
 //! - umask 022, no standard input, no terminal.
 //!
 //! **Invariant:** a step's inputs are copies, so that nothing it does can change an object of the store; and its
@@ -24,6 +26,7 @@ mod ended;
 mod filter;
 mod landlock;
 mod lines;
+mod mask;
 mod places;
 mod proc;
 mod project;
@@ -49,6 +52,9 @@ use crate::confine::Confinement;
 use crate::project::Project;
 use crate::settings::Settings;
 use crate::step::{Job, Machine, Ticket};
+
+/// Tells the value of a secret by its name, or why it is not there.
+pub type Secrets = Arc<dyn Fn(&str) -> Result<Vec<u8>, StepError> + Send + Sync>;
 
 /// Runs `sh` steps.
 pub struct ProcessRunner {
@@ -85,8 +91,16 @@ impl ProcessRunner {
     /// Makes a runner. `variables` is the environment of this process: `PATH`, and what `pass_env` names, is taken
     /// from it.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
-        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch, Means::default()));
+        let variables = variables.into_iter().collect();
+        let machine = Arc::new(Machine::new(variables, watch, Arc::new(ended::no_secret), Means::default()));
         Self { machine, cancel_limit: Duration::from_secs(10) }
+    }
+
+    /// Says who tells secrets; otherwise there are none.
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        let Machine { variables, watch, means, .. } = &*self.machine;
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), secrets, *means));
+        self
     }
 
     /// Returns whether steps have control groups, which end everything that a step started for sure.
@@ -96,7 +110,8 @@ impl ProcessRunner {
 
     /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
     pub fn with_means(mut self, means: Means) -> Self {
-        self.machine = Arc::new(Machine::new(self.machine.variables.clone(), self.machine.watch.clone(), means));
+        let Machine { variables, watch, secrets, .. } = &*self.machine;
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), Arc::clone(secrets), means));
         self
     }
 
@@ -119,7 +134,17 @@ impl Runner for ProcessRunner {
         Ok(environment)
     }
 
-    /// The variables of `pass_env`.
+    fn may_lack(&self, call: &Call) -> bool {
+        Settings::read(&call.params).is_ok_and(|settings| !settings.secrets().is_empty())
+    }
+
+    /// The first secret that is not there.
+    fn lacks(&self, call: &Call) -> Option<StepError> {
+        let settings = Settings::read(&call.params).ok()?;
+        settings.secrets().values().find_map(|name| (self.machine.secrets)(name).err())
+    }
+
+    /// The variables of `pass_env`. Secrets are none of them: their values decide nothing.
     fn watched(&self, call: &Call) -> Option<Watched> {
         let settings = Settings::read(&call.params).ok()?;
         Some(Watched { variables: settings.names_passed(), ..Watched::default() })

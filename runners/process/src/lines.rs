@@ -1,11 +1,13 @@
 //! Lines of what a process prints, read without waiting and bounded in length. Unaware of who reads them.
 //!
-//! The crate `mlp-worker` has the same module: the two do not name each other.
+//! The crate `mlp-worker` has nearly the same module: the two do not name each other, and workers know no secrets.
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::mask::Stream;
 
 /// What is longer is cut.
 const MAX_LINE_BYTES: usize = 8 << 10;
@@ -18,12 +20,14 @@ pub struct Lines {
     cut: bool,
     /// A carriage return came: what follows writes over the line.
     returned: bool,
+    /// Before anything is cut.
+    mask: Stream,
 }
 
 impl Lines {
-    pub fn new(pipe: OwnedFd) -> std::io::Result<Self> {
+    pub fn new(pipe: OwnedFd, mask: Stream) -> std::io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
-        Ok(Self { pipe: Some(pipe.into()), line: Vec::new(), cut: false, returned: false })
+        Ok(Self { pipe: Some(pipe.into()), line: Vec::new(), cut: false, returned: false, mask })
     }
 
     /// Returns what to poll, until the pipe has ended.
@@ -38,13 +42,15 @@ impl Lines {
         match pipe.read(&mut bytes) {
             Ok(0) => {
                 self.pipe = None;
+                self.unmask(sink);
                 if !self.line.is_empty() {
                     self.end_line(sink);
                 }
                 false
             }
             Ok(n_bytes) => {
-                self.push(bytes.get(..n_bytes).unwrap_or_default(), sink);
+                let masked = self.mask.pass(bytes.get(..n_bytes).unwrap_or_default());
+                self.push(&masked, sink);
                 true
             }
             Err(error) => match error.kind() {
@@ -66,9 +72,18 @@ impl Lines {
                 break;
             }
         }
-        if at_end && !self.line.is_empty() {
-            self.end_line(sink);
+        if at_end {
+            self.unmask(sink);
+            if !self.line.is_empty() {
+                self.end_line(sink);
+            }
         }
+    }
+
+    /// Takes what was held back: nothing follows that would make a secret of it.
+    fn unmask(&mut self, sink: &mut dyn FnMut(String)) {
+        let rest = self.mask.end();
+        self.push(&rest, sink);
     }
 
     fn push(&mut self, bytes: &[u8], sink: &mut dyn FnMut(String)) {
@@ -107,7 +122,7 @@ mod tests {
 
     fn lines_of(pieces: &[&[u8]]) -> Vec<String> {
         let (_reader, writer) = std::io::pipe().unwrap();
-        let mut lines = Lines::new(writer.into()).unwrap();
+        let mut lines = Lines::new(writer.into(), crate::mask::Mask::default().stream()).unwrap();
         let mut received = Vec::new();
         for piece in pieces {
             lines.push(piece, &mut |line| received.push(line));

@@ -16,6 +16,8 @@ const GPUS: &str = "CUDA_VISIBLE_DEVICES";
 pub struct Settings<'a> {
     command: &'a str,
     env: BTreeMap<&'a str, &'a str>,
+    /// Variables whose values are secrets, with the secrets' names.
+    secrets: BTreeMap<&'a str, &'a str>,
     pass_env: Vec<&'a str>,
     /// Keep it from files and network that it does not declare.
     pub confine: bool,
@@ -30,11 +32,14 @@ impl<'a> Settings<'a> {
                 .with_argument(name)
         };
         let command = params.get("command").and_then(Value::as_str).ok_or_else(|| bug("command"))?;
-        let mut env = BTreeMap::new();
+        let (mut env, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         if let Some(value) = params.get("env") {
             for (name, value) in value.as_record().ok_or_else(|| bug("env"))? {
                 check_name("env", name)?;
-                env.insert(name.as_str(), value.as_str().ok_or_else(|| bug("env"))?);
+                match value.as_secret() {
+                    Some(secret) => secrets.insert(name.as_str(), secret),
+                    None => env.insert(name.as_str(), value.as_str().ok_or_else(|| bug("env"))?),
+                };
             }
         }
         let pass_env = match params.get("pass_env") {
@@ -60,7 +65,12 @@ impl<'a> Settings<'a> {
             Some(Value::Bool(network)) => *network,
             Some(_) => return Err(bug("network")),
         };
-        Ok(Self { command, env, pass_env, confine, network })
+        Ok(Self { command, env, secrets, pass_env, confine, network })
+    }
+
+    /// Returns variables with the names of the secrets that are their values.
+    pub fn secrets(&self) -> &BTreeMap<&'a str, &'a str> {
+        &self.secrets
     }
 
     /// Returns the variables that `pass_env` names.
@@ -87,7 +97,7 @@ impl<'a> Settings<'a> {
         Ok(passed)
     }
 
-    /// Returns the variables that the pipeline declares, with the values that stand in the key.
+    /// Returns the variables that the pipeline declares, with the values that stand in the key; secrets are not among them.
     pub fn variables(&self, step: &StartStep, path: Option<&OsStr>) -> Result<Vec<(OsString, OsString)>, StepError> {
         let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
         let mut variables: Vec<(OsString, OsString)> = vec![

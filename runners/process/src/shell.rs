@@ -22,6 +22,7 @@ use crate::cgroup::{Cgroups, MAX_PROCESSES};
 use crate::confine::Rules;
 use crate::ended;
 use crate::lines::Lines;
+use crate::mask::Mask;
 use crate::spawn::{Spawn, Spawned, spawn};
 use crate::step::Ticket;
 use crate::tag::Tag;
@@ -45,6 +46,8 @@ pub struct Shell<'a> {
     pub rules: Option<&'a Rules<'a>>,
     /// Where it can have a control group.
     pub cgroups: Option<&'a Cgroups>,
+    /// What nobody is to read in its output.
+    pub mask: &'a Mask,
 }
 
 /// How a shell ended.
@@ -115,7 +118,8 @@ impl<'a> Running<'a> {
     fn start(shell: &Shell<'a>, watch: &ProcessWatch) -> io::Result<Self> {
         let (stdout, shells_stdout) = io::pipe()?;
         let (stderr, shells_stderr) = io::pipe()?;
-        let (stdout, stderr) = (Lines::new(stdout.into())?, Lines::new(stderr.into())?);
+        let (stdout, stderr) =
+            (Lines::new(stdout.into(), shell.mask.stream())?, Lines::new(stderr.into(), shell.mask.stream())?);
         let stdin = File::open("/dev/null")?;
         let args = [c"sh", c"-e", c"-c"].map(CString::from);
         let args: Vec<CString> = args.into_iter().chain([CString::new(shell.command)?]).collect();

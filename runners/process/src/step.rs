@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,12 +12,13 @@ use std::time::Duration;
 use mlp_model::{Cancel, Outcome, ProcessWatch, RunnerEvent, StartStep, StepError};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::Means;
 use crate::cgroup::Cgroups;
 use crate::confine::Confinement;
+use crate::mask::Mask;
 use crate::project::Project;
 use crate::settings::Settings;
 use crate::shell::{self, How, Shell};
+use crate::{Means, Secrets};
 use crate::{collect, ended, refused, stage};
 
 /// What the steps of a runner share.
@@ -24,17 +26,20 @@ pub struct Machine {
     /// The environment of `mlp`.
     pub variables: BTreeMap<OsString, OsString>,
     pub watch: ProcessWatch,
-    means: Means,
+    /// Tells the values of secrets.
+    pub secrets: Secrets,
+    pub means: Means,
     confinement: OnceLock<Confinement>,
     cgroups: OnceLock<Option<Cgroups>>,
     has_warned: AtomicBool,
 }
 
 impl Machine {
-    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch, means: Means) -> Self {
+    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch, secrets: Secrets, means: Means) -> Self {
         Self {
             variables,
             watch,
+            secrets,
             means,
             confinement: OnceLock::new(),
             cgroups: OnceLock::new(),
@@ -73,6 +78,20 @@ impl Job {
 
     fn run(&self) -> Result<Outcome, StepError> {
         let settings = Settings::read(&self.step.params)?;
+        let mut secrets = Vec::new();
+        for (variable, name) in settings.secrets() {
+            secrets.push((OsString::from(variable), OsString::from_vec((self.machine.secrets)(name)?)));
+        }
+        let mask = Mask::of(secrets.iter().map(|(_, value)| value.as_bytes()));
+        self.run_with(&settings, secrets, &mask).map_err(|error| mask.error(error))
+    }
+
+    fn run_with(
+        &self,
+        settings: &Settings<'_>,
+        secrets: Vec<(OsString, OsString)>,
+        mask: &Mask,
+    ) -> Result<Outcome, StepError> {
         let project = Project::read(&self.step.params)?;
         let sandbox = stage::prepare(&self.step, &project, &self.ticket)?;
         let command = settings.expand(&sandbox.paths)?;
@@ -88,14 +107,18 @@ impl Job {
             .map(|confinement| confinement.rules(&sandbox.folder, settings.network, beside.clone()))
             .transpose();
         let rules = rules.map_err(|error| ended::no_rules(&error))?;
+        // First, so that none of them is taken for what mlp sets.
+        let mut variables = secrets;
+        variables.extend(settings.variables(&self.step, self.machine.variable("PATH").map(OsString::as_os_str))?);
         let shell = Shell {
             command: &command,
             folder: &sandbox.folder,
-            variables: settings.variables(&self.step, self.machine.variable("PATH").map(OsString::as_os_str))?,
+            variables,
             timeout: self.step.timeout,
             cancel_limit: self.cancel_limit,
             rules: rules.as_ref(),
             cgroups: self.machine.cgroups(),
+            mask,
         };
         let end = shell::run(&shell, &self.machine.watch, &self.ticket, &print)?;
         match end.how {

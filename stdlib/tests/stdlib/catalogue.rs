@@ -39,6 +39,7 @@ fn operations_have_their_runner_and_class() {
             "step pick.best by builtin: candidates, reports, metric, by, order = []",
             r#"step sh by process: command, inputs = none, outputs, at = {}, texts = {}, env = {}, pass_env = [], network = false, confine = "on""#,
             "step sql by builtin: query, tables",
+            "step table.concat by builtin: tables",
             "step table.join by builtin: left, right, on, right_on = none, cardinality = none, unmatched = \"refuse\", \
              expect = 0.0, as_of = none, time = none, within = none, prefix = \"\"",
             "step table.split by builtin: data, test, seed, stratify = none, mixed_groups = false",

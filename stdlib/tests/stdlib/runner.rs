@@ -52,6 +52,7 @@ fn sample(op: &str) -> Bench {
             let right = [("name", classes), ("weight", Cells::ints([3, 5, 7]))];
             Bench::new(op, &params).table("left", &people(n)).table("right", &right)
         }
+        "table.concat" => Bench::new(op, &[]).table("tables.a", &people(n)).table("tables.b", &people(n / 2)),
         "table.where" => Bench::new(op, &[("column", text("class")), ("equals", text("a"))]).table("data", &people(n)),
         "eval.binary" => {
             let actual = Cells::Bool(weyl(n, 7.0).iter().zip(weyl(n, 1.0)).map(|(u, s)| Some(*u < s * s)).collect());
@@ -99,6 +100,7 @@ fn results_change_only_with_the_version_of_their_operation() {
         ("eval.regression", 1, "out", "33bee62068e2"),
         ("file", 1, "out", "04d2649eb725"),
         ("pick.best", 1, "out", "0427db0ef94d"),
+        ("table.concat", 1, "out", "7ea5aa84219a"),
         ("table.join", 1, "out", "a2cd9cd2e010"),
         ("table.split", 1, "train", "ceeecdb0c7a1"),
         ("table.split", 1, "test", "9fb724776072"),

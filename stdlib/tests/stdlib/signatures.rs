@@ -135,6 +135,43 @@ fn where_keeps_columns_and_role_and_takes_a_value_of_the_columns_type() {
 }
 
 #[test]
+fn concat_takes_tables_of_one_shape_and_role_and_keeps_every_mark() {
+    let of = |tables: &[(&'static str, TableType)]| -> Vec<(&'static str, Type)> {
+        tables.iter().map(|(name, ty)| (*name, Type::Table(ty.clone()))).collect()
+    };
+    let test = TableType { role: Role::Test, ..customers() };
+    assert_eq!(out("table.concat", &of(&[("tables.a", test.clone()), ("tables.b", test.clone())]), &[]), test);
+    let mut blank = test.clone();
+    (blank.columns[2].optional, blank.columns[3].marks.personal) = (true, true);
+    for order in [[test.clone(), blank.clone()], [blank.clone(), test.clone()]] {
+        let [a, b] = order;
+        assert_eq!(out("table.concat", &of(&[("tables.a", a), ("tables.b", b)]), &[]), blank);
+    }
+
+    let (mut fewer, mut other, mut turned) = (test.clone(), test.clone(), test.clone());
+    fewer.columns.pop();
+    other.columns[2].scalar = Scalar::Float;
+    turned.columns.swap(1, 2);
+    let cases = [
+        (fewer.clone(), "`b` has no column `churn`, and `a` has one"),
+        (other, "`b` has a column `tenure` of type float, in `a` it is int"),
+        (turned, "`b` has its columns in another order than `a`: first `tenure`"),
+    ];
+    for (second, message) in cases {
+        let tables = of(&[("tables.a", test.clone()), ("tables.b", second)]);
+        check_refused("table.concat", &tables, &[], &[&format!("E0349 tables: {message}")]);
+    }
+    let tables = of(&[("tables.a", fewer), ("tables.b", test.clone())]);
+    check_refused("table.concat", &tables, &[], &["E0349 tables: `b` has a column `churn`, and `a` has none"]);
+    let tables = of(&[("tables.a", customers()), ("tables.b", test)]);
+    let message = "E0349 tables: `b` has test rows, and `a` has all rows | rows of one role go together: what is set aside stays so";
+    check_refused("table.concat", &tables, &[], &[message]);
+    check_refused("table.concat", &[], &[], &["E0349 tables: there are no tables to put together"]);
+    let file = [("tables.a", Type::File)];
+    check_refused("table.concat", &file, &[], &["E0349 tables: `a` is a file, not a table"]);
+}
+
+#[test]
 fn a_whole_number_is_a_float_in_the_key() {
     let inputs = [("predictions", Type::Table(table(&[plain("actual", Scalar::Bool), plain("score", Scalar::Float)])))];
     let params = infer("eval.binary", &inputs, &[("threshold", Value::Int(1))]).unwrap().params;

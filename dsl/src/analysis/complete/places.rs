@@ -315,6 +315,18 @@ impl<'a> List<'_, 'a> {
             ParamType::Int { .. } => self.params(|value| matches!(value, Value::Int(_)), 0),
             ParamType::Float { .. } => self.params(|value| matches!(value, Value::Int(_) | Value::Float(_)), 0),
             ParamType::Str => self.params(|value| matches!(value, Value::Str(_)), 0),
+            ParamType::StrOrSecret => {
+                self.params(|value| matches!(value, Value::Str(_)), 0);
+                self.add(Completion {
+                    label: "secret".to_owned(),
+                    kind: CompletionKind::Value,
+                    detail: "a value from outside, known here by its name alone".to_owned(),
+                    insert: "secret(\"$0\")".to_owned(),
+                    is_snippet: true,
+                    rank: 1,
+                    ..Completion::default()
+                });
+            }
             ParamType::Duration => self.params(|value| matches!(value, Value::DurationMs(_)), 0),
             ParamType::List(_) => self.params(|value| matches!(value, Value::List(_)), 0),
             ParamType::Map(_) | ParamType::Column { .. } => {}

@@ -79,6 +79,11 @@ impl Client {
         Self::connect_on(Arc::new(RealFs), workspace, spawn, clock)
     }
 
+    /// Returns the folder that the store belongs to.
+    pub fn workspace(&self) -> &Path {
+        self.layout.root.parent().unwrap_or(&self.layout.root)
+    }
+
     /// Like [`Client::connect`], over other file operations.
     pub fn connect_on(
         fs: Arc<dyn Fs>,

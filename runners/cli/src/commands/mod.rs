@@ -1,5 +1,6 @@
 //! One file a command. Each asks the compiler, the engine or the store, and turns the answer into text or JSON.
 
+pub mod backfill;
 pub mod check;
 pub mod completions;
 pub mod diff;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlp_model::{Decision, Node, NodeKind, Pipeline, Plan, Value, show_size};
 
 use crate::args::{PipelineArgs, WorkArgs};
-use crate::compile::compile;
+use crate::compile::{Compiled, compile};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 use crate::report::words;
@@ -14,6 +14,17 @@ use crate::wiring;
 
 /// Shows what a run would do. `mlp run --dry-run` is the same.
 pub fn plan(args: &PipelineArgs, work: &WorkArgs, output: &Output) -> Result<Exit, Failure> {
+    let (plan, compiled) = make(args, work, output)?;
+    if output.json {
+        output.print_json(&json(&plan, &compiled.pipeline));
+    } else {
+        output.print(text(&plan, &compiled.pipeline, work.budget));
+    }
+    Ok(Exit::Done)
+}
+
+/// Makes the plan of a run, and shows nothing but what is wrong.
+pub fn make(args: &PipelineArgs, work: &WorkArgs, output: &Output) -> Result<(Plan, Compiled), Failure> {
     let mut compiled = compile(args, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
     let engine = wiring::engine(store)?;
@@ -22,12 +33,7 @@ pub fn plan(args: &PipelineArgs, work: &WorkArgs, output: &Output) -> Result<Exi
     let plan = engine
         .plan(&compiled.pipeline, &request)
         .map_err(|error| super::run::refusal(error, &compiled.pipeline, output))?;
-    if output.json {
-        output.print_json(&json(&plan, &compiled.pipeline));
-    } else {
-        output.print(text(&plan, &compiled.pipeline, work.budget));
-    }
-    Ok(Exit::Done)
+    Ok((plan, compiled))
 }
 
 /// The plan, with `reaches` for steps that can reach more than their inputs.

@@ -21,6 +21,19 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     if args.dry_run {
         return super::plan::plan(&args.pipeline, &args.work, output);
     }
+    execute(args, output).map(|ran| ran.exit)
+}
+
+/// How a run went.
+pub struct Ran {
+    pub exit: Exit,
+    pub run: RunId,
+    pub outcome: RunOutcome,
+    pub seconds: f64,
+}
+
+/// Runs, and tells how it went.
+pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     let started = Instant::now();
     let beginning = Beginning::look();
     let mut compiled = compile(&args.pipeline, output)?;
@@ -69,14 +82,16 @@ pub fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     for failure in &outcome.failures {
         output.note(render_step_error(&compiled.pipeline, &failure.step, &failure.error, output));
     }
+    let seconds = started.elapsed().as_secs_f64();
     if !output.json {
-        let text = tale.summary(&compiled, &run, &outcome, started.elapsed().as_secs_f64());
+        let text = tale.summary(&compiled, &run, &outcome, seconds);
         output.print(text);
     }
     if let Some(draft) = draft {
         draft.keep(&compiled, &store, output);
     }
-    Ok(Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class)))
+    let exit = Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class));
+    Ok(Ran { exit, run, outcome, seconds })
 }
 
 /// Returns what a run of this command asks of the engine; a plan asks the same.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mlp_dsl::{Giver, show};
+use mlp_dsl::{AS_OF, Giver, show};
 use mlp_model::ParamValue;
 use serde_json::{Value, json};
 
@@ -61,6 +61,7 @@ impl Shown {
             return Self { name, value, by: "file", giver: "default".to_owned(), place };
         };
         let (by, giver, place) = match &assignment.by {
+            Giver::Argument if name == AS_OF => ("command line", "--as-of".to_owned(), None),
             Giver::Argument => ("command line", "--param".to_owned(), None),
             Giver::Variable => ("environment", format!("MLP_PARAM_{name}"), None),
             Giver::Profile { profile, value, .. } => {

@@ -37,6 +37,7 @@ pub(super) struct Asked {
     pub targets: Vec<String>,
     pub params: BTreeMap<String, String>,
     pub profile: Option<String>,
+    pub as_of: Option<String>,
     pub json: bool,
     pub colour: Option<Colour>,
 }
@@ -52,7 +53,7 @@ impl Question {
         let variables: Vec<_> =
             variables().into_iter().map(|(name, value)| Some((text(name)?, text(value)?))).collect();
         let variables = variables.into_iter().collect::<Option<Vec<_>>>()?;
-        let values = (&asked.params, &asked.profile, variables);
+        let values = (&asked.params, &asked.profile, &asked.as_of, variables);
         let question = serde_json::to_vec(&(file.to_str()?, &asked.targets, values)).ok()?;
         let program = stamp_of(Path::new("/proc/self/exe"))?;
         let request = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), program)).ok()?;
@@ -99,6 +100,7 @@ impl Asked {
                         return None;
                     }
                 }
+                "--as-of" => once(&mut asked.as_of, once_more(value)?)?,
                 "--profile" => once(&mut asked.profile, once_more(value)?)?,
                 option if option.starts_with('-') => return None,
                 _ => words.push(arg),

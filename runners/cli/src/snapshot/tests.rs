@@ -23,8 +23,8 @@ fn parsed(args: &[&str]) -> Option<Asked> {
     }
     let colour = args.iter().any(|arg| arg.starts_with("--color")).then_some(cli.color);
     let file = run.pipeline.file.to_str()?.to_owned();
-    let profile = run.pipeline.values.profile;
-    Some(Asked { file, targets: run.work.targets, params, profile, json: cli.json, colour })
+    let (profile, as_of) = (run.pipeline.values.profile, run.pipeline.values.as_of);
+    Some(Asked { file, targets: run.work.targets, params, profile, as_of, json: cli.json, colour })
 }
 
 #[test]
@@ -38,6 +38,7 @@ fn what_is_read_here_is_what_the_parser_reads() {
         &["run", "--color=always", "a.mlp", "--param", "x="],
         &["run", "a.mlp", "--profile", "prod", "--param", "x=1"],
         &["run", "--profile=", "a.mlp"],
+        &["run", "a.mlp", "--as-of", "2026-09-01"],
     ];
     for args in known {
         assert!(asked(args).is_some(), "{args:?}");
@@ -95,6 +96,7 @@ fn random_arguments_are_never_read_differently() {
         "-",
         "--profile",
         "--profile=dev",
+        "--as-of=2026-09-01",
     ];
     let mut state = 7_u64;
     let mut n_known = 0;
