@@ -64,6 +64,7 @@ fn meaning(text: &str) -> String {
 
 fn without_places(mut pipeline: Pipeline) -> Pipeline {
     pipeline.sources.clear();
+    pipeline.params.values_mut().for_each(|param| param.span = Span::default());
     for node in &mut pipeline.nodes {
         node.span = Span::default();
         match &mut node.kind {
