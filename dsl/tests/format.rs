@@ -5,14 +5,9 @@ mod support;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use mlp_dsl::{FormatError, Severity, Span, format};
-use mlp_model::{NodeKind, Pipeline};
+use mlp_dsl::{FormatError, Severity, format};
 use proptest::prelude::*;
-
-#[track_caller]
-fn formatted(text: &str) -> String {
-    format(text).unwrap_or_else(|e| panic!("{e}: {e:?}\n{text}"))
-}
+use support::formatting::{formatted, is_harmless};
 
 #[track_caller]
 fn becomes(text: &str, expected: &str) {
@@ -175,90 +170,6 @@ fn formatting_changes_no_meaning_and_loses_no_comment() {
     texts.extend(documents().iter().flat_map(|(_, text)| blocks(text)));
     let n_formatted = texts.iter().filter(|text| is_harmless(text)).count();
     assert!(n_formatted >= 60, "only {n_formatted} of {} texts were formatted", texts.len());
-}
-
-/// Checks all that formatting promises; returns whether the text could be formatted at all.
-#[track_caller]
-fn is_harmless(text: &str) -> bool {
-    let found = match format(text) {
-        Ok(found) => found,
-        Err(FormatError::Syntax(_)) => return false,
-        Err(e) => panic!("{e}\n{text}"),
-    };
-    let again = formatted(&found);
-    assert!(again == found, "formatting again changes\n{text}\n--- once\n{found}\n--- twice\n{again}");
-    assert_eq!(comments(&found), comments(text), "\n{text}\n--- formatted\n{found}");
-    assert_eq!(meaning(&found), meaning(text), "\n{text}\n--- formatted\n{found}");
-    let is_text_line = |line: &str| found.contains("\"\"\"") || line.trim_end() == line;
-    assert!(found.lines().all(is_text_line), "blanks at the end of a line\n{found}");
-    true
-}
-
-/// Returns the comments in order, read without the formatter's own tokens.
-fn comments(text: &str) -> Vec<String> {
-    let mut comments = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['"', '/']) {
-        rest = &rest[at..];
-        if let Some(inside) = rest.strip_prefix("\"\"\"") {
-            rest = inside.split_once("\"\"\"").map_or("", |(_, after)| after);
-        } else if let Some(inside) = rest.strip_prefix('"') {
-            let mut escaped = false;
-            let end = inside.find(|c| {
-                let ends = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                ends
-            });
-            rest = end.map_or("", |end| &inside[end + 1..]);
-        } else if rest.starts_with("//") {
-            let line = rest.lines().next().unwrap_or_default();
-            comments.push(line.trim_end().to_owned());
-            rest = &rest[line.len()..];
-        } else {
-            rest = &rest[1..];
-        }
-    }
-    comments
-}
-
-/// Returns all that a check says of the text, but for places and blanks.
-fn meaning(text: &str) -> String {
-    let checked = support::check(text);
-    let mut meaning = String::new();
-    let mut told: Vec<String> =
-        checked.diagnostics.iter().map(|d| format!("{} {}", d.code, without_lines(&d.message))).collect();
-    told.sort();
-    write!(meaning, "{told:#?}\n{:#?}", checked.pipeline.map(without_places)).expect("to a string");
-    meaning
-}
-
-fn without_lines(message: &str) -> String {
-    let mut words: Vec<&str> = message.split(' ').collect();
-    for i in 1..words.len() {
-        if words[i - 1] == "line" {
-            words[i] = "N";
-        }
-    }
-    words.join(" ")
-}
-
-fn without_places(mut pipeline: Pipeline) -> Pipeline {
-    pipeline.sources.clear();
-    pipeline.params.values_mut().for_each(|param| param.span = Span::default());
-    for node in &mut pipeline.nodes {
-        node.span = Span::default();
-        match &mut node.kind {
-            NodeKind::Call(call) => call.arg_spans.values_mut().for_each(|span| *span = Span::default()),
-            NodeKind::Gate(gate) => {
-                for check in &mut gate.checks {
-                    check.span = Span::default();
-                    check.text.retain(|c| c != ' ');
-                }
-            }
-            NodeKind::Release(_) => {}
-        }
-    }
-    pipeline
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -234,6 +234,7 @@ fn nesting_of_any_depth_is_an_error_and_no_stack_overflow() {
             &text[..40]
         );
         assert!(!codes.is_empty());
+        assert!(mlp_dsl::format(&format!("pipeline p\n{text}\n")).is_err(), "{}", &text[..40]);
     }
     for given in [repeated("["), repeated("if true then 1 else ")] {
         let text = "pipeline p\nparam a: list(int) = []\n";

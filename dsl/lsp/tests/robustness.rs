@@ -2,12 +2,11 @@
 
 mod support;
 
-use std::path::Path;
-
+use mlp_dsl::Facts;
 use mlp_dsl::analysis::*;
-use mlp_dsl::{CheckInput, Facts, inspect};
 use proptest::prelude::*;
-use support::{Customers, catalogue};
+use support::catalogue;
+use support::everything::{ask_about_all, ask_all, facts_of};
 
 const PIPELINES: [&str; 4] = [
     support::CHURN,
@@ -15,65 +14,6 @@ const PIPELINES: [&str; 4] = [
     include_str!("../../../pipelines/churn/logistic.mlp"),
     include_str!("../../../pipelines/demand/demand.mlp"),
 ];
-
-/// Asks everything at a place.
-fn ask_all(view: &View<'_>, at: usize) {
-    let length = view.document.text().len();
-    let is_inside = |range: std::ops::Range<usize>| {
-        assert!(range.start <= range.end && range.end <= length, "{range:?} of {length}");
-        assert!(view.document.text().is_char_boundary(range.start) && view.document.text().is_char_boundary(range.end));
-    };
-    if let Some(hover) = hover(view, at) {
-        is_inside(hover.range);
-    }
-    if let Some(place) = definition(view, at) {
-        is_inside(place.range);
-    }
-    references(view, at, true).into_iter().for_each(|place| is_inside(place.range));
-    for new in ["x1", "tenure"] {
-        if let Ok(edits) = rename(view, at, new) {
-            edits.into_iter().for_each(|(range, _)| is_inside(range));
-        }
-    }
-    is_inside(complete(view, at).range);
-    if let Some(help) = call_help(view, at) {
-        help.arguments.iter().for_each(|(range, _)| assert!(help.head.get(range.clone()).is_some()));
-    }
-    hints(view, at..length).into_iter().for_each(|hint| is_inside(hint.at..hint.at));
-}
-
-fn ask_about_all(view: &View<'_>) {
-    let length = view.document.text().len();
-    let parts = colours(view, 0..length);
-    assert!(parts.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start), "colours overlap");
-    let mut entries = outline(view);
-    while let Some(entry) = entries.pop() {
-        assert!(entry.range.start <= entry.name_range.start && entry.name_range.end <= entry.range.end, "{entry:?}");
-        assert!(entry.range.end <= length);
-        entries.extend(entry.children);
-    }
-}
-
-fn facts_of(text: &str) -> Facts {
-    struct Text<'a>(&'a str);
-    impl mlp_dsl::World for Text<'_> {
-        fn read(&self, _: &Path) -> Result<String, mlp_dsl::WorldError> {
-            Ok(self.0.to_owned())
-        }
-        fn kind(&self, path: &Path) -> mlp_dsl::PathKind {
-            Customers.kind(path)
-        }
-    }
-    let (catalogue, mut facts) = (catalogue(), Facts::default());
-    let (params, world) = (mlp_dsl::Assignments::default(), Text(text));
-    let input =
-        CheckInput { file: Path::new("flows/churn.mlp"), params: &params, catalogue: &catalogue, world: &world };
-    let checked = inspect(&input, &mut facts);
-    checked.diagnostics.iter().filter_map(|diagnostic| fix(diagnostic, &checked.sources)).for_each(|fix| {
-        assert!(text.get(fix.span.start..fix.span.end).is_some(), "{fix:?}");
-    });
-    facts
-}
 
 #[test]
 fn texts_cut_off_anywhere_are_answered_about() {
@@ -95,7 +35,7 @@ fn texts_cut_off_anywhere_are_answered_about() {
 fn deep_nesting_is_no_overflow() {
     let (catalogue, facts) = (catalogue(), Facts::default());
     for open in ["(", "[", "{", "f(", "a: [", "def x() {\nstep y = "] {
-        let text = format!("step a = {}", open.repeat(50_000));
+        let text = format!("step a = {}", open.repeat(100_000));
         let document = Document::new(text.as_str());
         let view = View::new(&document, &catalogue, &facts);
         ask_all(&view, text.len());

@@ -17,6 +17,8 @@ use crate::protocol::{self, Hello, PROTOCOL, Welcome};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a started owner is given up and another one is started.
 const RESTART: Duration = Duration::from_secs(2);
+/// How many owners may end while they are waited for.
+const MAX_ENDED: u32 = 10;
 
 /// Starts an owner process, detached, and does not wait for it.
 pub type SpawnOwner = Box<dyn Fn() -> std::io::Result<()> + Send + Sync>;
@@ -37,8 +39,10 @@ pub(crate) struct Dialed {
 enum Missed {
     /// Nobody listens.
     Nobody,
-    /// An owner was there and is leaving.
-    Left,
+    /// An owner listens, and has no time for us.
+    Busy,
+    /// An owner was there and has ended, or is leaving.
+    Ended,
     OtherProtocol(u32),
     /// Trying again does not help.
     Final(StoreError),
@@ -47,7 +51,12 @@ enum Missed {
 impl Dialer {
     /// Connects, with an owner started if need be.
     pub fn dial(&self, hello: &Hello) -> Result<Dialed, StoreError> {
-        let deadline = Instant::now() + PATIENCE;
+        self.dial_within(hello, PATIENCE, RESTART)
+    }
+
+    fn dial_within(&self, hello: &Hello, patience: Duration, restart: Duration) -> Result<Dialed, StoreError> {
+        let begun = Instant::now();
+        let (mut deadline, mut n_ended) = (begun + patience, 0);
         let mut started: Option<Instant> = None;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -56,7 +65,16 @@ impl Dialer {
                 Err(Missed::Final(error)) => return Err(error),
                 Err(missed) => missed,
             };
-            let may_start = started.is_none_or(|started| started.elapsed() > RESTART);
+            if matches!(missed, Missed::Ended) {
+                // It may have been opening the store for long: the next one has all the time again.
+                deadline = Instant::now() + patience;
+                n_ended += 1;
+                if n_ended >= MAX_ENDED && begun.elapsed() >= patience {
+                    let last = self.last_words();
+                    return Err(owner(format!("it ended {n_ended} times before the store was open{last}")));
+                }
+            }
+            let may_start = started.is_none_or(|started| started.elapsed() > restart);
             if matches!(missed, Missed::Nobody) && may_start {
                 (self.spawn)().map_err(|error| owner(format!("it could not be started: {error}")))?;
                 started = Some(Instant::now());
@@ -69,7 +87,7 @@ impl Dialer {
                             "another version of mlp is using the store (protocol {found}, this one speaks {PROTOCOL})"
                         )
                     }
-                    _ => format!("it did not start within {} s{}", PATIENCE.as_secs(), self.last_words()),
+                    _ => format!("it did not start within {} s{}", patience.as_secs(), self.last_words()),
                 }));
             }
             thread::sleep(pause);
@@ -81,22 +99,22 @@ impl Dialer {
         let mut writer = UnixStream::connect(&self.socket).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => Missed::Nobody,
             // Too many wait at the same time.
-            ErrorKind::WouldBlock => Missed::Left,
+            ErrorKind::WouldBlock => Missed::Busy,
             _ => Missed::Final(owner(format!("cannot connect to `{}`: {error}", self.socket.display()))),
         })?;
-        let left = |_| Missed::Left;
-        let peer = socket_peercred(&writer).map_err(|_| Missed::Left)?;
+        let ended = |_| Missed::Ended;
+        let peer = socket_peercred(&writer).map_err(|_| Missed::Ended)?;
         if peer.uid != rustix::process::getuid() {
             return Err(Missed::Final(owner(format!("another user listens on `{}`", self.socket.display()))));
         }
-        writer.write_all(&protocol::encode(hello, &[])).map_err(left)?;
-        let mut reader = BufReader::new(writer.try_clone().map_err(left)?);
+        writer.write_all(&protocol::encode(hello, &[])).map_err(ended)?;
+        let mut reader = BufReader::new(writer.try_clone().map_err(ended)?);
         // However long the store takes to open: an owner that dies closes the socket.
-        match protocol::read::<Welcome>(&mut reader).map_err(left)? {
+        match protocol::read::<Welcome>(&mut reader).map_err(ended)? {
             Some((Welcome::Ready, _)) => Ok(Dialed { reader, writer }),
             Some((Welcome::OtherProtocol(found), _)) => Err(Missed::OtherProtocol(found)),
             Some((Welcome::Failed(error), _)) => Err(Missed::Final(error)),
-            None => Err(Missed::Left),
+            None => Err(Missed::Ended),
         }
     }
 
@@ -108,4 +126,71 @@ impl Dialer {
 
 pub(crate) fn owner(message: String) -> StoreError {
     StoreError::Owner { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::journal::group::ClientId;
+
+    /// An owner that takes `opens` to open the store, and then is ready, or is no more.
+    fn serve_once(socket: PathBuf, opens: Duration, is_ready: bool) {
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            thread::sleep(opens);
+            if is_ready {
+                stream.write_all(&protocol::encode(&Welcome::Ready, &[])).unwrap();
+            }
+            fs::remove_file(socket).unwrap();
+        });
+    }
+
+    fn dial(n_ending: u32) -> (Result<Dialed, StoreError>, u32) {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::of(folder.path()).unwrap();
+        let socket = folder.path().join("sock");
+        let n_started = Arc::new(AtomicU32::new(0));
+        let spawn = {
+            let (n_started, socket) = (n_started.clone(), socket.clone());
+            move || {
+                let n = n_started.fetch_add(1, Ordering::SeqCst);
+                serve_once(socket.clone(), PATIENCE_HERE * 2, n >= n_ending);
+                Ok(())
+            }
+        };
+        let dialer = Dialer { layout, socket, spawn: Box::new(spawn) };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            client: ClientId("c".to_owned()),
+            runs: Vec::new(),
+            held: Vec::new(),
+            waiting: Vec::new(),
+            groups: Vec::new(),
+            uses: Vec::new(),
+        };
+        let dialed = dialer.dial_within(&hello, PATIENCE_HERE, Duration::ZERO);
+        (dialed, n_started.load(Ordering::SeqCst))
+    }
+
+    const PATIENCE_HERE: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn owners_that_are_killed_while_they_open_the_store_are_replaced_however_long_they_took() {
+        let (dialed, n_started) = dial(3);
+        assert!(dialed.is_ok(), "{:?}", dialed.err());
+        assert_eq!(n_started, 4);
+    }
+
+    #[test]
+    fn owners_that_end_again_and_again_are_given_up() {
+        let (dialed, n_started) = dial(u32::MAX);
+        let error = dialed.err().unwrap().to_string();
+        assert!(error.contains("ended 10 times before the store was open"), "{error}");
+        assert_eq!(n_started, MAX_ENDED);
+    }
 }

@@ -215,6 +215,48 @@ fn a_settled_file_is_known_to_the_next_process_and_a_young_one_is_not() {
 }
 
 #[test]
+fn a_clock_that_steps_by_a_year_misorders_nothing() {
+    /// Now, a year ahead or behind, and on.
+    struct Stepping(std::sync::atomic::AtomicI64);
+    impl Clock for Stepping {
+        fn now(&self) -> Timestamp {
+            let n = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let year = 365 * 24 * 3_600_000;
+            Timestamp(crate::SystemClock.now().0 + [0, year, -year, 2 * year][n as usize % 4])
+        }
+    }
+    let clock = Arc::new(Stepping(0.into()));
+    let workspace = Workspace::new();
+    let file = workspace.path().join("data.csv");
+    let mut client = workspace.client();
+    client.clock = clock.clone();
+    for n in 1..=40 {
+        let at = clock.now();
+        let mut record = run_started(n);
+        if let mlp_model::Record::RunStarted { at: started, .. } = &mut record {
+            *started = at;
+        }
+        commit_and_wait(&client, vec![record, released("churn", n)]).unwrap();
+        // An edit is noticed, whatever the clock says of its age.
+        let text = format!("{n:05}");
+        fs::write(&file, &text).unwrap();
+        assert_eq!(client.digest_file(&file).unwrap().0, Digest::of(text.as_bytes()), "edit {n}");
+        if n % 10 == 0 {
+            // The next owner reads the journal afresh.
+            drop(client);
+            workspace.join_owners().unwrap();
+            fs::remove_dir_all(workspace.store().join("index.v1.sled")).unwrap();
+            client = workspace.client();
+            client.clock = clock.clone();
+        }
+    }
+    let runs: Vec<_> = client.runs(100, None).unwrap().into_iter().map(|run| run.run).collect();
+    assert_eq!(runs, (1..=40).rev().map(run).collect::<Vec<_>>());
+    let versions: Vec<_> = client.release_records("churn").unwrap().into_iter().map(|stored| stored.record).collect();
+    assert_eq!(versions, (1..=40).map(|n| released("churn", n)).collect::<Vec<_>>());
+}
+
+#[test]
 fn one_client_executes_a_key_and_the_other_is_told_of_the_result() {
     let workspace = Workspace::new();
     let (a, b) = (workspace.client(), workspace.client());
