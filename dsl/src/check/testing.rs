@@ -19,7 +19,7 @@ use super::load::{self, Unit};
 use super::{CheckInput, Wanted, check_units, has_errors};
 use crate::ast::{
     Binary, CallDecl, CallExpr, CheckDecl, Decl, DeclKind, ExpectDecl, ExpectKind, Expr, ExprKind, Field, File,
-    GateDecl, GivenDecl, Label, Name, SetDecl, TestDecl, Text,
+    GateDecl, GivenDecl, Label, Name, PipelineDecl, SetDecl, TestDecl, Text,
 };
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::shelf::Shelf;
@@ -149,7 +149,8 @@ fn check_base(input: &CheckInput<'_>, units: &[Unit<'_>], diagnostics: Vec<Diagn
 }
 
 fn pipeline_of_module<'a>() -> Decl<'a> {
-    Decl { doc: "", kind: DeclKind::Pipeline(Name { text: "tests", span: Span::default() }) }
+    let name = Name { text: "tests", span: Span::default() };
+    Decl { doc: "", kind: DeclKind::Pipeline(PipelineDecl { name, as_of: None }) }
 }
 
 /// What all tests of a file are checked with.
@@ -437,6 +438,7 @@ impl<'a> Rewrite<'a> {
     fn set(&mut self, set: SetDecl<'a>, problems: &mut Vec<Diagnostic>) {
         let params = self.tree.decls.iter_mut().filter_map(|decl| match &mut decl.kind {
             DeclKind::Param(param) => Some(param),
+            DeclKind::Pipeline(pipeline) => pipeline.as_of.as_mut(),
             _ => None,
         });
         let mut params: Vec<_> = params.collect();
