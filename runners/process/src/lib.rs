@@ -7,8 +7,8 @@
 //!   the pipeline places elsewhere in it (`at`) stands there (`project`);
 //! - `sh -e -c COMMAND`: the first failing command ends the step. In a pipe only the last command counts, as `sh` has
 //!   it;
-//! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LANG=C.UTF-8`, `TZ=UTC`, `SOURCE_DATE_EPOCH`
-//!   (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
+//! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LC_CTYPE=C.UTF-8`, `TZ=UTC`,
+//!   `SOURCE_DATE_EPOCH` (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
 //! - umask 022, no standard input, no terminal.
 //!
 //! **Invariant:** a step's inputs are copies, so that nothing it does can change an object of the store; and its
@@ -22,12 +22,14 @@ mod confine;
 mod copy;
 mod ended;
 mod filter;
+mod hands;
 mod landlock;
 mod lines;
 mod places;
 mod proc;
 mod project;
 mod refused;
+mod sandbox;
 mod settings;
 mod shell;
 mod spawn;
@@ -44,8 +46,10 @@ use std::time::Duration;
 
 pub use mlp_model::ProcessWatch;
 use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError, Watched};
+pub use sandbox::Workshop;
 
 use crate::confine::Confinement;
+use crate::hands::Hands;
 use crate::project::Project;
 use crate::settings::Settings;
 use crate::step::{Job, Machine, Ticket};
@@ -53,6 +57,7 @@ use crate::step::{Job, Machine, Ticket};
 /// Runs `sh` steps.
 pub struct ProcessRunner {
     machine: Arc<Machine>,
+    hands: Arc<Hands>,
     cancel_limit: Duration,
 }
 
@@ -85,8 +90,8 @@ impl ProcessRunner {
     /// Makes a runner. `variables` is the environment of this process: `PATH`, and what `pass_env` names, is taken
     /// from it.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
-        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch, Means::default()));
-        Self { machine, cancel_limit: Duration::from_secs(10) }
+        let machine = Arc::new(Machine::new(variables.into_iter().collect(), watch, Means::default(), None));
+        Self { machine, hands: Arc::default(), cancel_limit: Duration::from_secs(10) }
     }
 
     /// Returns whether steps have control groups, which end everything that a step started for sure.
@@ -96,7 +101,16 @@ impl ProcessRunner {
 
     /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
     pub fn with_means(mut self, means: Means) -> Self {
-        self.machine = Arc::new(Machine::new(self.machine.variables.clone(), self.machine.watch.clone(), means));
+        let Machine { variables, watch, .. } = &*self.machine;
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), means, self.machine.workshop()));
+        self
+    }
+
+    /// Lets steps run in folders of the workshop, which serve one after the other; otherwise each has a new one in its work
+    /// folder.
+    pub fn with_workshop(mut self, workshop: Workshop) -> Self {
+        let Machine { variables, watch, means, .. } = &*self.machine;
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), *means, Some(workshop)));
         self
     }
 
@@ -141,8 +155,7 @@ impl Runner for ProcessRunner {
             report: Arc::clone(&report),
             ticket: Arc::clone(&ticket),
         };
-        let thread = std::thread::Builder::new().name("sh step".to_owned());
-        if let Err(error) = thread.spawn(move || job.work()) {
+        if let Err(error) = self.hands.give(Box::new(move || job.work())) {
             report(RunnerEvent::Finished(Err(ended::no_resources(&error))));
         }
         Box::new(Running(ticket))

@@ -419,7 +419,8 @@ impl Store for Client {
     }
 
     fn track(&self, process_group: u32) -> Result<(), StoreError> {
-        self.ask(Request::Track { group: process_group }).map(|_| ())
+        self.link.track(process_group);
+        Ok(())
     }
 
     fn untrack(&self, process_group: u32) {

@@ -220,7 +220,7 @@ impl Session<'_> {
             }
             Request::Track { group } => {
                 lock(&self.owner.desk).track(&self.client, group);
-                Answer::Done
+                return Ok(());
             }
             Request::Untrack { group } => {
                 lock(&self.owner.desk).untrack(&self.client, group);
