@@ -60,7 +60,7 @@ pub trait Store: Send + Sync {
     /// when dropped, or with this process.
     fn claim(&self, key: KeyId, answer: Done<Claim>);
 
-    /// Tells the owner of a process group of this run, to be killed should this process die. Does not wait.
+    /// Tells the owner of a process group of this run, to be killed should this process die.
     fn track(&self, process_group: u32) -> Result<(), StoreError>;
 
     fn untrack(&self, process_group: u32);

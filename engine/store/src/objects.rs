@@ -220,9 +220,10 @@ impl Objects {
             sync_some();
         });
         let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
-        // What was synced is synced again with what was not: rare, and simpler than telling them apart.
+        // What was synced is synced again with what was not: rare, and simpler than telling them apart. What lost its name
+        // is not waited for: it is missing, and made again.
         let mut unsynced = lock(&self.unsynced);
-        unsynced.files.extend(files.into_iter().filter(|digest| lock(&self.verified).contains_key(digest)));
+        unsynced.files.extend(files.into_iter().filter(|digest| self.layout.object(digest).1.exists()));
         unsynced.folders.extend(folders);
         Err(error)
     }

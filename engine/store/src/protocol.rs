@@ -14,7 +14,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 3;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -74,11 +74,9 @@ pub(crate) enum Request {
     GiveBack {
         claim: u64,
     },
-    /// Not answered.
     Track {
         group: u32,
     },
-    /// Not answered.
     Untrack {
         group: u32,
     },

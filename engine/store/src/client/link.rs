@@ -99,6 +99,7 @@ impl Link {
                 state.commits.insert(*commit);
                 *acked_below = state.commits.first().copied().unwrap_or(*commit);
             }
+            Request::Track { group } => _ = state.groups.insert(*group),
             _ => {}
         }
         state.pending.insert(no, Pending { request, attached, n_sent: 0, sink });
@@ -129,14 +130,6 @@ impl Link {
         if state.held.remove(&claim).is_some() {
             state.tell(Request::GiveBack { claim });
         }
-    }
-
-    /// Not waited for: what is written to the socket is read by the owner whatever becomes of us, and the next owner is
-    /// told again.
-    pub fn track(&self, group: u32) {
-        let mut state = lock(&self.state);
-        state.groups.insert(group);
-        state.tell(Request::Track { group });
     }
 
     pub fn untrack(&self, group: u32) {

@@ -419,8 +419,7 @@ impl Store for Client {
     }
 
     fn track(&self, process_group: u32) -> Result<(), StoreError> {
-        self.link.track(process_group);
-        Ok(())
+        self.ask(Request::Track { group: process_group }).map(|_| ())
     }
 
     fn untrack(&self, process_group: u32) {

@@ -220,7 +220,7 @@ impl Session<'_> {
             }
             Request::Track { group } => {
                 lock(&self.owner.desk).track(&self.client, group);
-                return Ok(());
+                Answer::Done
             }
             Request::Untrack { group } => {
                 lock(&self.owner.desk).untrack(&self.client, group);
