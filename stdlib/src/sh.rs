@@ -12,8 +12,8 @@ use crate::declare::{Operation, inputs, param, param_or};
 pub(crate) fn signature() -> Signature {
     Operation {
         name: "sh",
-        // 2: confined.
-        version: 2,
+        // 2: confined. 3: `LC_CTYPE` instead of `LANG`.
+        version: 3,
         runner: "process",
         doc: "
 Runs a command of the shell over files.
@@ -32,7 +32,7 @@ again when it changes.
 `at: { data: \"data/raw.csv\", model: \"models/m.bin\" }`; the command need not mention an output that is placed.
 `texts` are small files to write there first, by path: `texts: { \"params.yaml\": \"seed: \" + seed }`.
 
-The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LANG`, `TZ` and
+The command sees the variables of `env` and `pass_env`, besides them only `PATH`, `HOME`, `TMPDIR`, `LC_CTYPE`, `TZ` and
 `SOURCE_DATE_EPOCH`, which mlp sets. Values count: the step runs again when one changes; they are kept with the
 result, so this is no place for secrets. A secret is known by its name alone: `env: { PGPASSWORD: secret(\"db\") }` takes
 its value from `MLP_SECRET_db`, or from where `secrets` in mlp.yaml says. Its value counts for nothing and is kept

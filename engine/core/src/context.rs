@@ -11,6 +11,7 @@ use crate::foresee::foresee;
 use crate::graph::Graph;
 use crate::names::find_nodes;
 use crate::registry::Registry;
+use crate::run::attempt::Scratches;
 use crate::sources::Sources;
 use crate::unfold::open_nodes;
 use crate::{Engine, RunError, RunRequest};
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub request: Request,
     pub salt: String,
     pub sources: Sources,
+    /// Where attempts work.
+    pub scratches: Arc<Scratches>,
     /// What was taken out of the store, as far as anybody has asked.
     pub collected: OnceLock<CollectedObjects>,
     /// What each release that the pipeline reads has live.
@@ -172,7 +175,8 @@ impl Context {
             };
             champions.insert(release.to_owned(), champion);
         }
-        let ctx = Self { store, runners, pipeline, request, salt, sources, collected: OnceLock::new(), champions };
+        let (scratches, collected) = (Scratches::new(Arc::clone(&store)), OnceLock::new());
+        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, collected, champions };
         foresee(&ctx);
         Ok(ctx)
     }

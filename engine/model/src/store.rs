@@ -55,8 +55,9 @@ pub trait Store: Send + Sync {
     /// release has changed since.
     fn commit(&self, records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>);
 
-    /// Asks for the right to execute `key`. Answered when it is granted, or when another run has finished the key
-    /// ([`Claim::Finished`]); until then the other run has it. A lease ends when dropped, or with this process.
+    /// Asks for the right to execute `key`. Answered when it is granted, or when there is a newer result than the one that
+    /// [`Store::result`] has told last ([`Claim::Finished`]); while another run has it, nothing is answered. A lease ends
+    /// when dropped, or with this process.
     fn claim(&self, key: KeyId, answer: Done<Claim>);
 
     /// Tells the owner of a process group of this run, to be killed should this process die.

@@ -1,12 +1,14 @@
 //! Object files: immutable bytes under the name of their digest.
 //!
-//! A file gets its name only when it is whole and on the disk. What is read back is verified, unless this process made
-//! or verified it and the stamps are unchanged. Unaware of the journal, and of objects that live inside it.
+//! A file gets its name when it is whole, and is on the disk after [`Objects::sync`], before anything is recorded that
+//! relies on it. What is read back is verified, unless this process made or verified it and the stamps are unchanged. Unaware of the journal, and of objects that live inside it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use mlp_model::{Digest, ObjectFile, Sensitivity, StoreError};
 
@@ -23,15 +25,30 @@ pub(crate) struct Objects {
     pub fs: Arc<dyn Fs>,
     pub layout: Layout,
     pub scratch: Scratch,
-    /// Folders with new entries that are not known to be on the disk.
-    unsynced: Mutex<BTreeSet<PathBuf>>,
+    unsynced: Mutex<Unsynced>,
+    /// Folders of objects that this process has put something into; their own names are synced, or about to be.
+    rooted: Mutex<BTreeSet<PathBuf>>,
     verified: Mutex<HashMap<Digest, Stamp>>,
 }
 
-/// What must hold before an object has its name.
+/// What is not known to be on the disk.
+#[derive(Default)]
+struct Unsynced {
+    files: BTreeSet<Digest>,
+    /// Folders with new entries.
+    folders: BTreeSet<PathBuf>,
+}
+
+/// So many objects wait for a commit at most; then they are synced without one.
+const MAX_UNSYNCED: usize = 4096;
+/// How many syncs are under way at once. The kernel answers many with one write to its journal and one flush of the
+/// disk's cache: sixteen take hardly longer than one.
+const MAX_SYNCS: usize = 16;
+
+/// What must hold before anything is recorded that relies on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Its bytes are on the disk; its name is after [`Objects::sync`].
+    /// Its bytes and its name are on the disk.
     Disk,
     /// Nothing: the journal has the bytes too.
     Cache,
@@ -50,7 +67,7 @@ pub(crate) enum Found {
 impl Objects {
     pub fn new(fs: Arc<dyn Fs>, layout: Layout) -> Self {
         let scratch = Scratch::new(&layout);
-        Self { fs, layout, scratch, unsynced: Mutex::default(), verified: Mutex::default() }
+        Self { fs, layout, scratch, unsynced: Mutex::default(), rooted: Mutex::default(), verified: Mutex::default() }
     }
 
     /// Moves `file`, whose payload has `digest` and `size_bytes`, under its name. `opened` is that file.
@@ -66,16 +83,13 @@ impl Objects {
         // What has once been personal stays so; a plain object with the same bytes gives way.
         let is_enough = sensitivity == Sensitivity::Plain || self.sensitivity(&digest)? == Some(sensitivity);
         if is_enough && self.is_sound(&digest)? {
-            // Whoever put it there may not have synced the folder yet.
-            lock(&self.unsynced).insert(folder);
-            return self.fs.remove_file(file).or_fail("remove", file);
+            // Whoever put it there may not have synced it yet.
+            self.fs.remove_file(file).or_fail("remove", file)?;
+            return self.note_unsynced(digest, [folder]);
         }
         let moved = (|| {
             opened.write_all_at(&footer::encode(size_bytes, sensitivity), size_bytes).or_fail("write", file)?;
             self.fs.set_mode(file, 0o444).or_fail("protect", file)?;
-            if durability == Durability::Disk {
-                opened.sync().or_fail("sync", file)?;
-            }
             make_folder(&*self.fs, &folder)?;
             self.fs.rename(file, &place).or_fail("move an object to", &place)
         })();
@@ -85,13 +99,24 @@ impl Objects {
             _ = opened.set_len(size_bytes);
             return moved;
         }
-        if durability == Durability::Disk {
-            lock(&self.unsynced).extend([self.layout.objects(), folder]);
-        }
         if let Ok(stat) = opened.stat() {
             lock(&self.verified).insert(digest, stat.stamp);
         }
-        Ok(())
+        if durability == Durability::Cache {
+            return Ok(());
+        }
+        // That the folder has a name matters once; who has made it is not known.
+        let root = lock(&self.rooted).insert(folder.clone()).then(|| self.layout.objects());
+        self.note_unsynced(digest, root.into_iter().chain([folder]))
+    }
+
+    fn note_unsynced(&self, digest: Digest, folders: impl IntoIterator<Item = PathBuf>) -> Result<(), StoreError> {
+        let mut unsynced = lock(&self.unsynced);
+        unsynced.files.insert(digest);
+        unsynced.folders.extend(folders);
+        let is_much = unsynced.files.len() >= MAX_UNSYNCED;
+        drop(unsynced);
+        if is_much { self.sync() } else { Ok(()) }
     }
 
     /// Writes `bytes` as an object file.
@@ -166,21 +191,67 @@ impl Objects {
         read_footer(&*file, &path)
     }
 
-    /// Makes the names of all objects so far durable.
+    /// Makes all objects so far durable, with their names.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let folders = std::mem::take(&mut *lock(&self.unsynced));
-        for folder in &folders {
-            if let Err(error) = self.fs.sync_dir(folder).or_fail("sync", folder) {
-                lock(&self.unsynced).extend(folders);
-                return Err(error);
+        let Unsynced { files, folders } = std::mem::take(&mut *lock(&self.unsynced));
+        let (files, folders): (Vec<_>, Vec<_>) = (files.into_iter().collect(), folders.into_iter().collect());
+        let n_all = files.len() + folders.len();
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let sync_some = || {
+            while let n = next.fetch_add(1, Ordering::Relaxed)
+                && n < n_all
+            {
+                let synced = match files.get(n) {
+                    Some(digest) => self.sync_file(digest),
+                    None => self.sync_folder(&folders[n - files.len()]),
+                };
+                if let Err(error) = synced {
+                    *lock(&failed) = Some(error);
+                }
             }
+        };
+        let n_threads = (n_all / 2).min(MAX_SYNCS);
+        thread::scope(|scope| {
+            for _ in 1..n_threads {
+                // Without another thread it only takes longer.
+                _ = thread::Builder::new().spawn_scoped(scope, sync_some);
+            }
+            sync_some();
+        });
+        let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
+        // What was synced is synced again with what was not: rare, and simpler than telling them apart. What lost its name
+        // is not waited for: it is missing, and made again.
+        let mut unsynced = lock(&self.unsynced);
+        unsynced.files.extend(files.into_iter().filter(|digest| self.layout.object(digest).1.exists()));
+        unsynced.folders.extend(folders);
+        Err(error)
+    }
+
+    /// A file that could not be synced loses its name: the kernel may have dropped its bytes while still showing them.
+    fn sync_file(&self, digest: &Digest) -> Result<(), StoreError> {
+        let (_, path) = self.layout.object(digest);
+        let synced = self.fs.open(&path, Access::Read).or_fail("open", &path).and_then(|file| {
+            let synced = file.sync().or_fail("sync", &path);
+            if synced.is_err() {
+                _ = self.fs.remove_file(&path);
+            }
+            synced
+        });
+        if synced.is_err() {
+            lock(&self.verified).remove(digest);
         }
-        Ok(())
+        synced
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), StoreError> {
+        self.fs.sync_dir(folder).or_fail("sync", folder)
     }
 
     /// Whether [`Objects::sync`] has something to do.
     pub fn is_unsynced(&self) -> bool {
-        !lock(&self.unsynced).is_empty()
+        let unsynced = lock(&self.unsynced);
+        !unsynced.files.is_empty() || !unsynced.folders.is_empty()
     }
 
     fn is_sound(&self, digest: &Digest) -> Result<bool, StoreError> {

@@ -1,6 +1,7 @@
 //! Puts the crates together: the catalogue, the store's client, the runners and the engine.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use mlp_engine::Engine;
 use mlp_model::{
     Call, Catalogue, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Store, StoreError, Watched,
 };
-use mlp_process::ProcessRunner;
+use mlp_process::{ProcessRunner, Workshop};
 use mlp_stdlib::BuiltinRunner;
 use mlp_store::{Client, Clock, SystemClock};
 use mlp_tabular::{SqlInfer, TabularRunner};
@@ -104,7 +105,16 @@ pub fn engine(store: Arc<Client>) -> Result<Engine, Failure> {
     })?;
     let transforms =
         WasmConfig { program, args: vec![WASM_WORKER.into()], max_idle: IDLE_WORKERS, watch: Arc::clone(&watch) };
-    let shells = ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch)).with_secrets(secrets(store.workspace()));
+    let workshop = {
+        let (to_make, to_remove) = (Arc::clone(&store), Arc::clone(&store));
+        Workshop {
+            make: Arc::new(move || to_make.scratch().map_err(io::Error::other)),
+            remove: Arc::new(move |folder| to_remove.discard(folder)),
+        }
+    };
+    let shells = ProcessRunner::new(std::env::vars_os(), Arc::clone(&watch))
+        .with_secrets(secrets(store.workspace()))
+        .with_workshop(workshop);
     let builtin = Builtin { tabular: TabularRunner::new(threads), rest: BuiltinRunner };
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([
         ("builtin".to_owned(), Arc::new(builtin) as Arc<dyn Runner>),

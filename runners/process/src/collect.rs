@@ -12,13 +12,17 @@ use mlp_model::{ArtifactKind, ErrorClass, Produced, StartStep, StepError};
 use crate::copy::copy_file;
 use crate::ended;
 use crate::project::folders_above;
-use crate::stage::Sandbox;
+use crate::sandbox::Sandbox;
 
-/// Moves the declared outputs into `outputs/` of the work folder.
+/// Moves the declared outputs to where they are expected.
 pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Produced>, StepError> {
     unlock_own(&sandbox.folder, sandbox)?;
-    let target = sandbox.folder.with_file_name("outputs");
-    fs::create_dir(&target).map_err(|error| ended::no_folder("make", &target.display().to_string(), &error))?;
+    let target = &sandbox.outputs;
+    if let Err(error) = fs::create_dir(target)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(ended::no_folder("make", &target.display().to_string(), &error));
+    }
 
     let mut outputs = BTreeMap::new();
     for (name, ty) in &step.outputs {
@@ -50,12 +54,11 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
 
 /// Makes a folder of the step accessible. The command could have put anything in its place.
 fn unlock_own(folder: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
-    let is_folder = fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir());
-    if !is_folder {
+    let Some(found) = fs::symlink_metadata(folder).ok().filter(Metadata::is_dir) else {
         let message = format!("the command removed or replaced its own folder `{}`", shown(folder, sandbox));
         return Err(step_error("P2013", message));
-    }
-    unlock(folder).map_err(|error| ended::no_folder("read", &shown(folder, sandbox), &error))
+    };
+    unlock(folder, &found).map_err(|error| ended::no_folder("read", &shown(folder, sandbox), &error))
 }
 
 fn check(name: &str, kind: ArtifactKind, path: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
@@ -103,7 +106,7 @@ fn tidy_folder(folder: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
     let mut open: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
         let trouble = |error: io::Error| ended::no_folder("read", &shown(&folder, sandbox), &error);
-        unlock(&folder).map_err(trouble)?;
+        unlock(&folder, &fs::symlink_metadata(&folder).map_err(trouble)?).map_err(trouble)?;
         for entry in fs::read_dir(&folder).map_err(trouble)? {
             let path = entry.map_err(trouble)?.path();
             let found = fs::symlink_metadata(&path).map_err(trouble)?;
@@ -128,7 +131,9 @@ fn tidy_file(path: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
     let tidy = || -> io::Result<()> {
         let found = fs::symlink_metadata(path)?;
         let mode = if found.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        if found.permissions().mode() & 0o7777 != mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
         if found.nlink() > 1 {
             // Whoever holds the other name could change the result later: it gets bytes of its own.
             let own = sandbox.folder.with_file_name("own");
@@ -140,7 +145,10 @@ fn tidy_file(path: &Path, sandbox: &Sandbox) -> Result<(), StepError> {
     tidy().map_err(|error| ended::no_folder("read", &shown(path, sandbox), &error))
 }
 
-fn unlock(folder: &Path) -> io::Result<()> {
+fn unlock(folder: &Path, found: &Metadata) -> io::Result<()> {
+    if found.permissions().mode() & 0o7777 == 0o755 {
+        return Ok(());
+    }
     fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 

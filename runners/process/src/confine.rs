@@ -25,6 +25,7 @@ use crate::landlock::{
     ALL, IOCTL_DEV, Landlock, MAKE_REG, READ, READ_DIR, READ_FILE, REMOVE_FILE, Ruleset, TRUNCATE, WRITE_FILE,
 };
 use crate::places::{self, Place, Uses};
+use crate::sandbox::Sandbox;
 
 /// What this machine can keep steps from, looked up once.
 pub struct Confinement {
@@ -132,44 +133,44 @@ impl Confinement {
         self.level
     }
 
-    /// Returns the rules of a step that works in `folder`. `beside`: the folder of the pipeline.
-    pub fn rules(&self, folder: &Path, network: bool, beside: Option<PathBuf>) -> io::Result<Rules<'_>> {
-        let folder = folder.canonicalize()?;
+    /// Returns the rules of a step that works in `sandbox`. `beside`: the folder of the pipeline.
+    pub fn rules<'a>(&'a self, sandbox: &'a Sandbox, network: bool, beside: Option<&'a Path>) -> io::Result<Rules<'a>> {
+        let folder = &sandbox.folder;
         let ruleset = match self.landlock {
-            Some(landlock) => {
-                let ruleset = landlock.ruleset(network)?;
-                for opened in &self.places {
-                    let uses = match opened.place.uses {
-                        Uses::Read => READ,
-                        Uses::Device => {
-                            READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV | MAKE_REG | REMOVE_FILE
-                        }
-                    };
-                    ruleset.allow(opened.file.as_fd(), opened.is_folder, uses)?;
-                }
-                let own = File::options().read(true).custom_flags(libc::O_PATH).open(&folder)?;
-                ruleset.allow(own.as_fd(), true, ALL)?;
-                Some(ruleset)
-            }
+            Some(landlock) => Some(sandbox.ruleset(network, || self.ruleset(landlock, folder, network))?),
             None => None,
         };
         let filter = self.filters.as_ref().map(|[without, with]| if network { with } else { without });
         Ok(Rules { ruleset, filter, folder, beside, places: &self.places })
     }
+
+    fn ruleset(&self, landlock: Landlock, folder: &Path, network: bool) -> io::Result<Ruleset> {
+        let ruleset = landlock.ruleset(network)?;
+        for opened in &self.places {
+            let uses = match opened.place.uses {
+                Uses::Read => READ,
+                Uses::Device => READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV | MAKE_REG | REMOVE_FILE,
+            };
+            ruleset.allow(opened.file.as_fd(), opened.is_folder, uses)?;
+        }
+        let own = File::options().read(true).custom_flags(libc::O_PATH).open(folder)?;
+        ruleset.allow(own.as_fd(), true, ALL)?;
+        Ok(ruleset)
+    }
 }
 
 /// The rules of one step.
 pub struct Rules<'a> {
-    ruleset: Option<Ruleset>,
+    ruleset: Option<&'a Ruleset>,
     pub filter: Option<&'a Filter>,
-    folder: PathBuf,
-    beside: Option<PathBuf>,
+    folder: &'a Path,
+    beside: Option<&'a Path>,
     places: &'a [Opened],
 }
 
 impl Rules<'_> {
     pub fn ruleset(&self) -> Option<BorrowedFd<'_>> {
-        self.ruleset.as_ref().map(AsFd::as_fd)
+        self.ruleset.map(AsFd::as_fd)
     }
 
     /// Returns whether the kernel refuses what is not allowed. Otherwise the witness has to.
@@ -188,15 +189,15 @@ impl Rules<'_> {
 
     /// Returns whether a path is in the step's folder.
     pub fn is_own(&self, path: &Path) -> bool {
-        path.starts_with(&self.folder)
+        path.starts_with(self.folder)
     }
 
     /// Returns what a path in the step's folder would be in the folder of the pipeline, if it is there, and whether it is
     /// a folder.
     pub fn beside_the_pipeline(&self, path: &Path) -> Option<(PathBuf, bool)> {
-        let inside = path.strip_prefix(&self.folder).ok()?;
+        let inside = path.strip_prefix(self.folder).ok()?;
         let is_plain = inside.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        let path = self.beside.as_ref().filter(|_| is_plain)?.join(inside).canonicalize().ok()?;
+        let path = self.beside.filter(|_| is_plain)?.join(inside).canonicalize().ok()?;
         let found = path.metadata().ok()?;
         (found.is_file() || found.is_dir()).then(|| (path, found.is_dir()))
     }

@@ -13,8 +13,18 @@ const CHUNK_BYTES: u64 = 32 << 20;
 /// Copies the first `size_bytes` bytes of `from` to the new file `to`: by reference where the filesystem can, so that
 /// it costs neither time nor space. `go_on` is asked now and then.
 pub fn copy_file(from: &Path, size_bytes: u64, to: &Path, mode: u32, go_on: &dyn Fn() -> bool) -> io::Result<()> {
+    copy_into(File::create_new(to)?, from, size_bytes, mode, go_on)
+}
+
+/// As [`copy_file`], into an empty file.
+pub fn copy_into(
+    mut target: File,
+    from: &Path,
+    size_bytes: u64,
+    mode: u32,
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut source = File::open(from)?;
-    let mut target = File::create_new(to)?;
     let source_bytes = source.metadata()?.len();
     if source_bytes < size_bytes {
         return Err(io::Error::new(

@@ -7,8 +7,8 @@
 //!   the pipeline places elsewhere in it (`at`) stands there (`project`);
 //! - `sh -e -c COMMAND`: the first failing command ends the step. In a pipe only the last command counts, as `sh` has
 //!   it;
-//! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LANG=C.UTF-8`, `TZ=UTC`, `SOURCE_DATE_EPOCH`
-//!   (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
+//! - variables: `PATH` of mlp, `HOME` (the working folder), `TMPDIR`, `LC_CTYPE=C.UTF-8`, `TZ=UTC`,
+//!   `SOURCE_DATE_EPOCH` (1980-01-01, the earliest that zip files can say), `MLP_STEP`, and what the pipeline declares; nothing else;
 //! - secrets, which pipelines know by name alone: their values are variables of the step and nothing else, and are masked in
 //!   all that it prints and that is said of it (`mask`);
 //! - umask 022, no standard input, no terminal.
@@ -24,6 +24,7 @@ mod confine;
 mod copy;
 mod ended;
 mod filter;
+mod hands;
 mod landlock;
 mod lines;
 mod mask;
@@ -31,6 +32,7 @@ mod places;
 mod proc;
 mod project;
 mod refused;
+mod sandbox;
 mod settings;
 mod shell;
 mod spawn;
@@ -47,8 +49,10 @@ use std::time::Duration;
 
 pub use mlp_model::ProcessWatch;
 use mlp_model::{Call, Cancel, Handle, Runner, RunnerEvent, StartStep, StepError, Watched};
+pub use sandbox::Workshop;
 
 use crate::confine::Confinement;
+use crate::hands::Hands;
 use crate::project::Project;
 use crate::settings::Settings;
 use crate::step::{Job, Machine, Ticket};
@@ -59,6 +63,7 @@ pub type Secrets = Arc<dyn Fn(&str) -> Result<Vec<u8>, StepError> + Send + Sync>
 /// Runs `sh` steps.
 pub struct ProcessRunner {
     machine: Arc<Machine>,
+    hands: Arc<Hands>,
     cancel_limit: Duration,
 }
 
@@ -92,14 +97,15 @@ impl ProcessRunner {
     /// from it.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, watch: ProcessWatch) -> Self {
         let variables = variables.into_iter().collect();
-        let machine = Arc::new(Machine::new(variables, watch, Arc::new(ended::no_secret), Means::default()));
-        Self { machine, cancel_limit: Duration::from_secs(10) }
+        let machine = Machine::new(variables, watch, Arc::new(ended::no_secret), Means::default(), None);
+        Self { machine: Arc::new(machine), hands: Arc::default(), cancel_limit: Duration::from_secs(10) }
     }
 
     /// Says who tells secrets; otherwise there are none.
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         let Machine { variables, watch, means, .. } = &*self.machine;
-        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), secrets, *means));
+        let workshop = self.machine.workshop();
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), secrets, *means, workshop));
         self
     }
 
@@ -111,7 +117,17 @@ impl ProcessRunner {
     /// Leaves out what this machine could do, so that the means of lesser ones can be tested.
     pub fn with_means(mut self, means: Means) -> Self {
         let Machine { variables, watch, secrets, .. } = &*self.machine;
-        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), Arc::clone(secrets), means));
+        let (secrets, workshop) = (Arc::clone(secrets), self.machine.workshop());
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), secrets, means, workshop));
+        self
+    }
+
+    /// Lets steps run in folders of the workshop, which serve one after the other; otherwise each has a new one in its work
+    /// folder.
+    pub fn with_workshop(mut self, workshop: Workshop) -> Self {
+        let Machine { variables, watch, secrets, means, .. } = &*self.machine;
+        let secrets = Arc::clone(secrets);
+        self.machine = Arc::new(Machine::new(variables.clone(), watch.clone(), secrets, *means, Some(workshop)));
         self
     }
 
@@ -166,8 +182,7 @@ impl Runner for ProcessRunner {
             report: Arc::clone(&report),
             ticket: Arc::clone(&ticket),
         };
-        let thread = std::thread::Builder::new().name("sh step".to_owned());
-        if let Err(error) = thread.spawn(move || job.work()) {
+        if let Err(error) = self.hands.give(Box::new(move || job.work())) {
             report(RunnerEvent::Finished(Err(ended::no_resources(&error))));
         }
         Box::new(Running(ticket))

@@ -30,6 +30,11 @@ impl<'a> Project<'a> {
         Ok(Self { at, texts })
     }
 
+    /// Whether nothing stands elsewhere than usual.
+    pub fn is_usual(&self) -> bool {
+        self.at.is_empty() && self.texts.is_empty()
+    }
+
     /// Returns where an input or output stands; `None` if nothing is said of it.
     pub fn place(&self, name: &str) -> Option<&'a str> {
         self.at.get(name).copied()

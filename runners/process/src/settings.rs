@@ -102,7 +102,8 @@ impl<'a> Settings<'a> {
         let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
         let mut variables: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), path.into()),
-            ("LANG".into(), "C.UTF-8".into()),
+            // The other categories of `C.UTF-8` are those of `C`, and each would cost every program a file to open.
+            ("LC_CTYPE".into(), "C.UTF-8".into()),
             ("TZ".into(), "UTC".into()),
             ("SOURCE_DATE_EPOCH".into(), "315532800".into()),
         ];

@@ -59,6 +59,8 @@ pub struct End {
     pub denials: Denials,
     /// The most memory that was seen with its processes; `None`, if it was too short to look.
     pub peak_mem_bytes: Option<u64>,
+    /// Surely none of its processes is left, not even one that hides.
+    pub is_all_over: bool,
 }
 
 pub enum How {
@@ -71,7 +73,7 @@ pub enum How {
 pub fn run(shell: &Shell<'_>, watch: &ProcessWatch, ticket: &Ticket, print: &dyn Fn(String)) -> Result<End, StepError> {
     if ticket.cancelled().is_some() {
         let (last_lines, denials) = (Vec::new(), Denials::default());
-        return Ok(End { how: How::Cancelled, last_lines, denials, peak_mem_bytes: None });
+        return Ok(End { how: How::Cancelled, last_lines, denials, peak_mem_bytes: None, is_all_over: false });
     }
     let mut running = Running::start(shell, watch).map_err(|error| ended::no_shell(&error))?;
     let mut last_lines = VecDeque::new();
@@ -89,8 +91,10 @@ pub fn run(shell: &Shell<'_>, watch: &ProcessWatch, ticket: &Ticket, print: &dyn
         Why::TimedOut => How::TimedOut,
         Why::Cancelled => How::Cancelled,
     };
+    let is_all_over = running.is_all_over;
     let denials = running.witness.take().map(Witness::into_denials).unwrap_or_default();
-    Ok(End { how, last_lines: last_lines.into(), denials, peak_mem_bytes: running.peak_mem_bytes })
+    let peak_mem_bytes = running.peak_mem_bytes;
+    Ok(End { how, last_lines: last_lines.into(), denials, peak_mem_bytes, is_all_over })
 }
 
 enum Why {
@@ -109,6 +113,7 @@ struct Running<'a> {
     stderr: Lines,
     watch: ProcessWatch,
     cgroups: Option<&'a Cgroups>,
+    is_all_over: bool,
     status: Option<ExitStatus>,
     peak_mem_bytes: Option<u64>,
     measured_at: Instant,
@@ -173,6 +178,7 @@ impl<'a> Running<'a> {
             stderr,
             watch: watch.clone(),
             cgroups: shell.cgroups,
+            is_all_over: false,
             status: None,
             peak_mem_bytes: None,
             measured_at: Instant::now(),
@@ -183,8 +189,9 @@ impl<'a> Running<'a> {
     fn wait(&mut self, shell: &Shell<'_>, ticket: &Ticket, sink: &mut dyn FnMut(String)) -> Why {
         let deadline = shell.timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut force_at: Option<Instant> = None;
+        let (mut exited, mut may_have_exited) = (false, true);
         loop {
-            let exited = self.has_exited();
+            exited |= may_have_exited && self.has_exited();
             let now = Instant::now();
             match ticket.cancelled() {
                 None if exited => return Why::Exited,
@@ -202,38 +209,48 @@ impl<'a> Running<'a> {
                     Some(_) => {}
                 },
             }
-            self.turn(force_at.or(deadline), exited, ticket, sink);
+            may_have_exited = self.turn(force_at.or(deadline), exited, ticket, sink);
         }
     }
 
-    fn turn(&mut self, deadline: Option<Instant>, exited: bool, ticket: &Ticket, sink: &mut dyn FnMut(String)) {
-        let mut fds = vec![PollFd::from_borrowed_fd(ticket.fd(), PollFlags::IN)];
+    /// Waits until something happens, and looks after it. Returns whether the shell may have exited.
+    fn turn(&mut self, deadline: Option<Instant>, exited: bool, ticket: &Ticket, sink: &mut dyn FnMut(String)) -> bool {
         let pidfd = self.pidfd.as_ref().filter(|_| !exited);
-        fds.extend(pidfd.map(|fd| PollFd::new(fd, PollFlags::IN)));
-        for fd in [self.stdout.fd(), self.stderr.fd()].into_iter().flatten() {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        }
-        // Once everybody is gone it hangs up for good, which would wake us over and over.
-        let witness = self.witness.as_ref().filter(|_| !exited || !self.tree.is_empty());
-        fds.extend(witness.map(|witness| PollFd::from_borrowed_fd(witness.fd(), PollFlags::IN)));
+        let asks = self.witness.as_ref().and_then(Witness::fd);
+        let sources = [asks, pidfd.map(AsFd::as_fd), Some(ticket.fd()), self.stdout.fd(), self.stderr.fd()];
+        let mut fds: Vec<_> = sources.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         // Rounded up, so that the deadline has passed when we wake.
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let longest = if pidfd.is_none() { Duration::from_millis(20) } else { MEASURED_EVERY };
         let wait = Some(deadline.map_or(longest, |deadline| left(deadline).min(longest)));
+        let has_pidfd = pidfd.is_some();
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         // An interrupted wait is a turn in which nothing happened.
         let _ = poll(&mut fds, wait.as_ref());
+        let mut happened = fds.iter().map(PollFd::revents);
+        let happened = sources.map(|source| source.and_then(|_| happened.next()).unwrap_or(PollFlags::empty()));
+        let asked = happened[0];
+        let [_, ends, cancels, says, complains] = happened.map(|events| !events.is_empty());
         drop(fds);
-        ticket.hush();
+        // A program asks dozens of questions when it starts, and waits for each answer: nothing else is looked after
+        // unless it is there.
         if let Some(witness) = &mut self.witness {
-            witness.answer();
+            witness.on_polled(asked);
         }
-        self.stdout.drain(false, sink);
-        self.stderr.drain(false, sink);
+        if cancels {
+            ticket.hush();
+        }
+        if says {
+            self.stdout.drain(false, sink);
+        }
+        if complains {
+            self.stderr.drain(false, sink);
+        }
         if self.measured_at.elapsed() >= MEASURED_EVERY {
             self.peak_mem_bytes = self.peak_mem_bytes.max(Some(self.tree.mem_bytes()));
             self.measured_at = Instant::now();
         }
+        ends || !has_pidfd
     }
 
     /// Returns whether the shell has ended. It is left to be reaped: until then nobody else can get its number.
@@ -256,10 +273,13 @@ impl<'a> Running<'a> {
     fn kill(&mut self) -> Vec<u32> {
         // The usual case: the shell has ended, and left nothing behind. What can tell so at once is asked first.
         if self.witness.as_ref().is_some_and(Witness::is_alone) {
+            self.is_all_over = true;
             return Vec::new();
         }
         let witness = self.witness.as_ref().filter(|_| witness::knows_the_dead());
-        self.tree.kill(&|| witness.is_none_or(Witness::is_alone))
+        let left = self.tree.kill(&|| witness.is_none_or(Witness::is_alone));
+        self.is_all_over = left.is_empty() && (witness.is_some() || self.tree.has_cgroup());
+        left
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {

@@ -1,34 +1,20 @@
-//! Lays out the folder in which a step runs: `in/` with copies of the inputs, `out/`, `tmp/`, and what stands elsewhere.
+//! Fills the folder in which a step runs: copies of the inputs in `in/`, and what stands elsewhere.
 //! Unaware of processes.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mlp_model::{ArtifactKind, ErrorClass, Input, InputFile, StartStep, StepError};
 
-use crate::copy::{copy_file, copy_folder};
+use crate::copy::{copy_folder, copy_into};
 use crate::ended;
 use crate::project::{Project, make_parents};
+use crate::sandbox::{Sandbox, Sandboxes};
 use crate::step::Ticket;
 
 const FILE_NAME: &str = "file.";
-
-/// The folder of one attempt. It goes with the work folder, which is not ours to remove.
-pub struct Sandbox {
-    /// The step's working folder.
-    pub folder: PathBuf,
-    /// By name of an input or output: its path, relative to the working folder.
-    pub paths: BTreeMap<String, String>,
-}
-
-impl Sandbox {
-    /// Whether the pipeline says where this output stands.
-    pub fn is_placed(&self, output: &str) -> bool {
-        self.paths.get(output).is_some_and(|path| path.strip_prefix("out/") != Some(output))
-    }
-}
 
 /// Returns, as `file.NAME`, the name that each file beside the pipeline has in `in/`: the input's name, with the
 /// extension of the file.
@@ -46,19 +32,29 @@ pub fn file_names(inputs: &BTreeMap<String, Input>, project: &Project<'_>) -> BT
     names
 }
 
-/// Makes the folder and copies the inputs into it.
-pub fn prepare(step: &StartStep, project: &Project<'_>, ticket: &Ticket) -> Result<Sandbox, StepError> {
-    let work_dir = std::path::absolute(&step.work_dir)
-        .map_err(|error| ended::no_folder("find", &step.work_dir.display().to_string(), &error))?;
-    let folder = work_dir.join("sh");
-    // The folders that everything is placed beside are not there to be in the way.
-    let has_in = step.inputs.keys().any(|argument| project.place(short_name(argument)).is_none());
-    let has_out = step.outputs.iter().any(|(name, _)| project.place(name).is_none());
-    let own = [(true, ""), (has_in, "in"), (has_out, "out"), (true, "tmp")];
-    for (_, name) in own.into_iter().filter(|(is_wanted, _)| *is_wanted) {
-        let path = folder.join(name);
-        fs::create_dir(&path).map_err(|error| ended::no_folder("make", &path.display().to_string(), &error))?;
-    }
+/// Takes an empty folder.
+pub fn take(step: &StartStep, project: &Project<'_>, sandboxes: &Sandboxes) -> Result<Sandbox, StepError> {
+    let taken = if project.is_usual() {
+        sandboxes.take(&step.work_dir)
+    } else {
+        // The folders that everything is placed beside are not there to be in the way.
+        let has_in = step.inputs.keys().any(|argument| project.place(short_name(argument)).is_none());
+        let has_out = step.outputs.iter().any(|(name, _)| project.place(name).is_none());
+        let parts = [(has_in, "in"), (has_out, "out"), (true, "tmp")];
+        let parts = parts.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, name)| name);
+        Sandbox::make(&step.work_dir, &parts.collect::<Vec<_>>())
+    };
+    taken.map_err(|error| ended::no_folder("make", "the folder of the step", &error))
+}
+
+/// Copies the inputs into the folder.
+pub fn prepare(
+    step: &StartStep,
+    project: &Project<'_>,
+    sandbox: &mut Sandbox,
+    ticket: &Ticket,
+) -> Result<(), StepError> {
+    let folder = sandbox.folder.clone();
     let mut paths = BTreeMap::new();
     let mut copies = Vec::new();
     for (argument, input) in &step.inputs {
@@ -81,9 +77,11 @@ pub fn prepare(step: &StartStep, project: &Project<'_>, ticket: &Ticket) -> Resu
     // A folder comes before what is placed in it.
     copies.sort_by(|a, b| a.0.cmp(&b.0));
     for (place, name, input) in copies {
-        let placed = make_parents(&folder, &place).map_err(|error| no_place(&place, name, &error));
         let is_placed = project.place(name).is_some();
-        placed.and_then(|()| copy_input(name, input, &folder, &place, is_placed, ticket))?;
+        if is_placed {
+            make_parents(&folder, &place).map_err(|error| no_place(&place, name, &error))?;
+        }
+        copy_input(name, input, sandbox, &place, is_placed, ticket)?;
     }
     for (place, text) in &project.texts {
         make_parents(&folder, place)
@@ -106,7 +104,8 @@ pub fn prepare(step: &StartStep, project: &Project<'_>, ticket: &Ticket) -> Resu
             return Err(StepError::new(ErrorClass::Bug, "P2001", message));
         }
     }
-    Ok(Sandbox { folder, paths })
+    sandbox.paths = paths;
+    Ok(())
 }
 
 fn no_place(place: &str, name: &str, error: &std::io::Error) -> StepError {
@@ -122,18 +121,18 @@ fn no_place(place: &str, name: &str, error: &std::io::Error) -> StepError {
 fn copy_input(
     name: &str,
     input: &InputFile,
-    folder: &Path,
+    sandbox: &Sandbox,
     place: &str,
     is_placed: bool,
     ticket: &Ticket,
 ) -> Result<(), StepError> {
-    let to = &folder.join(place);
+    let to = &sandbox.folder.join(place);
     let go_on = || ticket.cancelled().is_none();
     let copied = if input.ty.artifact_kind() == Some(ArtifactKind::Folder) {
         copy_folder(&input.path, to, &go_on)
     } else {
         let mode = if is_placed && names_interpreter(&input.path) { 0o555 } else { 0o444 };
-        copy_file(&input.path, input.size_bytes, to, mode, &go_on)
+        sandbox.make_file(to).and_then(|file| copy_into(file, &input.path, input.size_bytes, mode, &go_on))
     };
     copied.map_err(|error| match error.kind() {
         ErrorKind::Interrupted => ended::cancelled(),

@@ -16,6 +16,7 @@ use crate::cgroup::Cgroups;
 use crate::confine::Confinement;
 use crate::mask::Mask;
 use crate::project::Project;
+use crate::sandbox::{Sandbox, Sandboxes, Workshop};
 use crate::settings::Settings;
 use crate::shell::{self, How, Shell};
 use crate::{Means, Secrets};
@@ -31,11 +32,18 @@ pub struct Machine {
     pub means: Means,
     confinement: OnceLock<Confinement>,
     cgroups: OnceLock<Option<Cgroups>>,
+    pub sandboxes: Sandboxes,
     has_warned: AtomicBool,
 }
 
 impl Machine {
-    pub fn new(variables: BTreeMap<OsString, OsString>, watch: ProcessWatch, secrets: Secrets, means: Means) -> Self {
+    pub fn new(
+        variables: BTreeMap<OsString, OsString>,
+        watch: ProcessWatch,
+        secrets: Secrets,
+        means: Means,
+        workshop: Option<Workshop>,
+    ) -> Self {
         Self {
             variables,
             watch,
@@ -43,8 +51,13 @@ impl Machine {
             means,
             confinement: OnceLock::new(),
             cgroups: OnceLock::new(),
+            sandboxes: workshop.map(Sandboxes::new).unwrap_or_default(),
             has_warned: AtomicBool::new(false),
         }
+    }
+
+    pub fn workshop(&self) -> Option<Workshop> {
+        self.sandboxes.workshop()
     }
 
     pub fn variable(&self, name: &str) -> Option<&OsString> {
@@ -93,7 +106,24 @@ impl Job {
         mask: &Mask,
     ) -> Result<Outcome, StepError> {
         let project = Project::read(&self.step.params)?;
-        let sandbox = stage::prepare(&self.step, &project, &self.ticket)?;
+        let sandboxes = &self.machine.sandboxes;
+        let mut sandbox = stage::take(&self.step, &project, sandboxes)?;
+        stage::prepare(&self.step, &project, &mut sandbox, &self.ticket)?;
+        let (outcome, is_all_over) = self.run_in(settings, secrets, mask, &sandbox)?;
+        if is_all_over {
+            sandboxes.give_back(sandbox);
+        }
+        Ok(outcome)
+    }
+
+    /// Returns the outcome, and whether surely no process of the step is left.
+    fn run_in(
+        &self,
+        settings: &Settings<'_>,
+        secrets: Vec<(OsString, OsString)>,
+        mask: &Mask,
+        sandbox: &Sandbox,
+    ) -> Result<(Outcome, bool), StepError> {
         let command = settings.expand(&sandbox.paths)?;
         let print = |line| (self.report)(RunnerEvent::Printed(line));
         let confinement = settings.confine.then(|| self.machine.confinement());
@@ -103,9 +133,8 @@ impl Job {
             print(format!("mlp: {lack}"));
         }
         let beside = refused::folder_of_pipeline(&self.step);
-        let rules = confinement
-            .map(|confinement| confinement.rules(&sandbox.folder, settings.network, beside.clone()))
-            .transpose();
+        let rules =
+            confinement.map(|confinement| confinement.rules(sandbox, settings.network, beside.as_deref())).transpose();
         let rules = rules.map_err(|error| ended::no_rules(&error))?;
         // First, so that none of them is taken for what mlp sets.
         let mut variables = secrets;
@@ -130,8 +159,8 @@ impl Job {
             How::TimedOut => return Err(ended::timed_out(self.step.timeout.unwrap_or_default(), end.last_lines)),
             How::Cancelled => return Err(ended::cancelled()),
         }
-        let outputs = collect::take(&self.step, &sandbox)?;
-        Ok(Outcome { outputs, peak_mem_bytes: end.peak_mem_bytes, ..Outcome::default() })
+        let outputs = collect::take(&self.step, sandbox)?;
+        Ok((Outcome { outputs, peak_mem_bytes: end.peak_mem_bytes, ..Outcome::default() }, end.is_all_over))
     }
 }
 

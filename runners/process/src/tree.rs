@@ -126,6 +126,11 @@ impl Tree {
         }
     }
 
+    /// Returns whether the kernel knows all processes of the step.
+    pub fn has_cgroup(&self) -> bool {
+        self.cgroup.is_some()
+    }
+
     /// Gives back the step's group, once nothing runs in it.
     pub fn take_cgroup(&mut self) -> Option<Cgroup> {
         self.cgroup.take()

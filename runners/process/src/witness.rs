@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -19,8 +21,6 @@ use crate::filter::{NO_NETWORK, OPENING};
 
 /// How many refused files are kept in mind.
 const MAX_DENIALS: usize = 20;
-/// How many questions are answered before others are looked after.
-const MAX_QUESTIONS: usize = 256;
 
 /// What a step was refused.
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ pub struct Witness<'a> {
     listener: OwnedFd,
     rules: &'a Rules<'a>,
     denials: Denials,
+    /// Nobody has the filter any more.
+    has_hung_up: bool,
 }
 
 enum Answer {
@@ -63,12 +65,22 @@ impl<'a> Witness<'a> {
         // A hint that whoever asks waits for us alone; kernels before 6.6 do not know it.
         // SAFETY: a number is passed.
         unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, 1_u64) };
-        Self { listener, rules, denials: Denials::default() }
+        Self { listener, rules, denials: Denials::default(), has_hung_up: false }
     }
 
-    /// Becomes readable when there is a question.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    /// Becomes readable when there is a question; nothing, once nobody is left to ask.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.has_hung_up).then(|| self.listener.as_fd())
+    }
+
+    /// Looks after what a poll has found.
+    pub fn on_polled(&mut self, events: PollFlags) {
+        if events.contains(PollFlags::IN) {
+            self.answer();
+        } else if !events.is_empty() {
+            // For good: it would wake us over and over until the shell has been seen to end.
+            self.has_hung_up = true;
+        }
     }
 
     /// Returns whether no process of the step is left: nobody has the filter any more. `false` can also mean that the
@@ -87,31 +99,26 @@ impl<'a> Witness<'a> {
         fds[0].revents()
     }
 
-    /// Answers the questions that are there.
-    pub fn answer(&mut self) {
-        for _ in 0..MAX_QUESTIONS {
-            if !self.look().contains(PollFlags::IN) {
-                return;
-            }
-            // SAFETY: plain numbers; the kernel wants to find zeros.
-            let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-            // SAFETY: the kernel fills the question in.
-            let heard =
-                unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question) };
-            if heard < 0 {
-                // Whoever asked has died meanwhile.
-                continue;
-            }
-            let (error, flags) = match self.judge(&question) {
-                Answer::GoOn => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-                Answer::Refuse(errno) => (-errno, 0),
-            };
-            // SAFETY: plain numbers.
-            let mut reply: libc::seccomp_notif_resp = unsafe { std::mem::zeroed() };
-            (reply.id, reply.error, reply.flags) = (question.id, error, flags);
-            // SAFETY: the kernel reads the reply. It refuses one that comes too late.
-            unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut reply) };
+    /// Answers a question. There must be one.
+    fn answer(&mut self) {
+        // SAFETY: plain numbers; the kernel wants to find zeros.
+        let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel fills the question in.
+        let heard =
+            unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut question) };
+        if heard < 0 {
+            // Whoever asked has died meanwhile.
+            return;
         }
+        let (error, flags) = match self.judge(&question) {
+            Answer::GoOn => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            Answer::Refuse(errno) => (-errno, 0),
+        };
+        // SAFETY: plain numbers.
+        let mut reply: libc::seccomp_notif_resp = unsafe { std::mem::zeroed() };
+        (reply.id, reply.error, reply.flags) = (question.id, error, flags);
+        // SAFETY: the kernel reads the reply. It refuses one that comes too late.
+        unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut reply) };
     }
 
     fn judge(&mut self, question: &libc::seccomp_notif) -> Answer {
@@ -238,17 +245,20 @@ fn full_path(pid: u32, folder: i32, name: &Path) -> io::Result<PathBuf> {
 /// path need not exist.
 fn real_path(pid: u32, folder: i32, name: &Path, makes: bool) -> io::Result<(PathBuf, bool)> {
     let path = full_path(pid, folder, name)?;
-    match path.canonicalize() {
-        Ok(path) => {
-            let is_folder = path.is_dir();
-            Ok((path, is_folder))
-        }
+    match found(&path) {
         Err(error) if makes && error.kind() == io::ErrorKind::NotFound => {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(error) };
-            Ok((folder.canonicalize()?.join(name), false))
+            Ok((found(folder)?.0.join(name), false))
         }
-        Err(error) => Err(error),
+        other => other,
     }
+}
+
+/// Lets the kernel follow the path: it is asked often, and asking for each part of it takes longer.
+fn found(path: &Path) -> io::Result<(PathBuf, bool)> {
+    let file = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let is_folder = file.metadata()?.is_dir();
+    Ok((std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?, is_folder))
 }
 
 /// Reads a name out of another process. `None` if it is not there, too long, or not ours to read.

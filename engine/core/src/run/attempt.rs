@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlp_model::{
     ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, InputRecord, NodeKind, Outcome, Output,
@@ -28,6 +28,46 @@ pub(crate) struct Started {
     pub scratch: Arc<Scratch>,
 }
 
+/// Folders that serve one attempt after the other: for a small step, making and removing one is the larger part of the work.
+pub(crate) struct Scratches {
+    store: Arc<dyn Store>,
+    free: Mutex<Vec<PathBuf>>,
+}
+
+/// More than that many folders are not kept.
+const MAX_FREE: usize = 64;
+
+impl Scratches {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, free: Mutex::default() })
+    }
+
+    fn keep(&self, path: &Path) -> bool {
+        let mut free = self.free();
+        let has_room = free.len() < MAX_FREE;
+        if has_room {
+            free.push(path.to_owned());
+        }
+        has_room
+    }
+
+    /// Removes those that nobody uses.
+    pub(crate) fn clear(&self) {
+        let free = std::mem::take(&mut *self.free());
+        free.iter().for_each(|path| self.store.discard(path));
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Scratches {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// What is left of an attempt once its outputs are in the store.
 pub(crate) struct Collected {
     pub outputs: Vec<OutputRecord>,
@@ -37,22 +77,44 @@ pub(crate) struct Collected {
     pub peak_mem_bytes: Option<u64>,
 }
 
-/// The attempt's folder, removed when dropped.
+/// The attempt's folder, removed when dropped, or left to the next attempt.
 pub(crate) struct Scratch {
-    store: Arc<dyn Store>,
+    all: Arc<Scratches>,
     path: PathBuf,
+    /// Its outputs have been taken out, and nobody writes to it any more.
+    is_spent: AtomicBool,
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        self.store.discard(&self.path);
+        if !*self.is_spent.get_mut() || !self.is_as_new() || !self.all.keep(&self.path) {
+            self.all.store.discard(&self.path);
+        }
     }
 }
 
 impl Scratch {
-    pub(crate) fn new(store: &Arc<dyn Store>) -> Result<Self, StepError> {
-        let path = store.scratch().map_err(|error| store_trouble(&error))?;
-        Ok(Self { store: Arc::clone(store), path })
+    pub(crate) fn new(all: &Arc<Scratches>) -> Result<Self, StepError> {
+        let of = |path| Self { all: Arc::clone(all), path, is_spent: AtomicBool::new(false) };
+        let free = all.free().pop();
+        if let Some(path) = free {
+            return Ok(of(path));
+        }
+        let scratch = of(all.store.scratch().map_err(|error| store_trouble(&error))?);
+        let work_dir = scratch.work_dir();
+        fs::create_dir(&work_dir).map_err(|error| store_trouble(&io_trouble("make", &work_dir, &error)))?;
+        Ok(scratch)
+    }
+
+    /// Whether there is nothing in it but an empty work folder.
+    fn is_as_new(&self) -> bool {
+        let is_all = |folder: &Path, name: Option<&str>| {
+            let is_it = |entry: std::io::Result<fs::DirEntry>| {
+                entry.is_ok_and(|entry| name.is_some_and(|name| entry.file_name() == name))
+            };
+            fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_it))
+        };
+        is_all(&self.path, Some("out")) && is_all(&self.work_dir(), None)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,9 +136,8 @@ pub(crate) fn start(
     report: impl Fn(RunnerEvent) + Send + Sync + 'static,
 ) -> Result<Started, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
-    let scratch = Arc::new(Scratch::new(&ctx.store)?);
+    let scratch = Arc::new(Scratch::new(&ctx.scratches)?);
     let work_dir = scratch.work_dir();
-    fs::create_dir(&work_dir).map_err(|error| store_trouble(&io_trouble("make", &work_dir, &error)))?;
     let mut inputs = BTreeMap::new();
     for record in &resolved.inputs {
         let input = &call.inputs[&record.name];
@@ -173,6 +234,7 @@ pub(crate) fn collect(
     if let Some(name) = outcome.outputs.keys().next() {
         return Err(bug("N6303", format!("step `{}` made an output `{name}` that nobody declared", node.name)));
     }
+    scratch.is_spent.store(true, Ordering::Relaxed);
     let key_bytes = serde_json::to_vec(&resolved.key)
         .map_err(|error| bug("N6303", format!("the key of step `{}` cannot be written: {error}", node.name)))?;
     let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;

@@ -32,17 +32,18 @@ pub(crate) async fn claim(
 ) {
     let mut was_finished_before = false;
     let result = loop {
-        let lease = match ask(&ctx, step, &resolved, &tell).await {
+        match ask(&ctx, step, &resolved, &tell).await {
             Err(error) => break Err(store_trouble(&error)),
-            Ok(Claim::Granted(lease)) => Some(lease),
-            Ok(Claim::Finished) => None,
-        };
+            // There is nothing that the look before did not find.
+            Ok(Claim::Granted(lease)) => break Ok(Grant::Execute(Some(lease))),
+            Ok(Claim::Finished) => {}
+        }
         match look_again(&ctx, step, &resolved).await {
             Err(error) => break Err(error),
             Ok(Some(hit)) => break Ok(Grant::Reuse(hit)),
             // Another run finished the key, but its result does not serve us: it is forced here, or damaged again.
-            Ok(None) if lease.is_none() && !was_finished_before => was_finished_before = true,
-            Ok(None) => break Ok(Grant::Execute(lease)),
+            Ok(None) if !was_finished_before => was_finished_before = true,
+            Ok(None) => break Ok(Grant::Execute(None)),
         }
     };
     let _ = tell.send(Message::Claimed { step, result });

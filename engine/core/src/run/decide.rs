@@ -210,7 +210,7 @@ fn keep_source(ctx: &Context, path: &Path, shown: &str, folder: bool, digest: &D
     if sources::read(&*ctx.store, path, shown, folder)?.digest != *digest {
         return Err(changed());
     }
-    let scratch = Scratch::new(&ctx.store)?;
+    let scratch = Scratch::new(&ctx.scratches)?;
     let copy = scratch.path().join("kept");
     let stored = if folder {
         let manifest = folders::scan(&*ctx.store, path).map_err(|_| changed())?;

@@ -293,6 +293,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         if self.trouble.is_some() {
             self.outcome.status = RunStatus::Failed;
         }
+        self.ctx.scratches.clear();
         let carried = self.carry();
         (self.trouble, carried)
     }

@@ -26,6 +26,8 @@ pub struct MemoryStore {
 struct State {
     records: Mutex<Vec<Stored>>,
     claims: Mutex<HashMap<KeyId, VecDeque<Waiting>>>,
+    /// How many records there were when somebody last asked for the key's result.
+    asked: Mutex<HashMap<KeyId, usize>>,
     /// Acknowledgements wait while this is true.
     is_held: Mutex<bool>,
     let_go: Condvar,
@@ -224,8 +226,12 @@ impl Store for MemoryStore {
     }
 
     fn claim(&self, key: KeyId, answer: Done<Claim>) {
-        let since = self.state.records.lock().unwrap().len();
+        let since = self.state.asked.lock().unwrap().get(&key).copied().unwrap_or(0);
         let mut claims = self.state.claims.lock().unwrap();
+        if self.state.has_finished(&key, since) {
+            drop(claims);
+            return answer(Ok(Claim::Finished));
+        }
         match claims.get_mut(&key) {
             Some(queue) => queue.push_back(Waiting { since, answer }),
             None => {
@@ -244,6 +250,7 @@ impl Store for MemoryStore {
 
     fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError> {
         let stored = self.stored();
+        self.state.asked.lock().unwrap().insert(*key, stored.len());
         let mut results = stored.iter().rev().filter_map(|stored| finished(&stored.record));
         Ok(results.find(|(_, result)| result.key == *key).map(|(run, result)| (run.clone(), result.clone())))
     }

@@ -425,6 +425,15 @@ fn whichever_file_operation_fails_adopting_keeps_the_file_or_the_object() {
                     assert_eq!(client.adopt(&file, Sensitivity::Plain).unwrap().0, digest, "{context}");
                 }
             }
+            if other.read(&digest).unwrap().is_none() {
+                // It could not be synced, and nothing was recorded that relies on it.
+                assert!(matches!(committed, Some(Err(_))), "{context}");
+                assert_eq!(
+                    client.adopt(&write_scratch(&client, &bytes), Sensitivity::Plain).unwrap().0,
+                    digest,
+                    "{context}"
+                );
+            }
             assert_eq!(other.read(&digest).unwrap(), Some(bytes), "{context}");
             if committed != Some(Ok(())) {
                 commit_and_wait(&client, vec![released("churn", 1)]).unwrap();
@@ -492,6 +501,40 @@ fn why_the_store_cannot_be_opened_reaches_the_client() {
     full.arm(1, Errno::NOSPC, true);
     let refused = workspace.try_client(full, real()).err().unwrap();
     assert!(matches!(refused, StoreError::DiskFull { .. }), "{refused}");
+}
+
+#[test]
+fn what_relies_on_an_object_that_cannot_be_synced_is_not_recorded() {
+    let workspace = Workspace::new();
+    let failing = FailingFs::new();
+    let client = workspace.client_on(failing.clone());
+    // The commit opens the object's file (1), syncs it (2), then the folders (3, 4).
+    for (round, nth) in [(0, 2), (1, 1), (2, 3), (3, 4)] {
+        let bytes = big(round);
+        let digest = client.put(&bytes, Sensitivity::Personal).unwrap();
+        failing.arm(nth, Errno::IO, false);
+        let refused = commit_and_wait(&client, vec![run_started(u64::from(round))]);
+        assert_eq!((failing.disarm(), refused.is_err()), (1, true), "operation {nth}");
+        let other = workspace.client();
+        assert_eq!(other.runs(10, None).unwrap().len(), usize::from(round), "operation {nth}");
+        // After a sync that failed nobody knows what is on the disk: such an object is not there.
+        assert_eq!(other.read(&digest).unwrap().is_some(), nth != 2, "operation {nth}");
+        assert_eq!(client.put(&bytes, Sensitivity::Personal).unwrap(), digest);
+        commit_and_wait(&client, vec![run_started(u64::from(round))]).unwrap();
+        assert_eq!(workspace.client().read(&digest).unwrap(), Some(bytes), "operation {nth}");
+    }
+}
+
+#[test]
+fn many_objects_are_synced_side_by_side_and_each_is_there() {
+    let workspace = Workspace::new();
+    let client = workspace.client();
+    let digests: Vec<_> = (0..100).map(|n| client.put(&big(n), Sensitivity::Personal).unwrap()).collect();
+    assert!(client.objects.is_unsynced());
+    commit_and_wait(&client, vec![run_started(1)]).unwrap();
+    assert!(!client.objects.is_unsynced());
+    let other = workspace.client();
+    assert!((0..).zip(digests).all(|(n, digest)| other.read(&digest).unwrap() == Some(big(n))));
 }
 
 #[test]

@@ -6,19 +6,30 @@ use mlp_model::{Decision, ErrorClass, Event, PlannedStep};
 
 use super::{Reporter, words};
 
+/// More lines do not wait.
+const MANY_BYTES: usize = 1 << 16;
+
 pub struct PlainReporter<W: Write + Send> {
     out: W,
+    /// Lines to be written in one go. Those about reused steps wait for the next other event: there may be very many,
+    /// and they come at once.
+    lines: Vec<u8>,
     /// Also what steps print, line by line.
     verbose: bool,
 }
 
 impl<W: Write + Send> PlainReporter<W> {
     pub fn new(out: W, verbose: bool) -> Self {
-        Self { out, verbose }
+        Self { out, lines: Vec::new(), verbose }
     }
 
     fn line(&mut self, name: &str, text: &str) {
-        let _ = writeln!(self.out, "  {name:<20} {text}");
+        let _ = writeln!(self.lines, "  {name:<20} {text}");
+    }
+
+    fn write(&mut self) {
+        let _ = self.out.write_all(&self.lines).and_then(|()| self.out.flush());
+        self.lines.clear();
     }
 }
 
@@ -36,7 +47,15 @@ impl<W: Write + Send> Reporter for PlainReporter<W> {
                 }
             }
         }
-        let _ = self.out.flush();
+        if !matches!(event, Event::StepReused { .. }) || self.lines.len() >= MANY_BYTES {
+            self.write();
+        }
+    }
+}
+
+impl<W: Write + Send> Drop for PlainReporter<W> {
+    fn drop(&mut self) {
+        self.write();
     }
 }
 

@@ -36,9 +36,14 @@ fn file_name(step: &str) -> String {
     name
 }
 
+/// More lines do not wait.
+const MANY_BYTES: usize = 1 << 16;
+
 pub struct Recorder {
     run_dir: PathBuf,
     events: File,
+    /// Lines of reused steps, written with the next other event: there may be very many, and they come at once.
+    waiting: Vec<u8>,
     logs: BTreeMap<String, File>,
 }
 
@@ -46,7 +51,13 @@ impl Recorder {
     pub fn create(run_dir: PathBuf) -> std::io::Result<Self> {
         std::fs::create_dir_all(&run_dir)?;
         let events = File::options().create(true).append(true).open(run_dir.join(EVENTS_FILE))?;
-        Ok(Self { run_dir, events, logs: BTreeMap::new() })
+        Ok(Self { run_dir, events, waiting: Vec::new(), logs: BTreeMap::new() })
+    }
+
+    fn write(&mut self) {
+        // A full disk must not end the run: the journal says what counts.
+        let _ = self.events.write_all(&self.waiting);
+        self.waiting.clear();
     }
 
     fn log(&mut self, step: &str) -> std::io::Result<&mut File> {
@@ -60,16 +71,24 @@ impl Recorder {
 
 impl Reporter for Recorder {
     fn event(&mut self, event: &Event) {
-        // A full disk must not end the run: the journal says what counts.
         if let Event::StepPrinted { step, line, .. } = event
             && let Ok(log) = self.log(step)
         {
             let _ = writeln!(log, "{line}");
         }
-        if let Ok(mut line) = serde_json::to_string(event) {
-            line.push('\n');
-            let _ = self.events.write_all(line.as_bytes());
+        if let Ok(line) = serde_json::to_string(event) {
+            self.waiting.extend_from_slice(line.as_bytes());
+            self.waiting.push(b'\n');
         }
+        if !matches!(event, Event::StepReused { .. }) || self.waiting.len() >= MANY_BYTES {
+            self.write();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.write();
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::common::{Running, Step, names, runner};
+use crate::common::{Running, Step, names, runner, wait_until};
 use mlp_model::{
     ArtifactKind, Call, CallClass, Digest, ErrorClass, Input, InputFile, Options, ReportType, Runner, Type, Value,
 };
-use mlp_process::Means;
+use mlp_process::{Means, ProcessRunner, Workshop};
 
 fn list(names: &[&str]) -> Value {
     Value::List(names.iter().map(|name| Value::Str((*name).to_owned())).collect())
@@ -190,12 +192,14 @@ fn the_environment_holds_what_is_declared_and_no_more() {
     let step = Step::new("env | cut -d= -f1 | sort > {o}", &["o"])
         .with_param("env", record(&[("GREETING", "hello"), ("HOME", "elsewhere")]));
     let seen = step.output("o");
-    let expected = "CUDA_VISIBLE_DEVICES\nGREETING\nHOME\nLANG\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
+    let expected = "CUDA_VISIBLE_DEVICES\nGREETING\nHOME\nLC_CTYPE\nPATH\nPWD\nSOURCE_DATE_EPOCH\nTMPDIR\nTZ\n";
     assert_eq!(seen, expected);
 
-    let step =
-        Step::new("echo $GREETING $LANG $TZ > {o}; test $HOME = $PWD; test $TMPDIR = $PWD/tmp; umask >> {o}", &["o"])
-            .with_param("env", record(&[("GREETING", "two  words")]));
+    let step = Step::new(
+        "echo $GREETING $LC_CTYPE $TZ > {o}; test $HOME = $PWD; test $TMPDIR = $PWD/tmp; umask >> {o}",
+        &["o"],
+    )
+    .with_param("env", record(&[("GREETING", "two  words")]));
     assert_eq!(step.output("o"), "two words C.UTF-8 UTC\n0022\n");
 
     let step = Step::new("test ! -t 0; cat > {o}; test ! -e /proc/self/fd/3", &["o"]);
@@ -385,4 +389,73 @@ fn much_output_neither_blocks_nor_gets_lost() {
     let (result, lines) = Running::start(&runner(), &step).finish();
     result.unwrap();
     assert_eq!(lines.len(), 400_000);
+}
+
+/// A runner with a place for the folders of steps, which are never removed while the test looks at them.
+fn runner_with_workshop(place: &Path) -> ProcessRunner {
+    let (place, n_made) = (place.to_owned(), AtomicUsize::new(0));
+    let make = move || {
+        let folder = place.join(n_made.fetch_add(1, Ordering::Relaxed).to_string());
+        std::fs::create_dir(&folder).map(|()| folder)
+    };
+    let remove = |folder: &Path| _ = std::fs::remove_dir_all(folder);
+    runner().with_workshop(Workshop { make: Arc::new(make), remove: Arc::new(remove) })
+}
+
+#[test]
+fn a_step_finds_nothing_of_the_step_that_ran_in_its_folder_before() {
+    let place = tempfile::tempdir().unwrap();
+    let runner = runner_with_workshop(place.path());
+    let litter = "echo made > {o}; echo x | tee left tmp/left out/left > /dev/null; mkdir -p .cache/deep out/deep; chmod 700 . tmp";
+    let look = "find . | sort > {o}; stat -c %a . in out tmp >> {o}; cat {raw} >> {o}";
+    for round in 0..3 {
+        let step = Step::new(litter, &["o"]).with_file("raw", "rows\n");
+        let made = step.run_with(&runner).0.unwrap().outputs["o"].path.clone();
+        assert_eq!(std::fs::read_to_string(made).unwrap(), "made\n", "round {round}");
+        let step = Step::new(look, &["o"]).with_file("raw", "others\n");
+        let made = step.run_with(&runner).0.unwrap().outputs["o"].path.clone();
+        let seen = std::fs::read_to_string(&made).unwrap();
+        assert_eq!(seen, ".\n./in\n./in/raw\n./out\n./out/o\n./tmp\n755\n755\n755\n755\nothers\n", "round {round}");
+        assert!(made.starts_with(&step.start.work_dir));
+    }
+    assert_eq!(names(place.path()).len(), 1, "one folder has served all");
+    drop(runner);
+    wait_until("the folder goes with its runner", || names(place.path()).is_empty());
+}
+
+#[test]
+fn a_folder_in_which_a_step_failed_or_that_it_changed_does_not_serve_again() {
+    let place = tempfile::tempdir().unwrap();
+    let runner = runner_with_workshop(place.path());
+    let mut seen = Vec::new();
+    for command in [
+        "echo > {o}",
+        "exit 1",
+        "echo > {o}; mv tmp gone; mkdir tmp",
+        "echo > {o}; rmdir in",
+        "echo > {o}; rmdir in; ln -s tmp in",
+    ] {
+        _ = Step::new(command, &["o"]).run_with(&runner);
+        let step = Step::new("pwd > {o}; ls -A in tmp >> {o}", &["o"]);
+        let made = step.run_with(&runner).0.unwrap().outputs["o"].path.clone();
+        let (folder, rest) =
+            std::fs::read_to_string(made).unwrap().split_once('\n').map(|(f, r)| (f.to_owned(), r.to_owned())).unwrap();
+        assert_eq!(rest, "in:\n\ntmp:\n", "after {command}");
+        seen.push(folder);
+    }
+    let n_changes = seen.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(n_changes, 4, "{seen:?}");
+}
+
+#[test]
+fn a_folder_that_outlives_its_step_is_out_of_reach_of_what_the_step_left_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let runner = runner_with_workshop(place.path());
+    let hides = "echo > {o}; (setsid sh -c 'while :; do echo > tmp/late; done' < /dev/null > /dev/null 2>&1 &)";
+    for _ in 0..5 {
+        Step::new(hides, &["o"]).run_with(&runner).0.unwrap();
+        let step = Step::new("sleep 0.02; ls -A tmp > {o}", &["o"]);
+        let made = step.run_with(&runner).0.unwrap().outputs["o"].path.clone();
+        assert_eq!(std::fs::read_to_string(made).unwrap(), "");
+    }
 }
