@@ -198,7 +198,7 @@ fn twice(work: &Work<'_>, key: &Column, (table, row): (&str, u64), (other, first
     let (table, other) = (shown(work, table), shown(work, other));
     let message =
         format!("row {row} of `{table}` has the key of row {first} of `{other}`: `{}` says the same in both", key.name);
-    StepError::new(ErrorClass::Data, "D1171", message)
+    StepError::new(ErrorClass::Data, "D1164", message)
         .with_argument("tables")
         .with_help("let each row stand in one of the tables, or take the mark `key` from the schema")
 }
@@ -206,7 +206,7 @@ fn twice(work: &Work<'_>, key: &Column, (table, row): (&str, u64), (other, first
 fn other_columns(work: &Work<'_>, first: &str, name: &str) -> StepError {
     let (first, name) = (shown(work, first), shown(work, name));
     let message = format!("`{name}` has other columns than `{first}`");
-    StepError::new(ErrorClass::Data, "D1172", message)
+    StepError::new(ErrorClass::Data, "D1165", message)
         .with_argument("tables")
         .with_help("declare what both have in the schema, and make it closed")
 }
