@@ -370,3 +370,31 @@ for n in values(rows.n) as each_n {
     workspace.mlp(&["run", "p.mlp", "-j", "2"]).exits(0);
     workspace.mlp(&["run", "p.mlp", "-j", "1", "--force", "rows"]).exits(0).says(&["1 step run, 2 reused"]);
 }
+
+#[test]
+fn a_limited_loop_runs_so_many_of_its_steps_at_once_and_the_limit_is_no_part_of_the_key() {
+    let workspace = Workspace::new();
+    let lock = workspace.path("lock");
+    // Two at once would be in each other's way.
+    workspace.write(
+        "limited.mlp",
+        format!(
+            r#"pipeline limited
+
+param most: int = 1
+
+for a in [1, 2] as outer {{
+  for b in range(0, 4) limit most as inner {{
+    step alone = sh("mkdir '{lock}' && sleep 0.1 && rmdir '{lock}' && echo " + a + b + " > {{o}}", outputs: {{ o: file }}, confine: off)
+  }}
+}}
+step all = sh("cat in/* > {{o}}", inputs: outer.inner.alone, outputs: {{ o: file }})
+"#,
+            lock = lock.display()
+        ),
+    );
+    let ran = workspace.run("limited.mlp", &["--jobs", "8"]).exits(0);
+    assert_eq!(ran.steps(), (9, 0, 0, 0), "{ran}");
+    let ran = workspace.run("limited.mlp", &["--jobs", "8", "--param", "most=3"]).exits(0);
+    assert_eq!(ran.steps(), (0, 9, 0, 0), "{ran}");
+}

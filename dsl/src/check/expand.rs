@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use mlp_model::{CallClass, Span, Value};
+use mlp_model::{CallClass, LoopLimit, Span, Value};
 
 use super::bind::{self, Formal};
 use super::columns::{self, LoopValues};
@@ -84,6 +84,7 @@ impl<'a> Names<'a> {
                         report,
                         skip: skip.clone(),
                         within: self.within,
+                        limits: Rc::clone(&self.limits),
                         column,
                         is_open: false,
                         is_template: false,
@@ -106,7 +107,8 @@ impl<'a> Names<'a> {
             let entity = match def {
                 Ok(None) => {
                     let (doc, skip, within) = (decl.doc, skip.clone(), self.within);
-                    self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within });
+                    let limits = Rc::clone(&self.limits);
+                    self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within, limits });
                     Entity::Call(self.calls.len() - 1)
                 }
                 Ok(Some(def)) => {
@@ -118,6 +120,7 @@ impl<'a> Names<'a> {
                         report,
                         skip: skip.clone(),
                         within: self.within,
+                        limits: Rc::clone(&self.limits),
                         inner: None,
                         shortcut: Cell::default(),
                     });
@@ -293,6 +296,7 @@ impl<'a> Expander<'_, 'a> {
         declare_broken(self.names, inner, body, inner_report);
         let prefix = format!("{}.", self.names.groups[group].name);
         self.names.within = self.names.groups[group].within;
+        self.names.limits = Rc::clone(&self.names.groups[group].limits);
         let entities = self.names.declare_calls(inner, body, &prefix, inner_report, &skip);
         self.names.groups[group].inner = Some(inner);
         for entity in entities {
@@ -322,10 +326,14 @@ impl<'a> Expander<'_, 'a> {
                 Some(Values::Open(sample)) => vec![(columns::OPEN_KEY.to_owned(), vec![sample])],
                 None => return,
             };
+        let limit = rounds::limit(decl, &eval);
         let is_open = values.iter().any(|(key, _)| key == columns::OPEN_KEY);
         self.names.loops[index].is_open = is_open;
         let of_column = self.names.loops[index].column.is_some();
         self.names.within = if of_column { Some(index) } else { self.names.loops[index].within };
+        let info = &self.names.loops[index];
+        let own = limit.map(|most| LoopLimit { name: rounds::without_keys(&info.name), most });
+        self.names.limits = own.into_iter().chain(info.limits.iter().cloned()).collect();
         // A loop within another counts for the outermost.
         let is_outermost = self.outermost.is_none();
         let (outermost, start) = *self.outermost.get_or_insert((decl, self.n_nodes));
@@ -383,6 +391,7 @@ impl<'a> Expander<'_, 'a> {
     fn template_round(&mut self, index: usize) {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         rounds::refuse_files(decl, report);
+        rounds::limit(decl, &Eval { report, names: self.names, env: Some(env) });
         self.names.loops[index].is_template = true;
         let inner = self.round_env(env, decl, &[], report);
         let prefix = format!("{}[..].", self.names.loops[index].name);

@@ -298,6 +298,9 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
                     Some(result) => result,
                     None => open_call(infos[*call].operation.map(|(_, signature)| signature), any_waits()?),
                 };
+                for call in result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]) {
+                    call.options.limits = inst.limits.to_vec();
+                }
                 if let Some(open) = names.open_around(inst.within) {
                     let waits = waits.get(&open)?;
                     let calls = result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]);

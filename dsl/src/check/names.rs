@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use mlp_model::{Schema, Span, Value};
+use mlp_model::{LoopLimit, Schema, Span, Value};
 
 use super::report::Report;
 use crate::ast::{
@@ -82,7 +82,11 @@ pub struct CallInst<'a> {
     pub skip: Option<Rc<str>>,
     /// The innermost loop over a column that it is within.
     pub within: Option<usize>,
+    pub limits: Limits,
 }
+
+/// Those of the loops that something is in, from the inside out.
+pub type Limits = Rc<[LoopLimit]>;
 
 pub struct DefInfo<'a> {
     pub decl: &'a DefDecl<'a>,
@@ -99,6 +103,7 @@ pub struct Group<'a> {
     pub report: Report<'a>,
     pub skip: Option<Rc<str>>,
     pub within: Option<usize>,
+    pub limits: Limits,
     /// The name space of the expanded body; `None` where the call is wrong or not expanded.
     pub inner: Option<usize>,
     /// Where following its result leads, once that is known.
@@ -114,6 +119,8 @@ pub struct LoopInfo<'a> {
     pub skip: Option<Rc<str>>,
     /// The innermost loop over a column that it is within.
     pub within: Option<usize>,
+    /// Those of the loops around it.
+    pub limits: Limits,
     /// The column whose values it goes over.
     pub column: Option<ColumnOf<'a>>,
     /// Its values are not known.
@@ -190,6 +197,8 @@ pub struct Names<'a> {
     pub loops: Vec<LoopInfo<'a>>,
     /// The innermost loop over a column in whose body names are being declared.
     pub within: Option<usize>,
+    /// Those of the loops in whose bodies names are being declared.
+    pub limits: Limits,
     pub bounds: Vec<Bound<'a>>,
     pub gates: Vec<(&'a GateDecl<'a>, &'a str)>,
     pub releases: Vec<(&'a ReleaseDecl<'a>, &'a str)>,

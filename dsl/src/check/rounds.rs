@@ -53,6 +53,36 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
     list_of(decl.name.text, &decl.values, eval)
 }
 
+/// Returns how many steps of a loop run at once, if it says that.
+pub fn limit(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>) -> Option<u32> {
+    let expr = decl.limit.as_ref()?;
+    let (code, message) = match eval.value(expr)? {
+        Value::Int(n) if n >= 1 => return Some(u32::try_from(n).unwrap_or(u32::MAX)),
+        Value::Int(n) => ("E0302", format!("`limit` takes an int of at least 1, got {n}")),
+        other => ("E0301", format!("`limit` takes an int, got {}", kind(&other))),
+    };
+    eval.report.add(Diagnostic::error(code, message).at(expr.span, ""));
+    None
+}
+
+/// Returns a loop's name without the rounds that it is in: `outer.inner` of `outer[a].inner`.
+pub fn without_keys(name: &str) -> String {
+    let (mut depth, mut is_quoted, mut is_escaped) = (0_usize, false, false);
+    let mut plain = String::new();
+    for c in name.chars() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' if depth > 0 => is_quoted = !is_quoted,
+            '[' if !is_quoted => depth += 1,
+            ']' if !is_quoted => depth = depth.saturating_sub(1),
+            c if depth == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
+}
+
 /// Returns the values of a list that a loop goes over, each with its key.
 pub fn list_of(loop_name: &str, expr: &Expr<'_>, eval: &Eval<'_, '_>) -> Option<Vec<(String, Value)>> {
     let report = eval.report;
@@ -134,4 +164,17 @@ fn quoted(text: &str) -> String {
 /// Returns a key as a name that programs take: letters, digits and `_`.
 pub fn plain_key(key: &str) -> String {
     key.trim_matches('"').chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_keys;
+
+    #[test]
+    fn a_loop_is_known_without_the_rounds_around_it() {
+        let cases = [("a", "a"), ("a[1].b", "a.b"), ("call.a[x,2].b[\"]\\\"[\"].c", "call.a.b.c")];
+        for (name, expected) in cases {
+            assert_eq!(without_keys(name), expected);
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, CheckResult, Decision, ErrorClass, Event, GateCounts, Machine, Pipeline, Plan, Record, RunId, RunStatus,
-    StepCounts, StepError, StoreError, Timestamp,
+    Cancel, CheckResult, Decision, ErrorClass, Event, GateCounts, LoopLimit, Machine, Pipeline, Plan, Record, RunId,
+    RunStatus, StepCounts, StepError, StoreError, Timestamp,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -303,7 +303,7 @@ pub(crate) struct Needs {
 
 /// Takes the demands of the wanted steps into numbers.
 pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, request: &RunRequest) -> Needs {
-    let pool = Resources::new(request.jobs, &request.machine);
+    let pool = Resources::new(request.jobs, &with_limits(&request.machine, pipeline));
     let (mut unmet, mut may_lack) = (Vec::new(), false);
     let mut needs = Vec::with_capacity(pipeline.nodes.len());
     for (idx, node) in pipeline.nodes.iter().enumerate() {
@@ -313,7 +313,9 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
         };
         may_lack |= runners.get(&call.runner).is_some_and(|runner| runner.may_lack(call));
         let implied = runners.get(&call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
-        match pool.need(&call.options.demand, &implied) {
+        let mut demand = call.options.demand.clone();
+        demand.tokens.extend(call.options.limits.iter().map(|limit| (token_of(limit), 1)));
+        match pool.need(&demand, &implied) {
             Ok(need) => needs.push(Some(need)),
             Err(shortages) => {
                 needs.push(None);
@@ -327,6 +329,21 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
         }
     }
     Needs { pool, needs, unmet, may_lack }
+}
+
+/// Returns the machine with a token for each loop that limits how many of its steps run at once.
+fn with_limits(machine: &Machine, pipeline: &Pipeline) -> Machine {
+    let mut machine = machine.clone();
+    for limit in pipeline.nodes.iter().filter_map(call_of).flat_map(|call| &call.options.limits) {
+        let most = machine.tokens.entry(token_of(limit)).or_insert(limit.most);
+        *most = limit.most.min(*most);
+    }
+    machine
+}
+
+/// Nobody else's token has a blank in its name.
+fn token_of(limit: &LoopLimit) -> String {
+    format!("loop {}", limit.name)
 }
 
 /// Everything that is known before the first step starts.

@@ -28,8 +28,8 @@ pub use event::{CheckResult, Event, GateCounts, RunStatus, StepCounts, Verdict};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, Removed, StoredObject};
 pub use pipeline::{
-    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, Node, NodeKind, NumExpr, Options, Output,
-    ParamValue, Part, Pipeline, Release, SourceText, Span,
+    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, Options,
+    Output, ParamValue, Part, Pipeline, Release, SourceText, Span,
 };
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};

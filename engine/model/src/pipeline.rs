@@ -156,8 +156,18 @@ pub struct Options {
     pub demand: Demand,
     /// Of an effect: nodes of gates that must all pass before it is done.
     pub gates: Vec<usize>,
+    /// Loops that it is in and that run only some of their steps at once.
+    pub limits: Vec<LoopLimit>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
     pub waits: Option<Waits>,
+}
+
+/// `limit N` of a loop: at most so many of its steps run at once, whatever round they are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopLimit {
+    /// The loop as it is written, the same in all rounds of loops around it: `by_region.by_plan`.
+    pub name: String,
+    pub most: u32,
 }
 
 /// Named checks over metrics. Evaluated in every run.
