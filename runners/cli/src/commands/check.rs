@@ -52,5 +52,7 @@ pub fn check(args: &PipelineArgs, format: CheckFormat, output: &Output) -> Resul
             output.print(format!("  {name}: unknown until `{until}` has run"));
         }
     }
+    // The process ends here: to free a large pipeline piece by piece takes a quarter of the time that its check takes.
+    std::mem::forget(compiled);
     Ok(Exit::Done)
 }
