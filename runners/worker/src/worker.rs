@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -33,6 +34,8 @@ const HELLO_LIMIT: Duration = Duration::from_secs(120);
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// How many lines of stderr are told when a worker dies.
 const LAST_LINES: usize = 50;
+/// So begin the variables that hold secrets of pipelines. No worker needs one.
+const SECRETS: &[u8] = b"MLP_SECRET_";
 
 pub struct Worker<'a> {
     config: &'a PoolConfig,
@@ -279,6 +282,9 @@ impl<'a> Worker<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(SECRETS)) {
+            command.env_remove(name);
+        }
         // SAFETY: between fork and exec only system calls are made, on values that exist already; no memory is
         // allocated and no lock is taken.
         unsafe {
