@@ -407,7 +407,7 @@ fn a_step_finds_nothing_of_the_step_that_ran_in_its_folder_before() {
     let place = tempfile::tempdir().unwrap();
     let runner = runner_with_workshop(place.path());
     let litter = "echo made > {o}; echo x | tee left tmp/left out/left > /dev/null; mkdir -p .cache/deep out/deep; chmod 700 . tmp";
-    let look = "find . | sort > {o}; stat -c %a . in out tmp >> {o}; cat {raw} >> {o}";
+    let look = "touch {o}; find . | sort > {o}; stat -c %a . in out tmp >> {o}; cat {raw} >> {o}";
     for round in 0..3 {
         let step = Step::new(litter, &["o"]).with_file("raw", "rows\n");
         let made = step.run_with(&runner).0.unwrap().outputs["o"].path.clone();
