@@ -146,6 +146,77 @@ fn an_editor_works_on_the_churn_pipeline() {
 }
 
 #[test]
+fn an_editor_works_across_modules_and_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let module = "/// Keeps the first rows.\ndef first(data: table, n: int = 2 in 1..=9) {\n  step parts = table.split_rows(data, every: 10, at: n)\n  result = parts.test\n}\n";
+    let text = "pipeline p\nuse \"shared.mlp\" as shared\nschema Row { id: str key, n: int }\nsource raw = csv.read(\"rows.csv\", schema: Row)\nstep few   =   shared.first(raw, n: 3)\nstep out = csv.write(few)\n";
+    std::fs::write(root.join("shared.mlp"), module).unwrap();
+    std::fs::write(root.join("rows.csv"), "id,n\na,1\n").unwrap();
+    std::fs::write(root.join("p.mlp"), text).unwrap();
+    let uri = Uri::from_file_path(root.join("p.mlp")).unwrap();
+    let mut editor = Editor::start();
+    let initialized = editor.ask::<request::Initialize>(InitializeParams::default());
+    assert_eq!(initialized.capabilities.document_formatting_provider, Some(OneOf::Left(true)));
+    editor.tell::<notification::Initialized>(InitializedParams {});
+    let item = TextDocumentItem { uri: uri.clone(), language_id: "mlp".into(), version: 1, text: text.to_owned() };
+    editor.tell::<notification::DidOpenTextDocument>(DidOpenTextDocumentParams { text_document: item });
+    assert_eq!(editor.diagnostics(1), []);
+    let document = || TextDocumentIdentifier { uri: uri.clone() };
+    let at = |position| TextDocumentPositionParams { text_document: document(), position };
+    let (work, partial) = (WorkDoneProgressParams::default, PartialResultParams::default);
+    let called = place(text, "first(raw");
+
+    let definition = editor.ask::<request::GotoDefinition>(GotoDefinitionParams {
+        text_document_position_params: at(called),
+        work_done_progress_params: work(),
+        partial_result_params: partial(),
+    });
+    let Some(GotoDefinitionResponse::Scalar(location)) = definition else { panic!("{definition:?}") };
+    assert_eq!(location.uri, Uri::from_file_path(root.join("shared.mlp")).unwrap());
+    assert_eq!(location.range.start, place(module, "first(data"));
+
+    let hover = editor.ask::<request::HoverRequest>(HoverParams {
+        text_document_position_params: at(called),
+        work_done_progress_params: work(),
+    });
+    let HoverContents::Markup(markup) = hover.unwrap().contents else { panic!("not Markdown") };
+    assert!(markup.value.contains("Keeps the first rows.") && markup.value.contains("n: int = 2"), "{}", markup.value);
+
+    let help = editor.ask::<request::SignatureHelpRequest>(SignatureHelpParams {
+        context: None,
+        text_document_position_params: at(place(text, "n: 3)")),
+        work_done_progress_params: work(),
+    });
+    let help = help.unwrap();
+    assert!(help.signatures[0].label.starts_with("shared.first(data: table"), "{help:?}");
+    assert_eq!(help.active_parameter, Some(1));
+
+    let completion = editor.ask::<request::Completion>(CompletionParams {
+        text_document_position: at(called),
+        context: None,
+        work_done_progress_params: work(),
+        partial_result_params: partial(),
+    });
+    let Some(CompletionResponse::List(list)) = completion else { panic!("no list") };
+    assert_eq!(list.items.iter().map(|item| item.label.as_str()).collect::<Vec<_>>(), ["first"]);
+
+    let edits = editor.ask::<request::Formatting>(DocumentFormattingParams {
+        text_document: document(),
+        options: FormattingOptions::default(),
+        work_done_progress_params: work(),
+    });
+    let mut formatted: Vec<String> = text.lines().map(str::to_owned).collect();
+    let [edit] = <[TextEdit; 1]>::try_from(edits.unwrap()).unwrap();
+    let (start, end) = (edit.range.start, edit.range.end);
+    let head: String = formatted[start.line as usize].chars().take(start.character as usize).collect();
+    let tail: String = formatted[end.line as usize].chars().skip(end.character as usize).collect();
+    let lines: Vec<String> = format!("{head}{}{tail}", edit.new_text).lines().map(str::to_owned).collect();
+    formatted.splice(start.line as usize..=end.line as usize, lines);
+    assert_eq!(formatted.join("\n") + "\n", mlp_dsl::format(text).unwrap());
+}
+
+#[test]
 fn an_editor_that_leaves_without_a_word_ends_the_server() {
     let mut editor = Editor::start();
     editor.ask::<request::Initialize>(InitializeParams::default());
