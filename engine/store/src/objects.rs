@@ -1,7 +1,8 @@
 //! Object files: immutable bytes under the name of their digest.
 //!
 //! A file gets its name when it is whole, and is on the disk after [`Objects::sync`], before anything is recorded that
-//! relies on it. What is read back is verified, unless this process made or verified it and the stamps are unchanged. Unaware of the journal, and of objects that live inside it.
+//! relies on it. What is read back is verified, unless this process made or verified it and the stamps are unchanged.
+//! Unaware of the journal, and of objects that live inside it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
