@@ -240,13 +240,13 @@ fn files_that_programs_use_without_a_word_are_found() {
 #[test]
 fn a_stage_that_reaches_above_its_folder_finds_everything_in_its_place() {
     let workspace = Workspace::new();
-    workspace.write("repo/shared/words.txt", "b\na\n").write("repo/team/data/x.txt", "x\n");
+    workspace.write("repo/common/words.txt", "b\na\n").write("repo/team/data/x.txt", "x\n");
     workspace.write(
         "repo/team/dvc.yaml",
         "stages:
   sorted:
-    cmd: sort ../shared/words.txt data/x.txt > ../made/sorted.txt
-    deps: [../shared/words.txt, data]
+    cmd: sort ../common/words.txt data/x.txt > ../made/sorted.txt
+    deps: [../common/words.txt, data]
     outs: [../made/sorted.txt]
   shown:
     wdir: ../made

@@ -1,62 +1,8 @@
 //! How bytes become edits: a text to begin with, then one edit after the other until the bytes are used up.
 
-const TEXTS: [&str; 3] = ["", crate::support::CHURN, include_str!("../../../pipelines/demand/demand.mlp")];
+use crate::support::everything::PIECES;
 
-/// What is typed more often than it is found by chance.
-const PIECES: [&str; 52] = [
-    "\n",
-    "\r\n",
-    " ",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "}",
-    ",",
-    ":",
-    ".",
-    "=",
-    "\"",
-    "\"\"\"",
-    "\\",
-    "//",
-    "///",
-    "😀",
-    "ß",
-    "step ",
-    "source x = ",
-    "gate g {",
-    "release r = ",
-    "schema S {",
-    "param p: ",
-    "use \"a\" as b",
-    "def d(",
-    "with { ",
-    "champion.",
-    "parts.",
-    "first ",
-    "only",
-    "when ",
-    "bundle {",
-    "torch.train(",
-    "epochs",
-    "Churn",
-    "0.5",
-    "..=",
-    "for x in [",
-    "if ",
-    "let a = ",
-    "\u{feff}",
-    "for x in [1, 2] as l {",
-    "random(2, seed: 1)",
-    "1..=3",
-    "def f(x: int) {",
-    "result = ",
-    "sql(\"select 1\"",
-    ": table",
-    "raw",
-];
+const TEXTS: [&str; 3] = ["", crate::support::CHURN, include_str!("../../../pipelines/demand/demand.mlp")];
 
 pub struct Edit {
     /// Where it begins; to be brought into the text.

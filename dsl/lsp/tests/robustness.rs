@@ -6,7 +6,7 @@ use mlp_dsl::Facts;
 use mlp_dsl::analysis::*;
 use proptest::prelude::*;
 use support::catalogue;
-use support::everything::{ask_about_all, ask_all, facts_of};
+use support::everything::{PIECES, ask_about_all, ask_all, facts_of};
 
 const PIPELINES: [&str; 4] = [
     support::CHURN,
@@ -44,50 +44,7 @@ fn deep_nesting_is_no_overflow() {
 }
 
 fn edits() -> impl Strategy<Value = Vec<(usize, usize, String)>> {
-    let parts = [
-        "\n",
-        "\r\n",
-        " ",
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        ":",
-        ".",
-        "=",
-        "\"",
-        "\"\"\"",
-        "\\",
-        "//",
-        "///",
-        "😀",
-        "ß",
-        "step ",
-        "source x = ",
-        "gate g {",
-        "release r = ",
-        "schema S {",
-        "param p: ",
-        "use \"a\" as b",
-        "def d(",
-        "with { ",
-        "champion.",
-        "parts.",
-        "first ",
-        "only",
-        "when ",
-        "bundle {",
-        "torch.train(",
-        "epochs",
-        "Churn",
-        "0.5",
-        "..=",
-        "\u{feff}",
-    ];
-    let new = prop::collection::vec(prop::sample::select(parts.to_vec()), 0..3).prop_map(|parts| parts.concat());
+    let new = prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..3).prop_map(|parts| parts.concat());
     prop::collection::vec((0_usize..10_000, 0_usize..12, new), 1..40)
 }
 

@@ -25,6 +25,7 @@ pub mod gate;
 pub mod graph;
 mod history;
 pub mod import;
+mod instant;
 mod lineage;
 mod names;
 mod objects;

@@ -9,7 +9,7 @@ use super::params::{Files, Names};
 use super::paths::is_within;
 use super::stages::{DEFAULT_PARAMS, Dep, Params, Stage};
 use super::tree::{self, Node};
-use super::undeclared;
+use super::undeclared::{self, Search};
 
 /// So many files at most stand for a folder that is not an input as a whole.
 const MOST_FILES: usize = 1_000;
@@ -88,7 +88,10 @@ pub fn steps(
         let mut finder = Finder { steps: &steps, step: i, root, inputs: Vec::new(), notes };
         let mut texts = finder.declared(&param_files);
         let mut inputs = finder.inputs;
-        let wants_dvc = undeclared::add(&steps[i], &steps, root, &param_files, &mut inputs, notes);
+        let wants_dvc = {
+            let (param_files, inputs) = (&param_files, &mut inputs);
+            Search { step: &steps[i], steps: &steps, root, param_files, inputs, notes }.in_programs()
+        };
         if options.whole_params {
             texts.iter_mut().for_each(|params| params.keys = None);
             if files.exists(DEFAULT_PARAMS) && texts.iter().all(|params| params.file != DEFAULT_PARAMS) {
@@ -98,7 +101,9 @@ pub fn steps(
         complete(&steps[i].stage, root, &param_files, &inputs, &mut texts, files, notes);
         for params in &texts {
             if let Some(values) = values(params, &steps[i].stage.name, files, notes) {
-                undeclared::named_in(&values, &params.file, &steps[i], &steps, root, &param_files, &mut inputs, notes);
+                let (param_files, inputs) = (&param_files, &mut inputs);
+                let mut search = Search { step: &steps[i], steps: &steps, root, param_files, inputs, notes };
+                search.in_values(&values, &params.file);
             }
         }
         // A file within a folder comes with it.

@@ -11,48 +11,6 @@ use super::paths::{self, is_within};
 use super::stages::Stage;
 use super::tree::{Data, Node};
 
-/// Adds such files to the inputs. Returns whether Python files import DVC itself.
-pub fn add(
-    step: &Step,
-    steps: &[Step],
-    root: &Path,
-    param_files: &BTreeSet<String>,
-    inputs: &mut Vec<Input>,
-    notes: &mut Notes,
-) -> bool {
-    let mut search = Search { step, steps, root, param_files, inputs, notes };
-    for command in &step.stage.commands {
-        search.words(&plain(command), "the command names it");
-    }
-    search.imports()
-}
-
-/// Adds the files that parameters of the step name.
-#[expect(clippy::too_many_arguments, reason = "what a search knows")]
-pub fn named_in(
-    values: &Node,
-    file: &str,
-    step: &Step,
-    steps: &[Step],
-    root: &Path,
-    param_files: &BTreeSet<String>,
-    inputs: &mut Vec<Input>,
-    notes: &mut Notes,
-) {
-    match &values.data {
-        Data::Map(fields) => {
-            for (_, node) in fields {
-                named_in(node, file, step, steps, root, param_files, inputs, notes);
-            }
-        }
-        Data::Str(text) if text.text.contains(['/', '.']) && !text.text.contains(char::is_whitespace) => {
-            let mut search = Search { step, steps, root, param_files, inputs, notes };
-            search.words(&text.text, &format!("`{file}` names it"));
-        }
-        _ => {}
-    }
-}
-
 /// Returns a command with the values that stand in the project.
 pub fn plain(command: &[Piece]) -> String {
     let piece = |piece: &Piece| match piece {
@@ -72,16 +30,36 @@ pub fn is_written_by_shell(path: &str, stage: &Stage) -> bool {
     })
 }
 
-struct Search<'a> {
-    step: &'a Step,
-    steps: &'a [Step],
-    root: &'a Path,
-    param_files: &'a BTreeSet<String>,
-    inputs: &'a mut Vec<Input>,
-    notes: &'a mut Notes,
+/// A search for such files, which go to the inputs.
+pub struct Search<'a> {
+    pub step: &'a Step,
+    pub steps: &'a [Step],
+    pub root: &'a Path,
+    pub param_files: &'a BTreeSet<String>,
+    pub inputs: &'a mut Vec<Input>,
+    pub notes: &'a mut Notes,
 }
 
 impl Search<'_> {
+    /// Looks at commands and Python files. Returns whether Python files import DVC itself.
+    pub fn in_programs(&mut self) -> bool {
+        for command in &self.step.stage.commands {
+            self.words(&plain(command), "the command names it");
+        }
+        self.imports()
+    }
+
+    /// Looks at the parameters of the step, which `file` holds.
+    pub fn in_values(&mut self, values: &Node, file: &str) {
+        match &values.data {
+            Data::Map(fields) => fields.iter().for_each(|(_, node)| self.in_values(node, file)),
+            Data::Str(text) if text.text.contains(['/', '.']) && !text.text.contains(char::is_whitespace) => {
+                self.words(&text.text, &format!("`{file}` names it"));
+            }
+            _ => {}
+        }
+    }
+
     /// Whether the step has the file already, or makes it, or some other step does.
     fn is_known(&self, path: &str) -> bool {
         self.inputs.iter().any(|input| is_within(path, &input.path))
