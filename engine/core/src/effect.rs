@@ -9,12 +9,12 @@ use mlp_model::{CallClass, Digest, Record, StepError, StoreError};
 use crate::context::Context;
 use crate::fault::store_trouble;
 use crate::instant::instant;
-use crate::resolve::{Hit, Resolved, step_id};
+use crate::resolve::{Hit, Resolved};
 
 /// Under this name the key stands with the record.
 pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
 
-/// So many earlier records of a step are looked at where it is forced.
+/// So many earlier effects are looked at where one is forced.
 const HISTORY: usize = 100_000;
 
 pub(crate) fn is_effect(ctx: &Context, idx: usize) -> bool {
@@ -29,15 +29,16 @@ pub(crate) fn idempotency_key(ctx: &Context, idx: usize, resolved: &Resolved) ->
     if !is_effect(ctx, idx) {
         return Ok(None);
     }
-    let n_done = if ctx.request.is_forced[idx] { n_done(ctx, idx, resolved) } else { Ok(0) };
+    let n_done = if ctx.request.is_forced[idx] { n_done(ctx, resolved) } else { Ok(0) };
     Ok(Some(match n_done.map_err(|error| store_trouble(&error))? {
         0 => resolved.id.to_string(),
         n => Digest::of(format!("{} {n}", resolved.id).as_bytes()).to_string(),
     }))
 }
 
-fn n_done(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<usize, StoreError> {
-    let history = ctx.store.step_history(&step_id(ctx, idx), HISTORY)?;
+fn n_done(ctx: &Context, resolved: &Resolved) -> Result<usize, StoreError> {
+    // Not by the step's name, which may have been another one.
+    let history = ctx.store.op_history(&resolved.key.op, HISTORY)?;
     let is_done = |record: &Record| matches!(record, Record::StepFinished { result, .. } if result.key == resolved.id);
     Ok(history.iter().filter(|stored| is_done(&stored.record)).count())
 }

@@ -81,18 +81,14 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
         }),
         None => {
             let n_errors = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-            if output.json {
-                output.print_json(&diagnostics_json(&checked));
-            }
             let took = words::seconds(started.elapsed().as_secs_f64());
             let told = format!("{shown} has {}; nothing was run (checked in {took})", words::plural(n_errors, "error"));
+            let failure = Failure::usage(told).with_document(diagnostics_json(&checked));
             let mut errors = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error);
             // One line for the whole report: with one behind each mistake nobody would see the mistakes.
             Err(match errors.find(|error| mlp_dsl::explain::page(&error.code).is_some()) {
-                Some(error) => {
-                    Failure::usage(told).with_help(format!("`mlp explain {}` tells more, with an example", error.code))
-                }
-                None => Failure::usage(told),
+                Some(error) => failure.with_help(format!("`mlp explain {}` tells more, with an example", error.code)),
+                None => failure,
             })
         }
     }

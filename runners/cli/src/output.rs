@@ -23,11 +23,13 @@ pub struct Failure {
     pub exit: Exit,
     pub message: String,
     pub help: Option<String>,
+    /// What `--json` prints of it; the message and the help, if nothing else.
+    pub document: Option<serde_json::Value>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None }
+        Self { exit, message: message.into(), help: None, document: None }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
@@ -36,6 +38,11 @@ impl Failure {
 
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    pub fn with_document(mut self, document: serde_json::Value) -> Self {
+        self.document = Some(document);
         self
     }
 }
@@ -92,7 +99,8 @@ impl Output {
 
     pub fn failure(&self, failure: &Failure) {
         if self.json {
-            self.print_json(&serde_json::json!({ "error": { "message": failure.message, "help": failure.help } }));
+            let plain = || serde_json::json!({ "error": { "message": failure.message, "help": failure.help } });
+            self.print_json(&failure.document.clone().unwrap_or_else(plain));
         }
         let red = |text: &str| if self.colour { format!("\u{1b}[31m{text}\u{1b}[0m") } else { text.to_owned() };
         self.note(format!("{}: {}", red("error"), failure.message));

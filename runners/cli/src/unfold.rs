@@ -90,7 +90,7 @@ impl Compiled {
                 unfolder.print_mistakes(output);
                 let exit = Exit::of_run(RunStatus::Failed, [error.class]);
                 let message = format!("loop `{name}` cannot be unfolded: {error}");
-                return Err(Failure { exit, message, help: error.help });
+                return Err(Failure { help: error.help, ..Failure::new(exit, message) });
             }
         }
         let more = unfolder.state().looked_at.clone();
