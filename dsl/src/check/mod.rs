@@ -40,13 +40,13 @@ mod testing;
 mod types;
 mod value;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
 use mlp_model::{
-    Call, CallClass, Catalogue, KnownValues, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span, Value,
-    Waits,
+    Call, CallClass, Catalogue, KnownValues, Named, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span,
+    Value, Waits, Word,
 };
 
 pub use expected::compares;
@@ -340,14 +340,14 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
 fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
     let call = Call {
         class: signature.map_or(CallClass::Step, |signature| signature.class),
-        op: signature.map_or_else(String::new, |signature| signature.name.to_owned()),
+        op: signature.map_or(Word::Borrowed(""), |signature| signature.name.into()),
         op_version: signature.map_or(0, |signature| signature.version),
-        runner: signature.map_or_else(String::new, |signature| signature.runner.to_owned()),
-        params: BTreeMap::new(),
-        inputs: BTreeMap::new(),
+        runner: signature.map_or(Word::Borrowed(""), |signature| signature.runner.into()),
+        params: Named::new(),
+        inputs: Named::new(),
         outputs: Vec::new(),
         options: Options { waits: Some(waits.clone()), ..Options::default() },
-        arg_spans: BTreeMap::new(),
+        arg_spans: Named::new(),
     };
     CallResult { call, predictions: None, reads_champion: false, schema: None, reads: Vec::new() }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use mlp_dsl::{Assignments, CheckInput, Checked, Listed, PathKind, World, WorldError};
 use mlp_model::{
     ArgError, ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType,
-    ModelType, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
+    ModelType, Named, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
 };
 
 /// A world with one text, `churn.mlp`, and a few files beside it.
@@ -118,7 +118,7 @@ fn op(
 }
 
 fn gives(ty: Type) -> Result<Inferred, Vec<ArgError>> {
-    Ok(Inferred { outputs: vec![("out".into(), ty)], params: BTreeMap::new() })
+    Ok(Inferred { outputs: vec![("out".into(), ty)], params: Named::new() })
 }
 
 fn data<'a>(call: &CheckedCall<'a>, name: &str) -> &'a TableType {
@@ -160,7 +160,11 @@ fn operations() -> Catalogue {
         optional("level", ParamType::Choice(&["low", "high"]), Value::Str("low".into())),
         optional("by", ParamType::Column { of: "data" }, Value::Null),
         optional("widths", ParamType::List(Box::new(ANY_INT)), Value::List(Vec::new())),
-        optional("kinds", ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))), Value::Record([].into())),
+        optional(
+            "kinds",
+            ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
+            Value::Record(Named::new()),
+        ),
         optional("label", ParamType::Literal, Value::Null),
     ];
     Catalogue::new([
@@ -175,7 +179,7 @@ fn operations() -> Catalogue {
         op("table.split", step, split_args(), |call| {
             let part = |role| Type::Table(TableType { role, ..data(call, "data").clone() });
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
-            Ok(Inferred { outputs, params: BTreeMap::new() })
+            Ok(Inferred { outputs, params: Named::new() })
         }),
         op("table.concat", step, vec![required("tables", ArgType::Input(InputType::Record))], |call| {
             let first = call.inputs.values().next().cloned();
@@ -203,8 +207,8 @@ fn operations() -> Catalogue {
         op("sh", step, sh_args(), |call| {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };
-            let outputs = kinds.iter().map(|(name, value)| (name.clone(), kind(value))).collect();
-            Ok(Inferred { outputs, params: BTreeMap::new() })
+            let outputs = kinds.iter().map(|(name, value)| (name.to_owned(), kind(value))).collect();
+            Ok(Inferred { outputs, params: Named::new() })
         }),
         op("torch.train", step, train_args(), infer_train),
         op("torch.predict", step, vec![required("model", ArgType::Input(InputType::Model)), table("data")], |call| {
@@ -287,7 +291,7 @@ fn map_args() -> Vec<Argument> {
         required("source", ArgType::Input(InputType::File)),
         required("columns", ArgType::Param(ParamType::Columns { of: "data" })),
         required("adds", ArgType::Param(ParamType::Schema)),
-        optional("params", ParamType::Map(Box::new(ParamType::Literal)), Value::Record([].into())),
+        optional("params", ParamType::Map(Box::new(ParamType::Literal)), Value::Record(Named::new())),
         optional("profile", ParamType::Choice(&["strict", "fast"]), Value::Str("strict".into())),
     ]
 }
@@ -299,7 +303,7 @@ fn effect_args() -> Vec<Argument> {
 }
 
 fn sh_args() -> Vec<Argument> {
-    let empty = Value::Record([].into());
+    let empty = Value::Record(Named::new());
     let inputs = ArgType::Input(InputType::Record);
     let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"])));
     // As in the catalogue, strings or secrets.
@@ -362,7 +366,7 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     }
     let features = names.iter().filter_map(|name| table.column(name).cloned()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let params = BTreeMap::from([("features".to_owned(), strings(&names))]);
+    let params = Named::from([("features", strings(&names))]);
     let model = ModelType { flavour: "torch".into(), task: Task::Binary, target, features };
     Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params })
 }

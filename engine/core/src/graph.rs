@@ -210,7 +210,7 @@ fn in_backticks(names: &[String]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use mlp_model::{Call, CallClass, Options, Output, Span, Type};
+    use mlp_model::{Call, CallClass, Named, Options, Output, Span, Type};
 
     use super::*;
 
@@ -223,11 +223,11 @@ mod tests {
                 op: "sh".into(),
                 op_version: 1,
                 runner: "process".into(),
-                params: BTreeMap::new(),
+                params: Named::new(),
                 inputs: inputs.iter().map(bind).collect(),
                 outputs: vec![Output { name: "out".into(), ty: Type::File }],
                 options: Options::default(),
-                arg_spans: BTreeMap::new(),
+                arg_spans: Named::new(),
             };
             Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
         };

@@ -67,7 +67,7 @@ pub(crate) type Known = Vec<Option<Arc<[OutputRecord]>>>;
 /// Binds the inputs of a step all of whose upstream steps are known. Cheap: nothing is read.
 pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Vec<InputRecord>, StepError> {
     let step = &ctx.node(idx).name;
-    let bind = |(name, input): (&String, &Input)| {
+    let bind = |(name, input): (&str, &Input)| {
         let (digest, shown) = match input {
             Input::Output { node, output } => {
                 let shown = format!("{}.{output}", ctx.node(*node).name);
@@ -82,7 +82,7 @@ pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Ve
             },
             Input::Champion { release, part } => champion_part(ctx, release, part)?,
         };
-        Ok(InputRecord { name: name.clone(), digest, shown })
+        Ok(InputRecord { name: name.to_owned(), digest, shown })
     };
     ctx.call(idx).inputs.iter().map(bind).collect()
 }
@@ -99,12 +99,12 @@ pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Re
 /// Puts the key together.
 pub(crate) fn key_of(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<CacheKey, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
-    let runner = ctx.runners.get(&call.runner).ok_or_else(|| {
+    let runner = ctx.runners.get(&*call.runner).ok_or_else(|| {
         bug("N6301", format!("step `{}` needs the runner `{}`, which this mlp does not have", node.name, call.runner))
     })?;
     let environment = catch_unwind(AssertUnwindSafe(|| runner.environment(call)));
     Ok(CacheKey {
-        op: call.op.clone(),
+        op: call.op.to_string(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
@@ -215,7 +215,7 @@ fn in_step(mut error: StepError, step: &str, argument: &str) -> StepError {
 pub(crate) fn partial_key(ctx: &Context, idx: usize) -> CacheKey {
     let call = ctx.call(idx);
     CacheKey {
-        op: call.op.clone(),
+        op: call.op.to_string(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{CallClass, Role, Type, Value};
+use crate::{CallClass, Named, Role, Type, Value};
 
 /// An operation of the catalogue.
 #[derive(Clone)]
@@ -133,9 +133,9 @@ pub struct Constructor {
 
 /// A call whose arguments have been bound and checked one by one.
 pub struct CheckedCall<'a> {
-    pub inputs: &'a BTreeMap<String, Type>,
+    pub inputs: &'a Named<Type>,
     /// With defaults filled in.
-    pub params: &'a BTreeMap<String, Value>,
+    pub params: &'a Named<Value>,
 }
 
 /// What [`Infer`] found.
@@ -144,7 +144,7 @@ pub struct Inferred {
     /// Name and type of each output, in order. A single output is called `out` and is meant by the node's name alone.
     pub outputs: Vec<(String, Type)>,
     /// Parameters to replace: defaults that depend on columns, normalised code.
-    pub params: BTreeMap<String, Value>,
+    pub params: Named<Value>,
 }
 
 /// Checks a call as a whole and says what it results in. Pure: looks at nothing but its arguments.

@@ -4,7 +4,6 @@
 
 pub mod everything;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,7 +17,7 @@ use mlp_dsl::analysis::Document;
 use mlp_dsl::{PathKind, World, WorldError};
 use mlp_lsp::{Encoding, Setup};
 use mlp_model::{
-    ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType,
+    ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType, Named,
     ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
 };
 
@@ -246,7 +245,7 @@ fn op(
     args: Vec<Argument>,
     outputs: impl Fn(&CheckedCall<'_>) -> Vec<(String, Type)> + Send + Sync + 'static,
 ) -> Signature {
-    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), params: BTreeMap::new() });
+    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), params: Named::new() });
     Signature { name, version: 1, runner: "builtin", class, doc: "Does it.", args, infer: Arc::new(infer) }
 }
 
