@@ -25,6 +25,7 @@ mod grid;
 mod infer;
 mod inline;
 mod inputs;
+mod inspector;
 mod lists;
 mod load;
 mod names;
@@ -51,6 +52,7 @@ use mlp_model::{
 
 pub use expected::compares;
 pub use facts::{Facts, NodeFacts};
+pub use inspector::{Inspector, inspect_many};
 pub use names::RESERVED;
 pub(crate) use options::OPTIONS;
 pub use schemas::MARKS;
@@ -61,6 +63,8 @@ pub use value::show;
 use crate::assign::Assignments;
 use crate::ast::{Expr, Name};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::outline;
+use crate::parse;
 use crate::shelf::Shelf;
 use crate::world::{World, WorldError};
 use calls::CallResult;
@@ -119,9 +123,22 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Fa
             return Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() };
         }
     };
-    let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
-    let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
+    let outline = outline::cut(PIPELINE, &text, &mut diagnostics);
+    let tree = parse::parse_file(PIPELINE, &outline, &mut diagnostics);
+    check_parsed(input, Unit::root(input, &text, &outline, &tree), known, facts, diagnostics)
+}
+
+/// Checks a file that is parsed, and whatever it uses.
+fn check_parsed(
+    input: &CheckInput<'_>,
+    root: Unit<'_>,
+    known: &KnownValues,
+    facts: Option<&mut Facts>,
+    mut diagnostics: Vec<Diagnostic>,
+) -> Checked {
+    let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
+    let units = load::load(input, root, &texts, &outlines, &trees, &mut diagnostics);
     let wanted = Wanted { facts, expectations: None };
     let (pipeline, mut diagnostics) = check_units(input, &units, known, wanted, diagnostics);
     // The values of loops are of the pipeline's tables: tests have others, and were checked before there were any.

@@ -16,7 +16,7 @@ use mlp_model::{
 use super::expected;
 use super::inline;
 use super::load::{self, Unit};
-use super::{CheckInput, Wanted, check_units, has_errors};
+use super::{CheckInput, PIPELINE, Wanted, check_units, has_errors};
 use crate::ast::{
     Binary, CallDecl, CallExpr, CheckDecl, Decl, DeclKind, ExpectDecl, ExpectKind, Expr, ExprKind, Field, File,
     GateDecl, GivenDecl, Label, Name, PipelineDecl, SetDecl, TestDecl, Text,
@@ -108,7 +108,10 @@ fn check_some(input: &CheckInput<'_>, tables: &Path, only: Option<(usize, &Known
     };
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
-    let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
+    let outline = outline::cut(PIPELINE, &text, &mut diagnostics);
+    let tree = parse::parse_file(PIPELINE, &outline, &mut diagnostics);
+    let units =
+        load::load(input, Unit::root(input, &text, &outline, &tree), &texts, &outlines, &trees, &mut diagnostics);
     let mut diagnostics = check_base(input, &units, diagnostics);
     let nothing = KnownValues::new();
     let bench = Bench { units: &units, tables, known: only.map_or(&nothing, |(_, known)| known) };

@@ -3,9 +3,13 @@
 //! Borrows from the source text. Knows no names and no types; a part that could not be read is [`ExprKind::Wrong`] and
 //! has been reported already.
 
+mod moved;
+
 use std::borrow::Cow;
 
 use mlp_model::{CallClass, Comparison, Span, Value};
+
+pub use moved::Moved;
 
 /// A parsed file.
 #[derive(Debug, Default)]
