@@ -240,6 +240,8 @@ pub struct CallDecl<'a> {
     pub options: Vec<Field<'a>>,
     /// `when CONDITION`; of an effect, gates are among what `and` joins.
     pub condition: Option<Box<Expr<'a>>>,
+    /// The number of its text where parsed declarations are kept: equal texts have equal numbers. Else 0.
+    pub text: usize,
 }
 
 impl CallDecl<'_> {

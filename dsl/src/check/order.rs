@@ -94,9 +94,24 @@ struct Edge {
 }
 
 /// Sorts the calls and refuses cycles among them.
-pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> Order {
+pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> CallOrder {
     let edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
-    sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle))
+    let Order { order, in_cycle } = sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle));
+    CallOrder { order, in_cycle, edges }
+}
+
+/// The order of calls, and what each depends on.
+pub struct CallOrder {
+    pub order: Vec<usize>,
+    pub in_cycle: Vec<bool>,
+    edges: Vec<Vec<Edge>>,
+}
+
+impl CallOrder {
+    /// Returns the calls that a call reads from.
+    pub fn reads(&self, call: usize) -> impl Iterator<Item = usize> + '_ {
+        self.edges[call].iter().map(|edge| edge.to)
+    }
 }
 
 fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> Vec<Edge> {

@@ -231,7 +231,7 @@ impl Bench<'_> {
         let params = Default::default();
         let input = CheckInput { file: input.file, params: &params, catalogue: input.catalogue, world: &world };
         let mut expectations = Vec::new();
-        let wanted = Wanted { facts: None, expectations: Some(&mut expectations) };
+        let wanted = Wanted { expectations: Some(&mut expectations), ..Wanted::default() };
         let (pipeline, mut found) = check_units(&input, &units, self.known, wanted, problems);
         let Some(pipeline) = pipeline.filter(|_| !has_errors(&found)) else { return (None, found) };
         let sources = load::sources(&units);
@@ -532,7 +532,7 @@ impl<'a> Rewrite<'a> {
         let end = Span { start: table.span.end, ..table.span };
         let call = CallExpr { path: Name { text: "csv.read", span: name.span }, args, end };
         let value = expr(ExprKind::Call(Box::new(call)), name.span);
-        let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None };
+        let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None, text: 0 };
         self.put(Decl { doc: "", kind: DeclKind::Call(call) });
         self.files.push(GivenFile { name: name.text.to_owned(), path, table: written });
         let given = GivenDecl { name, schema: None, table };

@@ -101,7 +101,7 @@ impl<'s> Kept<'s> {
             }
             return (decl, Some(place));
         }
-        let Some((decl, copy)) = self.parse(source, written, chunk, diagnostics) else {
+        let Some((mut decl, copy)) = self.parse(source, written, chunk, diagnostics) else {
             return (self.parse_within(source, text, number, diagnostics), None);
         };
         let place = copy.map(|copy| {
@@ -111,6 +111,9 @@ impl<'s> Kept<'s> {
                 self.decls.len() - 1
             })
         });
+        if let (DeclKind::Call(call), Some(place)) = (&mut decl.kind, place) {
+            call.text = place + 1;
+        }
         (decl, place)
     }
 
@@ -193,7 +196,13 @@ mod tests {
             for text in [text, &moved, &twice, text] {
                 let mut problems = Vec::new();
                 let outline = outline::cut(0, text, &mut problems);
-                let reading = kept.parse_file(0, text, &outline, &mut problems);
+                let mut reading = kept.parse_file(0, text, &outline, &mut problems);
+                // The numbers of texts are what only a kept declaration has.
+                let calls = reading.file.decls.iter_mut().filter_map(|decl| match &mut decl.kind {
+                    DeclKind::Call(call) => Some(&mut call.text),
+                    _ => None,
+                });
+                calls.for_each(|text| *text = 0);
                 assert_eq!(format!("{:#?} {problems:#?}", reading.file), fresh(text), "{text}");
                 kept.give_back(reading);
             }

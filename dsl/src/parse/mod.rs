@@ -481,7 +481,7 @@ impl<'d> Builder<'d> {
                 _ => {}
             }
         }
-        Some(CallDecl { class, name, value: value?, options, condition })
+        Some(CallDecl { class, name, value: value?, options, condition, text: 0 })
     }
 
     fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {
