@@ -37,14 +37,16 @@ pub(crate) fn past(store: &dyn Store, stored: &Stored) -> Result<Option<Past>, S
             executed_in: run.clone(),
             result: result.clone(),
         }),
-        Record::StepReused { run, step, key, at } => store.result(key)?.map(|(executed_in, result)| Past {
-            seq,
-            run: run.clone(),
-            step: step.clone(),
-            at: *at,
-            executed_in,
-            result,
-        }),
+        Record::StepReused { run, step, key, at } => {
+            store.result_reused(key, run, seq)?.map(|(executed_in, result)| Past {
+                seq,
+                run: run.clone(),
+                step: step.clone(),
+                at: *at,
+                executed_in,
+                result,
+            })
+        }
         _ => None,
     })
 }

@@ -120,6 +120,7 @@ fn records(writer: u64, n: u64) -> (Vec<Record>, Vec<u8>, Vec<u8>) {
         id: format!("{release}-{version}"),
         release: release.clone(),
         version,
+        bundle: None,
         at: Timestamp(0),
     };
     let small = format!("{writer} {n}").into_bytes();
