@@ -84,7 +84,8 @@ impl<'a> Memory<'a> {
         }
         // The key has been executed again since, with another outcome.
         for stored in self.store.producers(&input.digest)? {
-            if let Some(made) = past(self.store, &stored)?.filter(|made| made.result.key == found.result.key) {
+            let is_it = |made: &Past| made.result.key == found.result.key && is_maker(made);
+            if let Some(made) = past(self.store, &stored)?.filter(is_it) {
                 return Ok(Some(made));
             }
         }
