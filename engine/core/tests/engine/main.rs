@@ -4,6 +4,7 @@ mod decisions;
 mod failures;
 mod lineage;
 mod memory_store;
+mod merge;
 mod real_store;
 mod reuse;
 mod schedule;
