@@ -45,7 +45,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0228", "a loop makes too many nodes"),
     ("E0229", "a loop has a value twice"),
     ("E0230", "a list stands where one thing is needed"),
-    ("E0231", "a column that a loop cannot go over"),
+    ("E0231", "a table or column that a loop cannot go over"),
     ("E0232", "an effect that writes nothing outside, or is no single command"),
     ("E0233", "what a pipeline takes is not `as_of: date`"),
     ("E0301", "an argument has the wrong type"),

@@ -361,3 +361,29 @@ fn half_typed_bodies_keep_what_was_known() {
     let place = definition(&known.view(), place_of(text, "a) }", 0)).expect("a value");
     assert_eq!(place.range.start, place_of(text, "a in", 0));
 }
+
+const EXPERIMENTS: &str = r#"pipeline experiments
+
+schema Config { name: str key, lr: float, width: int, card: str personal }
+source configs = csv.read("customers.csv", schema: Config)
+for c in rows(configs) as tried {
+  step seen = demo.values(configs, any: c.width, ratio: c.lr)
+}
+"#;
+
+#[test]
+fn columns_of_a_row_are_values() {
+    let known = Known::new(EXPERIMENTS);
+    let at = place_of(EXPERIMENTS, "c.width", 0) + 2;
+    let found = hover(&known.view(), at).expect("a column").markdown;
+    assert!(found.contains("width: int") && found.contains("column of schema `Config`"), "{found}");
+    let place = definition(&known.view(), at).expect("declared");
+    assert_eq!(place.range.start, place_of(EXPERIMENTS, "width: int", 0));
+    let completed = |from: &str, to: &str| -> Vec<String> {
+        let (known, at) = Known::typing(EXPERIMENTS, &EXPERIMENTS.replace(from, to));
+        complete(&known.view(), at).items.into_iter().map(|item| item.label).collect()
+    };
+    assert_eq!(completed("c.width", "c.<|>"), ["lr", "name", "width"]);
+    assert_eq!(completed("any: c.width", "any: c<|>"), ["c.width"]);
+    assert!(completed("rows(configs)", "r<|>").contains(&"rows".to_owned()));
+}
