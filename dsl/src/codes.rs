@@ -48,6 +48,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("E0231", "a table or column that a loop cannot go over"),
     ("E0232", "an effect that writes nothing outside, or is no single command"),
     ("E0233", "what a pipeline takes is not `as_of: date`"),
+    ("E0234", "lists that are folded together have other rounds"),
     ("E0301", "an argument has the wrong type"),
     ("E0302", "a value is out of range"),
     ("E0303", "a word is not one of the choices"),

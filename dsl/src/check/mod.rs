@@ -41,6 +41,7 @@ mod schemas;
 mod testing;
 mod types;
 mod value;
+mod zip;
 
 use std::collections::HashSet;
 use std::ops::Range;
