@@ -398,3 +398,55 @@ step all = sh("cat in/* > {{o}}", inputs: outer.inner.alone, outputs: {{ o: file
     let ran = workspace.run("limited.mlp", &["--jobs", "8", "--param", "most=3"]).exits(0);
     assert_eq!(ran.steps(), (0, 9, 0, 0), "{ran}");
 }
+
+/// A pipeline with a round for each row of a sheet of experiments.
+fn by_config(rows: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("configs.csv", format!("name,lr,epochs,note\n{rows}"));
+    workspace.write(
+        "fits.mlp",
+        r#"pipeline fits
+
+schema Config { name: str key, lr: float, epochs: int?, note: str? }
+
+source configs = csv.read("configs.csv", schema: Config)
+for c in rows(configs) as fitted {
+  step m = sh("echo $LR $EPOCHS > {o}", outputs: { o: file }, env: { LR: "" + c.lr, EPOCHS: "" + (c.epochs ?? 10) })
+}
+step all = sh("cat in/* > {o}", inputs: fitted.m, outputs: { o: file })
+"#,
+    );
+    workspace
+}
+
+#[test]
+fn a_row_runs_its_round_when_a_cell_of_it_that_is_read_changes() {
+    let workspace = by_config("wide,0.1,30,first\nbase,0.01,,\n");
+    workspace.mlp(&["check", "fits.mlp"]).exits(0).says(&["fitted[..]: unknown until `configs` has run"]);
+    let ran = workspace.run("fits.mlp", &[]).exits(0);
+    assert_eq!(ran.executed(), ["all", "configs", "fitted[base].m", "fitted[wide].m"], "{ran}");
+
+    let rows = |rows: &str| workspace.write("configs.csv", format!("name,lr,epochs,note\n{rows}")).run("fits.mlp", &[]);
+    // A cell that is read.
+    let ran = rows("wide,0.2,30,first\nbase,0.01,,\n").exits(0);
+    assert_eq!(ran.executed(), ["all", "configs", "fitted[wide].m"], "{ran}");
+    workspace.mlp(&["why", "fits.mlp", "fitted[wide].m"]).exits(0).says(&["0.1", "0.2"]);
+    // One that is not; and the order of rows.
+    let ran = rows("base,0.01,,other\nwide,0.2,30,first\n").exits(0);
+    assert_eq!(ran.executed(), ["configs"], "{ran}");
+    // What a blank stood for is written out.
+    let ran = rows("base,0.01,10,other\nwide,0.2,30,first\n").exits(0);
+    assert_eq!(ran.executed(), ["configs"], "{ran}");
+    let ran = rows("base,0.01,10,\nwide,0.2,30,\ndeep,0.3,5,\n").exits(0);
+    assert_eq!(ran.executed(), ["all", "configs", "fitted[deep].m"], "{ran}");
+    let ran = rows("deep,0.3,5,\n").exits(0);
+    assert_eq!(ran.executed(), ["all", "configs"], "{ran}");
+}
+
+#[test]
+fn a_table_with_too_many_rows_makes_no_rounds() {
+    let rows: String = (0..10_001).map(|n| format!("c{n},0.1,1,\n")).collect();
+    let workspace = by_config(&rows);
+    let ran = workspace.run("fits.mlp", &[]).exits(12);
+    ran.says(&["a loop goes over a table with more than 10000 rows"]);
+}

@@ -1,6 +1,8 @@
 //! A session of an editor with the real program: `mlp lsp` over its standard input and output, about a pipeline of this
 //! repository, in types of the protocol.
 
+mod support;
+
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,6 +11,7 @@ use ls_types::notification::{self, Notification as _};
 use ls_types::request;
 use ls_types::*;
 use lsp_server::{Message, Notification, Request, RequestId};
+use support::Workspace;
 
 struct Editor {
     program: Child,
@@ -214,6 +217,93 @@ fn an_editor_works_across_modules_and_formats() {
     let lines: Vec<String> = format!("{head}{}{tail}", edit.new_text).lines().map(str::to_owned).collect();
     formatted.splice(start.line as usize..=end.line as usize, lines);
     assert_eq!(formatted.join("\n") + "\n", mlp_dsl::format(text).unwrap());
+}
+
+/// Returns what a run would do, by the line it is told behind.
+fn states(editor: &mut Editor, document: &TextDocumentIdentifier) -> Vec<(u32, String)> {
+    let hints = editor.ask::<request::InlayHintRequest>(InlayHintParams {
+        text_document: document.clone(),
+        range: Range { start: Position::default(), end: Position { line: 100, character: 0 } },
+        work_done_progress_params: WorkDoneProgressParams::default(),
+    });
+    let told = hints.unwrap_or_default().into_iter().filter(|hint| hint.kind.is_none());
+    told.filter_map(|hint| match hint.label {
+        InlayHintLabel::String(text) => Some((hint.position.line, text)),
+        InlayHintLabel::LabelParts(_) => None,
+    })
+    .collect()
+}
+
+/// Waits until the server says that hints have changed, and they are as wanted.
+fn await_states(
+    editor: &mut Editor,
+    document: &TextDocumentIdentifier,
+    wanted: impl Fn(&[(u32, String)]) -> bool,
+) -> Vec<(u32, String)> {
+    loop {
+        let found = states(editor, document);
+        if wanted(&found) {
+            return found;
+        }
+        let is_refresh = |m: &Message| matches!(m, Message::Request(r) if r.method == "workspace/inlayHint/refresh");
+        while !is_refresh(&editor.next()) {}
+    }
+}
+
+#[test]
+fn steps_tell_what_a_run_would_do_with_them() {
+    let ws = Workspace::new();
+    let text = r#"pipeline p
+
+param keep: int = 1
+
+def counted(rows: file) {
+  step lines = sh("wc -l < {rows} > {o}", inputs: { rows }, outputs: { o: file })
+  result = lines
+}
+
+step first = sh("head -n $KEEP {raw} > {o}", inputs: { raw: file("rows.csv") }, outputs: { o: file }, env: { KEEP: "" + keep })
+step few   = counted(first)
+for n in [1, 2] as tried {
+  step made = sh("echo {first} $N > {o}", inputs: { first }, outputs: { o: file }, env: { N: "" + n })
+}
+"#;
+    ws.write("rows.csv", "a\nb\nc\n").write("p.mlp", text);
+    let uri = Uri::from_file_path(ws.path("p.mlp")).unwrap();
+    let document = TextDocumentIdentifier { uri: uri.clone() };
+    let mut editor = Editor::start();
+    let capabilities =
+        serde_json::json!({ "capabilities": { "workspace": { "inlayHint": { "refreshSupport": true } } } });
+    editor.ask::<request::Initialize>(serde_json::from_value(capabilities).unwrap());
+    editor.tell::<notification::Initialized>(InitializedParams {});
+    let item = TextDocumentItem { uri: uri.clone(), language_id: "mlp".into(), version: 1, text: text.to_owned() };
+    editor.tell::<notification::DidOpenTextDocument>(DidOpenTextDocumentParams { text_document: item });
+    assert_eq!(editor.diagnostics(1), []);
+    // Without a store nothing is told, and none is made.
+    assert_eq!(states(&mut editor, &document), []);
+    assert!(!ws.path(".mlp").exists());
+
+    // A run elsewhere is noticed.
+    ws.run("p.mlp", &[]).exits(0);
+    let stored = |line: u32| (line, "stored".to_owned());
+    let found = await_states(&mut editor, &document, |states| !states.is_empty());
+    assert_eq!(found, [stored(5), stored(9), stored(10), stored(12)]);
+
+    let edited = text.replace("keep: int = 1", "keep: int = 2");
+    editor.tell::<notification::DidChangeTextDocument>(DidChangeTextDocumentParams {
+        text_document: VersionedTextDocumentIdentifier { uri, version: 2 },
+        content_changes: vec![TextDocumentContentChangeEvent { range: None, range_length: None, text: edited.clone() }],
+    });
+    assert_eq!(editor.diagnostics(2), []);
+    assert_eq!(states(&mut editor, &document), []);
+    ws.write("p.mlp", &edited);
+    let saved = DidSaveTextDocumentParams { text_document: document.clone(), text: None };
+    editor.tell::<notification::DidSaveTextDocument>(saved);
+    let found = await_states(&mut editor, &document, |states| !states.is_empty());
+    let [lines, first, few, made] = <[(u32, String); 4]>::try_from(found).unwrap();
+    assert_eq!((first.0, &*first.1), (9, r#"runs: param env: {KEEP: "1"} -> {KEEP: "2"}"#));
+    let unknown = "unknown until first";
+    assert_eq!([&*lines.1, &*few.1, &*made.1], [unknown; 3]);
 }
 
 #[test]

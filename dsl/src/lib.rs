@@ -38,6 +38,7 @@ pub use assign::{AS_OF, Assignment, Assignments, Giver, Written};
 pub use check::{
     CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, Inspector, NodeFacts, TestCase, check,
     check_known, check_test, check_tests, compares, declares_tests, inspect, inspect_many, is_reserved, show,
+    without_keys,
 };
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};

@@ -2,12 +2,9 @@
 
 mod support;
 
-use std::path::Path;
-
+use mlp_dsl::Facts;
 use mlp_dsl::analysis::*;
-use mlp_dsl::{CheckInput, Facts, World, inspect};
-use mlp_model::Catalogue;
-use support::Memory;
+use support::known::{Known, place_of};
 
 const CHURN: &str = r#"//! Who leaves?
 pipeline churn
@@ -39,48 +36,11 @@ gate good {
 release churn_model = bundle { model, cut: epochs, step_of: step clean } when good
 "#;
 
-/// A text with what the checker finds out about it.
-struct Known {
-    document: Document,
-    facts: Facts,
-    catalogue: Catalogue,
-}
-
-impl Known {
-    fn new(text: &str) -> Self {
-        let world = Memory(Ok(text));
-        let catalogue = support::catalogue();
-        let mut facts = Facts::default();
-        let params = mlp_dsl::Assignments::default();
-        let file = Path::new("flows/churn.mlp");
-        inspect(&CheckInput { file, params: &params, catalogue: &catalogue, world: &world as &dyn World }, &mut facts);
-        Self { document: Document::new(text), facts, catalogue }
-    }
-
-    fn view(&self) -> View<'_> {
-        View::new(&self.document, &self.catalogue, &self.facts)
-    }
-
-    /// Takes the text apart from the cursor; types are known from `before`, as while a line is being typed.
-    fn typing(before: &str, marked: &str) -> (Self, usize) {
-        let at = marked.find("<|>").expect("a cursor");
-        let text = marked.replace("<|>", "");
-        let mut known = Self::new(&text);
-        let declared: Vec<String> = known.document.declared().map(str::to_owned).collect();
-        known.facts.remember(&Self::new(before).facts, |name| declared.iter().any(|other| other == name));
-        (known, at)
-    }
-}
-
 /// Returns the labels of what could stand at the cursor, in the churn pipeline with one place changed.
 fn completed(from: &str, to: &str) -> Vec<String> {
     assert_eq!(CHURN.matches(from).count(), 1, "{from}");
     let (known, at) = Known::typing(CHURN, &CHURN.replace(from, to));
     complete(&known.view(), at).items.into_iter().map(|item| item.label).collect()
-}
-
-fn place_of(text: &str, needle: &str, nth: usize) -> usize {
-    text.match_indices(needle).nth(nth).unwrap_or_else(|| panic!("no {nth}. `{needle}`")).0
 }
 
 fn hovered(needle: &str, nth: usize) -> String {

@@ -70,10 +70,22 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         errors.push(refuse("candidates", message));
     }
     let names = |members: &[(&str, &Type)]| members.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-    if ends(&names(&candidates)) != ends(&names(&reports)) {
+    let (candidate_names, report_names) = (names(&candidates), names(&reports));
+    let (of_candidates, of_reports) = (ends(&candidate_names), ends(&report_names));
+    if of_candidates != of_reports {
+        let lacks = |names: &[&str], others: &[&str], what: &str| {
+            let missing: Vec<&str> = others.iter().filter(|name| !names.contains(name)).copied().collect();
+            (!missing.is_empty()).then(|| format!("there is no {what} for {}", listed(missing.into_iter())))
+        };
+        let told = [lacks(&of_reports, &of_candidates, "report"), lacks(&of_candidates, &of_reports, "candidate")];
+        let told: Vec<String> = told.into_iter().flatten().collect();
+        // A single name has no end that would tell it from others.
+        let has_ends = of_candidates.iter().chain(&of_reports).all(|end| !end.is_empty());
+        let told = if has_ends { format!(": {}", told.join(", and ")) } else { String::new() };
         let (n, m) = (candidates.len(), reports.len());
-        let message = format!("{n} candidates and {m} reports do not belong together");
-        errors.push(refuse("reports", message).with_help("both are the same loop's, or records with the same names"));
+        let message = format!("{n} candidates and {m} reports do not belong together{told}");
+        let help = "both are lists of loops over the same values, or records with the same names";
+        errors.push(refuse("reports", message).with_help(help));
     }
     let metric = check::string(call, "metric").map_err(|error| vec![error])?;
     for (name, ty) in reports {

@@ -6,6 +6,7 @@ use mlp_dsl::analysis::{self, Entry, EntryKind, Place, SymbolKind, View};
 use crate::actions::changes;
 use crate::capabilities::Client;
 use crate::file::{File, uri_of};
+use crate::states::Known;
 
 pub fn hover(client: &Client, view: &View<'_>, position: Position) -> Option<Hover> {
     let at = client.encoding.offset(view.document, position);
@@ -141,10 +142,12 @@ fn symbol_kind(kind: EntryKind) -> ls_types::SymbolKind {
         EntryKind::Check => Shown::BOOLEAN,
         EntryKind::Symbol(kind) => match kind {
             SymbolKind::Pipeline | SymbolKind::Module => Shown::MODULE,
-            SymbolKind::Param | SymbolKind::Constant => Shown::CONSTANT,
+            SymbolKind::Param | SymbolKind::Constant | SymbolKind::Variable => Shown::CONSTANT,
             SymbolKind::Schema => Shown::STRUCT,
-            SymbolKind::Source => Shown::FILE,
-            SymbolKind::Step => Shown::VARIABLE,
+            SymbolKind::Source | SymbolKind::Given => Shown::FILE,
+            SymbolKind::Step | SymbolKind::Effect | SymbolKind::Artifact => Shown::VARIABLE,
+            SymbolKind::Loop => Shown::ARRAY,
+            SymbolKind::Test => Shown::METHOD,
             SymbolKind::Gate | SymbolKind::Release => Shown::EVENT,
             SymbolKind::Template => Shown::FUNCTION,
             SymbolKind::Other => Shown::OBJECT,
@@ -152,19 +155,23 @@ fn symbol_kind(kind: EntryKind) -> ls_types::SymbolKind {
     }
 }
 
-pub fn hints(client: &Client, view: &View<'_>, range: Range) -> Vec<InlayHint> {
+/// Returns what each step gives, behind its name, and what a run would do with it, behind all of it.
+pub fn hints(client: &Client, view: &View<'_>, told: &Known, range: Range) -> Vec<InlayHint> {
     let range = client.encoding.bytes(view.document, range);
-    let hints = analysis::hints(view, range).into_iter().map(|hint| InlayHint {
-        position: client.encoding.position(view.document, hint.at),
-        label: InlayHintLabel::String(hint.text),
-        kind: Some(InlayHintKind::TYPE),
+    let hint = |at: usize, text: String, doc: String, kind: Option<InlayHintKind>| InlayHint {
+        position: client.encoding.position(view.document, at),
+        label: InlayHintLabel::String(text),
+        padding_left: kind.is_none().then_some(true),
+        kind,
         text_edits: None,
-        tooltip: Some(InlayHintTooltip::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value: hint.doc })),
-        padding_left: None,
+        tooltip: Some(InlayHintTooltip::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value: doc })),
         padding_right: None,
         data: None,
-    });
-    hints.collect()
+    };
+    let given = analysis::hints(view, range.clone()).into_iter();
+    let given = given.map(|found| hint(found.at, found.text, found.doc, Some(InlayHintKind::TYPE)));
+    let told = told.beside(view, range).into_iter();
+    given.chain(told.map(|(at, text, doc)| hint(at, text, doc, None))).collect()
 }
 
 /// Returns the edits that make one text of another: the lines that differ, as one.

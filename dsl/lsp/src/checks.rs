@@ -124,7 +124,7 @@ fn check(setup: &Setup, job: Job, inspector: &mut Inspector<'_>) -> Outcome {
         CheckInput { file: &job.path, params: &Assignments::default(), catalogue: &setup.catalogue, world: &world };
     let checked = inspector.inspect(&input, &mut facts);
     let declared: HashSet<&str> = job.document.declared().collect();
-    facts.remember(&job.facts, |name| declared.contains(name.split_once('.').map_or(name, |(first, _)| first)));
+    facts.remember(&job.facts, |name| declared.contains(name));
     let folder = job.path.parent().unwrap_or(Path::new(""));
     let modules = job.document.uses().into_iter().filter_map(|(alias, written)| {
         let path = folder.join(written);

@@ -9,6 +9,7 @@ use mlp_dsl::{Diagnostic, Facts};
 use mlp_model::{Catalogue, SourceText};
 
 use crate::position::Encoding;
+use crate::states::Known;
 
 pub struct File {
     pub uri: Uri,
@@ -21,6 +22,8 @@ pub struct File {
     pub checked: Option<Findings>,
     /// The files it uses, as they were at the last check.
     pub modules: Vec<(String, PathBuf, Document)>,
+    /// What a run would do with the text as it is; empty until that is known.
+    pub states: Known,
     /// The last colours that were sent, to tell the next ones as a difference.
     pub colours: Option<(u64, Vec<ls_types::SemanticToken>)>,
 }
@@ -37,12 +40,13 @@ impl File {
         let path = path_of(&uri);
         let document = Document::new(text);
         let (facts, modules) = (Arc::default(), Vec::new());
-        Self { uri, path, version, document, facts, checked: None, modules, colours: None }
+        Self { uri, path, version, document, facts, checked: None, modules, states: Known::default(), colours: None }
     }
 
     /// Applies what was typed, one change after the other.
     pub fn change(&mut self, encoding: Encoding, version: i32, changes: Vec<TextDocumentContentChangeEvent>) {
         self.version = version;
+        self.states = Known::default();
         for change in changes {
             match change.range {
                 Some(range) => {

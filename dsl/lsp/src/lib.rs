@@ -1,8 +1,8 @@
 //! The language server of `.mlp` files.
 //!
 //! Speaks the Language Server Protocol (3.17) and decides nothing about the language: every answer comes from
-//! [`mlp_dsl::analysis`], every diagnostic from [`mlp_dsl::inspect`]. One thread answers requests; another one checks, so
-//! that no answer waits for a check. Sees files and operations only through what it is given, and prints nothing.
+//! [`mlp_dsl::analysis`], every diagnostic from [`mlp_dsl::inspect`]. One thread answers requests, another one checks, and a
+//! third one asks what a run would do, so that no answer waits for either. Sees files and operations only through what it is given, and prints nothing.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod file;
 mod main_loop;
 mod position;
 mod published;
+mod states;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use mlp_dsl::World;
 use mlp_model::Catalogue;
 
 pub use position::Encoding;
+pub use states::{Mark, States, StepState};
 
 /// What the server is given.
 pub struct Setup {
@@ -32,6 +34,8 @@ pub struct Setup {
     pub world: Box<dyn World + Send + Sync>,
     /// Formats a whole text; `None` for one that cannot be. Without it, formatting is not offered.
     pub format: Option<Formatter>,
+    /// What a run would do with steps; `None`: nothing is told of that.
+    pub states: Option<Box<dyn States>>,
     /// As it is told to the editor.
     pub version: &'static str,
 }

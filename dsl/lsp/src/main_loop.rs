@@ -13,22 +13,26 @@ use ls_types::notification::{self as notify, Notification as _};
 use ls_types::request::{self, Request as _};
 use ls_types::*;
 use lsp_server::{Connection, ErrorCode, Message, Notification, Request, RequestId, Response};
+use mlp_dsl::Severity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::capabilities::{self, Client};
 use crate::checks::{Checker, Job, Outcome};
 use crate::file::{File, Findings};
+use crate::states::{self, Teller, Told};
 use crate::{ServeError, Setup, actions, answers, colours, completion, published};
 
 pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result<(), ServeError> {
     let messages = pump(connection.receiver.clone())?;
     let checker = Checker::start(Arc::clone(&setup))?;
+    let teller = Teller::start(Arc::clone(&setup))?;
     let mut server = Server {
         setup,
         client,
         connection,
         checker,
+        teller,
         files: HashMap::new(),
         shown: HashMap::new(),
         n_sent: 0,
@@ -39,6 +43,7 @@ pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result
         server.ask::<request::RegisterCapability>(&capabilities::watch_files());
     }
     let outcomes = server.checker.outcomes.clone();
+    let told = server.teller.told.clone();
     loop {
         select! {
             recv(messages) -> message => {
@@ -52,6 +57,11 @@ pub fn run(setup: Arc<Setup>, client: Client, connection: &Connection) -> Result
             recv(outcomes) -> outcome => {
                 if let Ok(outcome) = outcome {
                     server.take_outcome(outcome);
+                }
+            }
+            recv(told) -> told => {
+                if let Ok(told) = told {
+                    server.take_states(told);
                 }
             }
         }
@@ -88,6 +98,7 @@ struct Server<'c> {
     client: Client,
     connection: &'c Connection,
     checker: Checker,
+    teller: Teller,
     /// By address.
     files: HashMap<String, File>,
     /// By the file whose check found it: what is shown where.
@@ -230,7 +241,7 @@ impl Server<'_> {
             request::InlayHintRequest::METHOD => {
                 let params: InlayHintParams = read(params)?;
                 self.about(&params.text_document, |server, file| {
-                    answers::hints(&server.client, &file.view(&server.setup.catalogue), params.range)
+                    answers::hints(&server.client, &file.view(&server.setup.catalogue), &file.states, params.range)
                 })
             }
             request::SemanticTokensRangeRequest::METHOD => {
@@ -333,13 +344,19 @@ impl Server<'_> {
             notify::DidCloseTextDocument::METHOD => {
                 let Ok(params) = read::<DidCloseTextDocumentParams>(params) else { return };
                 let key = params.text_document.uri.as_str();
+                self.teller.forget(params.text_document.uri.clone());
                 self.files.remove(key);
                 self.show(key, HashMap::new());
                 self.changed.extend(self.files.keys().cloned());
             }
             // Files that are not open have changed, or may have.
-            notify::DidSaveTextDocument::METHOD | notify::DidChangeWatchedFiles::METHOD => {
-                self.changed.extend(self.files.keys().cloned());
+            notify::DidSaveTextDocument::METHOD => self.changed.extend(self.files.keys().cloned()),
+            notify::DidChangeWatchedFiles::METHOD => {
+                let Ok(params) = read::<DidChangeWatchedFilesParams>(params) else { return };
+                // What a run writes into a store is read by no check.
+                if params.changes.iter().any(|change| !change.uri.as_str().contains("/.mlp/")) {
+                    self.changed.extend(self.files.keys().cloned());
+                }
             }
             _ => {}
         }
@@ -376,6 +393,10 @@ impl Server<'_> {
         file.modules = outcome.modules;
         let is_current = outcome.version == file.version;
         if is_current {
+            if outcome.diagnostics.iter().all(|found| found.severity == Severity::Warning) {
+                let (path, text) = (file.path.clone(), file.document.snapshot());
+                self.teller.add(states::Job { uri: file.uri.clone(), path, version: file.version, text });
+            }
             let shown =
                 published::published(&self.client, (&file.uri, &file.document), &outcome.diagnostics, &outcome.sources);
             file.checked =
@@ -384,6 +405,17 @@ impl Server<'_> {
             if self.client.refreshes_hints {
                 self.ask::<request::InlayHintRefreshRequest>(&());
             }
+        }
+    }
+
+    fn take_states(&mut self, told: Told) {
+        let Some(file) = self.files.get_mut(told.uri.as_str()) else { return };
+        if told.version != file.version || told.states.is_same(&file.states) {
+            return;
+        }
+        file.states = told.states;
+        if self.client.refreshes_hints {
+            self.ask::<request::InlayHintRefreshRequest>(&());
         }
     }
 
@@ -480,12 +512,14 @@ mod tests {
     fn refused(messages: Vec<Message>) -> HashMap<String, i64> {
         let (client, connection) = Connection::memory();
         let world = Box::new(Nothing);
-        let setup = Arc::new(Setup { catalogue: Catalogue::default(), world, format: None, version: "0" });
+        let setup =
+            Arc::new(Setup { catalogue: Catalogue::default(), world, format: None, states: None, version: "0" });
         let heard = std::thread::spawn(move || client.receiver.into_iter().collect::<Vec<_>>());
         {
             let connection = connection;
             let mut server = Server {
                 checker: Checker::start(Arc::clone(&setup)).expect("a thread"),
+                teller: Teller::start(Arc::clone(&setup)).expect("no thread"),
                 setup,
                 client: Client::default(),
                 connection: &connection,

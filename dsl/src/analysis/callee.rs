@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use mlp_model::{ArgType, Argument, Catalogue, Constructor, InputType, ParamType, Signature, Value};
 
-use super::tree::{Decl, Group, Item, Kind, Term};
-use crate::check::OPTIONS;
+use super::tree::{Decl, Group, Kind, Term};
+use crate::check::{EFFECT, OPTIONS};
 
 /// An operation, a constructor, a template of the file or the options of a step.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl<'c> Callee<'c> {
     pub fn name(&self) -> &str {
         match self {
             Self::Template(template) => &template.name,
-            Self::Operation(signature) => signature.name,
+            Self::Operation(signature) => signature.name.strip_prefix(EFFECT).unwrap_or(signature.name),
             Self::Constructor(constructor) => constructor.name,
             Self::Options => "with",
         }
@@ -148,9 +148,9 @@ impl<'c> Template<'c> {
         let Kind::Other { terms, .. } = &decl.kind else { return None };
         let Some(Term::Group(params)) = terms.first() else { return None };
         let named: Vec<_> = params.items.iter().filter_map(|item| Some((item.name?.name(), item))).collect();
-        let table = named.iter().find(|(_, item)| type_word(item) == "table").map_or("", |(name, _)| *name);
+        let table = named.iter().find(|(_, item)| item.type_word() == "table").map_or("", |(name, _)| *name);
         let formals = named.into_iter().map(|(name, item)| {
-            let takes = match type_word(item) {
+            let takes = match item.type_word() {
                 "table" => Takes::Input(&TABLE),
                 "model" => Takes::Input(&MODEL),
                 "report" => Takes::Input(&REPORT),
@@ -181,21 +181,20 @@ impl<'c> Template<'c> {
     }
 }
 
-fn type_word<'t>(item: &Item<'t>) -> &'t str {
-    match item.terms.first() {
-        Some(Term::Path(path)) => path.words.first().map_or("", |word| word.text),
-        _ => "",
-    }
-}
-
-/// Returns the operations and constructors that are called so.
-pub fn find<'c>(catalogue: &'c Catalogue, name: &str, takes: Option<Takes<'c>>) -> Option<Callee<'c>> {
+/// Returns the operation or constructor that is called so; an effect calls others than a step.
+pub fn find<'c>(catalogue: &'c Catalogue, name: &str, takes: Option<Takes<'c>>, is_effect: bool) -> Option<Callee<'c>> {
     if let Some(Takes::Param(ty)) = takes
         && let Some(constructor) = constructors(ty).iter().find(|constructor| constructor.name == name)
     {
         return Some(Callee::Constructor(constructor));
     }
-    catalogue.get(name).map(Callee::Operation)
+    operation(catalogue, name, is_effect).map(Callee::Operation)
+}
+
+/// Returns the operation that is called so.
+pub fn operation<'c>(catalogue: &'c Catalogue, name: &str, is_effect: bool) -> Option<&'c Signature> {
+    let effect = is_effect.then(|| catalogue.get(&format!("{EFFECT}{name}"))).flatten();
+    effect.or_else(|| catalogue.get(name))
 }
 
 /// Returns the constructors that a parameter takes.

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use super::lex::TokenKind;
-use super::meaning::View;
 use super::spot;
 use super::tree::{self, Path, Term};
+use super::view::{Scope, View};
 
+mod bodies;
 mod places;
 mod proposals;
 
@@ -63,7 +64,8 @@ pub enum CompletionKind {
 pub fn complete(view: &View<'_>, at: usize) -> Completions {
     let document = view.document;
     let at = document.floor(at);
-    let mut list = List { view, prefix: "", items: Vec::new(), is_full: false };
+    let mut list =
+        List { view, scope: Scope::default(), is_loop_head: false, prefix: "", items: Vec::new(), is_full: false };
     let piece_index = document.piece_at(at);
     let Some(piece) = document.pieces().get(piece_index) else { return list.done(at..at) };
     let text = document.piece_text(piece);
@@ -111,17 +113,23 @@ pub fn complete(view: &View<'_>, at: usize) -> Completions {
         list.declaring(is_fresh);
         return list.done(range);
     }
-    let starts = decl.keyword.start == word_start;
-    let is_behind = at > decl.end && before_word.ends_with('\n');
+    let inner = spot::innermost(view, &decl, at);
+    list.scope = inner.scope;
+    list.is_loop_head = inner.decl.keyword.text == "for";
+    let starts = inner.decl.keyword.start == word_start;
+    let is_behind = at > inner.decl.end && before_word.ends_with('\n');
     if is_fresh && (starts || is_behind) {
-        list.declaring(true);
+        match inner.holder {
+            Some(holder) => list.declaring_within(holder),
+            None => list.declaring(true),
+        }
         return list.done(range);
     }
     if let Some(path) = path_before(document.text(), word_start) {
         list.behind_point(&path, &decl, at);
         return list.done(range);
     }
-    list.in_decl(&decl, at, word_start);
+    list.in_decl(&inner, at, word_start);
     list.done(range)
 }
 
@@ -163,6 +171,9 @@ fn path_before(text: &str, start: usize) -> Option<Vec<&str>> {
 
 struct List<'v, 'a> {
     view: &'v View<'a>,
+    scope: Scope,
+    /// The cursor is in the head of a `for`.
+    is_loop_head: bool,
     prefix: &'v str,
     items: Vec<Completion>,
     is_full: bool,

@@ -3,7 +3,9 @@
 use mlp_model::{Column, InputType, Marks, ParamType, Rule, Type, Value};
 
 use super::callee::{Callee, Formal, Takes};
-use crate::check::{show, written};
+use super::index::Symbol;
+use super::view::View;
+use crate::check::{NodeFacts, show, written};
 
 /// More columns are only counted.
 const MOST_COLUMNS: usize = 40;
@@ -233,6 +235,37 @@ pub fn value(value: &Value) -> String {
         Value::Schema(schema) => schema.name.clone(),
         other => show(other),
     }
+}
+
+/// Says of which node something is told that stands in a body, and so for many; nothing where it is one and the same.
+pub fn whose(node: &NodeFacts, place: &str) -> Option<String> {
+    let of = node.of.as_deref().filter(|of| *of != place)?;
+    Some(match node.n_nodes {
+        1 => format!("as `{of}`"),
+        n => format!("as `{of}`, the first of {n}; columns are those that all have"),
+    })
+}
+
+/// Returns the type that a parameter is declared with, as it is written; nothing for what has none.
+pub fn written_type<'a>(view: &View<'a>, symbol: &Symbol<'_>) -> &'a str {
+    let of_symbol = view.document.text().get(symbol.name.end..symbol.end).unwrap_or_default();
+    let Some(behind) = of_symbol.trim_start().strip_prefix(':') else { return "" };
+    let end = ["=", " in ", " >", " <", "\n", "//"].into_iter().filter_map(|stop| behind.find(stop)).min();
+    behind[..end.unwrap_or(behind.len())].trim()
+}
+
+/// Returns a value of a type, to see by it what a parameter of which only the type is known can stand for.
+pub fn example(ty: &str) -> Option<Value> {
+    Some(match ty.trim_end_matches('?') {
+        "int" => Value::Int(0),
+        "float" => Value::Float(0.0),
+        "bool" => Value::Bool(false),
+        "str" | "column" => Value::Str(String::new()),
+        "duration" => Value::DurationMs(0),
+        "columns" => Value::List(Vec::new()),
+        list if list.starts_with("list(") => Value::List(Vec::new()),
+        _ => return None,
+    })
 }
 
 /// Returns a column's name as it can be written: a name, or a string.

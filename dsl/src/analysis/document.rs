@@ -93,9 +93,22 @@ impl Document {
     /// Returns the `///` lines above the piece, or of the file for its first.
     pub fn doc_of(&self, index: usize) -> String {
         let Some(before) = index.checked_sub(1).and_then(|index| self.pieces.get(index)) else { return String::new() };
-        let text = self.piece_text(before);
-        let docs = before.tokens.iter().rev().take_while(|token| token.is_comment());
-        let docs = docs.filter(|token| token.kind == TokenKind::Doc).map(|token| token.text(text));
+        self.doc_at_end(before, &before.tokens, |token, _| token.kind == TokenKind::Doc)
+    }
+
+    /// Returns the `///` lines above what begins at byte `at` within a piece.
+    pub fn doc_within(&self, index: usize, at: usize) -> String {
+        let Some(piece) = self.pieces.get(index) else { return String::new() };
+        let n_before = piece.tokens.partition_point(|token| piece.start + (token.start as usize) < at);
+        // Within brackets, tokens do not tell documentation from comments.
+        self.doc_at_end(piece, &piece.tokens[..n_before], |_, line| line.starts_with("///"))
+    }
+
+    fn doc_at_end(&self, piece: &Piece, tokens: &[Token], is_doc: impl Fn(&Token, &str) -> bool) -> String {
+        let text = self.piece_text(piece);
+        let comments = tokens.iter().rev().take_while(|token| token.is_comment());
+        let comments = comments.map(|token| (token, token.text(text)));
+        let docs = comments.filter(|(token, line)| is_doc(token, line)).map(|(_, line)| line);
         let mut lines: Vec<&str> = docs.map(|line| doc_line(line, "///")).collect();
         lines.reverse();
         lines.join("\n")

@@ -8,9 +8,11 @@ use mlp_model::Type;
 use super::callee::{self, Callee, Template};
 use super::describe;
 use super::index::{Symbol, SymbolKind};
-use super::meaning::{Meaning, View};
+use super::meaning::{LOOP_SOURCES, Meaning};
 use super::spot;
 use super::tree::{self, Label};
+use super::view::View;
+use crate::check::EFFECT;
 
 /// A text about a range of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +34,8 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
         }
         Meaning::Metric { node } => {
             let name = view.index.symbols.get(node)?.name.text;
-            let report = view.node(node)?.outputs.iter().find_map(|output| match &output.ty {
-                Type::Report(report) => Some(report),
-                _ => None,
-            })?;
-            let is_known = report.metrics.iter().any(|metric| metric == word.text);
+            let has = |ty: &Type| matches!(ty, Type::Report(report) if report.metrics.iter().any(|m| m == word.text));
+            let is_known = view.node(node)?.outputs.iter().any(|output| has(&output.ty));
             is_known.then(|| format!("`{name}.{}`: metric of report `{name}`", word.text))?
         }
         Meaning::Export { module, symbol } => {
@@ -54,7 +53,9 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
             let code = module.document.text().get(line).unwrap_or_default();
             format!("```mlp\n{}\n```\n\n{}", code.trim(), module.document.doc_of(symbol.piece)).trim_end().to_owned()
         }
-        Meaning::Operation => describe::callee(&Callee::Operation(view.catalogue.get(word.text)?)),
+        Meaning::Operation { is_effect } => {
+            describe::callee(&Callee::Operation(callee::operation(view.catalogue, word.text, is_effect)?))
+        }
         Meaning::Constructor => describe::callee(&constructor(view, at, word.text)?),
         Meaning::Argument(name) => argument(view, at, name)?,
         Meaning::Column { schema, node } => column(view, schema, node, Label { word }.name())?,
@@ -73,10 +74,11 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
                 None => format!("part `{}` of the release", word.text),
             }
         }
-        Meaning::Keyword => keyword(word.text)?.to_owned(),
+        Meaning::Keyword => loop_source(word.text).or_else(|| keyword(word.text))?.to_owned(),
         Meaning::Type => type_word(word.text)?.to_owned(),
         Meaning::Mark => mark(word.text)?.to_owned(),
         Meaning::Choice | Meaning::Member | Meaning::CheckDeclared | Meaning::Check | Meaning::Unknown => return None,
+        Meaning::ShortFor(param) => self::symbol(view, param),
     };
     Some(Hover { range: word.range(), markdown })
 }
@@ -86,40 +88,20 @@ fn symbol(view: &View<'_>, at: usize) -> String {
     let Some(symbol) = view.index.symbols.get(at) else { return String::new() };
     let name = symbol.name.text;
     let mut text = match symbol.kind {
-        SymbolKind::Source | SymbolKind::Step => match view.node(at) {
-            Some(node) => {
-                let mut text = format!("{} `{name}` = `{}`", symbol.kind.word(), node.op);
-                match node.outputs.as_slice() {
-                    [only] => text.push_str(&format!(": {}", describe::ty(&only.ty))),
-                    outputs => {
-                        for output in outputs {
-                            text.push_str(&format!("\n- `{name}.{}`: {}", output.name, describe::short(&output.ty)));
-                        }
-                        if let Some(Type::Table(table)) = outputs.first().map(|output| &output.ty) {
-                            text.push_str(&format!("\n\n```mlp\n{}\n```", describe::columns(&table.columns)));
-                        }
-                    }
-                }
-                if node.reads_champion {
-                    text.push_str("\n\nReads the champion: skipped before the first release.");
-                }
-                if !node.params.is_empty() {
-                    let params: Vec<_> =
-                        node.params.iter().map(|(name, value)| format!("{name}: {}", describe::value(value))).collect();
-                    text.push_str(&format!("\n\n```mlp\n{}\n```", params.join("\n")));
-                }
-                text
-            }
-            None => format!("{} `{name}`: its type is not known while something in it is wrong", symbol.kind.word()),
-        },
-        SymbolKind::Param | SymbolKind::Constant => {
+        kind if kind.is_node() => node(view, at, symbol),
+        SymbolKind::Param | SymbolKind::Constant | SymbolKind::Variable => {
             let mut text = format!("```mlp\n{}\n```", code(view, symbol));
-            if let Some(value) = view.facts.params.get(name).filter(|_| symbol.within.is_none()) {
-                text.push_str(&format!("\n\nvalue: `{}`", describe::value(value)));
+            if let Some(value) = view.value(symbol) {
+                let whose = match symbol.within.map(|holder| view.index.symbols[holder].kind) {
+                    Some(SymbolKind::Loop) => " in the first round",
+                    Some(SymbolKind::Template) => " in the first call",
+                    _ => "",
+                };
+                text.push_str(&format!("\n\nvalue{whose}: `{}`", describe::value(value)));
             }
             text
         }
-        SymbolKind::Schema => match view.facts.schemas.get(name) {
+        SymbolKind::Schema => match view.facts.schemas.get(name).filter(|_| symbol.within.is_none()) {
             Some(schema) => {
                 let open = if schema.open { "open, " } else { "" };
                 let n = describe::plural(schema.columns.len(), "column");
@@ -127,20 +109,66 @@ fn symbol(view: &View<'_>, at: usize) -> String {
             }
             None => format!("schema `{name}`"),
         },
-        SymbolKind::Gate | SymbolKind::Release | SymbolKind::Template => format!("```mlp\n{}\n```", code(view, symbol)),
-        SymbolKind::Module => format!("```mlp\n{}\n```", code(view, symbol)),
+        SymbolKind::Gate
+        | SymbolKind::Release
+        | SymbolKind::Template
+        | SymbolKind::Loop
+        | SymbolKind::Module
+        | SymbolKind::Test => format!("```mlp\n{}\n```", code(view, symbol)),
         kind => format!("{} `{name}`", kind.word()),
     };
     let doc = if symbol.kind == SymbolKind::Pipeline {
         [view.document.file_doc(), view.document.doc_of(symbol.piece)].join("\n")
-    } else if symbol.within.is_none() {
-        view.document.doc_of(symbol.piece)
     } else {
-        String::new()
+        view.doc_of(symbol)
     };
     if !doc.trim().is_empty() {
         text.push_str("\n\n---\n\n");
         text.push_str(doc.trim());
+    }
+    text
+}
+
+/// Tells what a source or step is, or what a template is given.
+fn node(view: &View<'_>, at: usize, symbol: &Symbol<'_>) -> String {
+    let name = symbol.name.text;
+    let is_given = symbol.kind == SymbolKind::Artifact;
+    let Some(node) = view.node(at) else {
+        return match symbol.kind {
+            SymbolKind::Artifact => format!("```mlp\n{}\n```", code(view, symbol).trim_end()),
+            kind if view.index.is_in_template(symbol.within) => {
+                format!("{} `{name}`: its type is known where the `def` is called", kind.word())
+            }
+            kind if symbol.within.is_some() => format!("{} `{name}`", kind.word()),
+            kind => format!("{} `{name}`: its type is not known while something in it is wrong", kind.word()),
+        };
+    };
+    let mut text = match is_given {
+        true => format!("{} `{name}`", symbol.kind.word()),
+        false => format!("{} `{name}` = `{}`", symbol.kind.word(), node.op.trim_start_matches(EFFECT)),
+    };
+    match node.outputs.as_slice() {
+        [only] if node.lists.is_empty() => text.push_str(&format!(": {}", describe::ty(&only.ty))),
+        outputs => {
+            for output in outputs {
+                let list = if node.lists.contains(&output.name) { "list of: " } else { "" };
+                text.push_str(&format!("\n- `{name}.{}`: {list}{}", output.name, describe::short(&output.ty)));
+            }
+            if let Some(Type::Table(table)) = outputs.first().map(|output| &output.ty) {
+                text.push_str(&format!("\n\n```mlp\n{}\n```", describe::columns(&table.columns)));
+            }
+        }
+    }
+    if node.reads_champion {
+        text.push_str("\n\nReads the champion: skipped before the first release.");
+    }
+    if !node.params.is_empty() {
+        let params: Vec<_> =
+            node.params.iter().map(|(name, value)| format!("{name}: {}", describe::value(value))).collect();
+        text.push_str(&format!("\n\n```mlp\n{}\n```", params.join("\n")));
+    }
+    if let Some(whose) = describe::whose(node, view.place(symbol).as_str()) {
+        text.push_str(&format!("\n\n{whose}"));
     }
     text
 }
@@ -157,9 +185,10 @@ fn constructor<'a>(view: &View<'a>, at: usize, name: &str) -> Option<Callee<'a>>
     let (_, piece) = view.document.pieces_in(at..at).next()?;
     let decl = tree::read(view.document, piece)?;
     let spot = spot::find(view, &decl, at);
-    callee::find(view.catalogue, name, Some(spot.takes)).or_else(|| {
+    let is_effect = spot.scope.is_effect;
+    callee::find(view.catalogue, name, Some(spot.takes), is_effect).or_else(|| {
         let takes = spot.calls.iter().rev().filter_map(|call| Some(call.formal()?.takes));
-        takes.filter_map(|takes| callee::find(view.catalogue, name, Some(takes))).next()
+        takes.filter_map(|takes| callee::find(view.catalogue, name, Some(takes), is_effect)).next()
     })
 }
 
@@ -186,6 +215,16 @@ fn column(view: &View<'_>, schema: Option<&str>, node: Option<usize>, name: &str
     Some(format!("```mlp\n{}: {}\n```{of}", describe::label(name), describe::column(column)))
 }
 
+/// Explains what a loop goes over.
+fn loop_source(word: &str) -> Option<&'static str> {
+    Some(match word {
+        _ if !LOOP_SOURCES.contains(&word) => return None,
+        "values" => "`values(TABLE.COLUMN)`: each value of the column, known once the table is.",
+        "rows" => "`rows(TABLE)`: each row, called after its key; `ROW.COLUMN` is a value of it.",
+        _ => "`files(\"PATTERN\")`: the files that match; the value is the path of one.",
+    })
+}
+
 /// Explains a word of the language in one sentence.
 pub fn keyword(word: &str) -> Option<&'static str> {
     Some(match word {
@@ -204,6 +243,10 @@ pub fn keyword(word: &str) -> Option<&'static str> {
         "release" => "`release NAME = MODEL when GATE`: what is released, and which gates guard it.",
         "use" => "`use \"FILE\" as NAME`: makes what another file declares known as `NAME.X`.",
         "def" => "`def NAME(PARAMETERS) { STEPS }`: a template of steps, called like an operation.",
+        "for" => "`for VALUE in VALUES as NAME { STEPS }`: the steps once for each value; `NAME.STEP` is a list.",
+        "limit" => "`limit N`: so many steps of the loop run at once.",
+        "random" | "seed" => "`random COUNT seed SEED`: so many of the combinations only, drawn by chance.",
+        "as" => "`as NAME`: how it is called in this file.",
         "result" => "`result = NODE`: what a template gives.",
         "test" => "`test \"NAME\" { GIVEN .. EXPECT .. }`: what comes out of given rows; `mlp test` runs it.",
         "given" => "`given NAME = \"\"\"ROWS\"\"\"`: in a test, rows in the place of a source or step.",

@@ -29,10 +29,21 @@ pub enum SymbolKind {
     Schema,
     Source,
     Step,
+    Effect,
+    /// Rows that a test gives under a name that the file does not have.
+    Given,
     Gate,
     Release,
     Module,
     Template,
+    /// A parameter of a template that is given a table, a model, or the like.
+    Artifact,
+    /// A `for`, by the name behind `as`.
+    Loop,
+    /// What a loop goes over, one after the other.
+    Variable,
+    /// By its title.
+    Test,
     /// Of a kind that has no part in the name space, or none yet.
     Other,
 }
@@ -45,7 +56,11 @@ impl SymbolKind {
             "let" => Self::Constant,
             "schema" => Self::Schema,
             "source" => Self::Source,
-            "step" | "effect" => Self::Step,
+            "step" => Self::Step,
+            "effect" => Self::Effect,
+            "given" => Self::Given,
+            "for" => Self::Loop,
+            "test" => Self::Test,
             "gate" => Self::Gate,
             "release" => Self::Release,
             "use" => Self::Module,
@@ -62,21 +77,38 @@ impl SymbolKind {
             Self::Schema => "schema",
             Self::Source => "source",
             Self::Step => "step",
+            Self::Effect => "effect",
+            Self::Given => "given",
             Self::Gate => "gate",
             Self::Release => "release",
             Self::Module => "use",
             Self::Template => "def",
+            Self::Artifact => "parameter",
+            Self::Loop => "loop",
+            Self::Variable => "value",
+            Self::Test => "test",
             Self::Other => "name",
         }
     }
 
+    /// Returns whether outputs are known by its name.
     pub fn is_node(self) -> bool {
-        matches!(self, Self::Source | Self::Step)
+        matches!(self, Self::Source | Self::Step | Self::Effect | Self::Given | Self::Artifact)
     }
 
     /// Returns whether it stands for a constant value.
     pub fn is_value(self) -> bool {
-        matches!(self, Self::Param | Self::Constant)
+        matches!(self, Self::Param | Self::Constant | Self::Variable)
+    }
+
+    /// Returns whether it is the same in every call of a template, so that bodies of templates see it.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Self::Schema | Self::Constant | Self::Module | Self::Template)
+    }
+
+    /// Returns whether other declarations stand in it.
+    fn is_holder(self) -> bool {
+        matches!(self, Self::Template | Self::Loop | Self::Test | Self::Module | Self::Other)
     }
 }
 
@@ -108,12 +140,52 @@ impl<'t> Index<'t> {
 
     /// Returns what a name means within the declaration `within`, or outside of all.
     pub fn get(&self, name: &str, within: Option<usize>) -> Option<usize> {
-        let local = within.and_then(|within| self.within.get(&(within, name)).copied());
-        local.or_else(|| self.by_name.get(name).copied())
+        let of_file = self.by_name.get(name).copied();
+        let mut is_in_template = false;
+        for holder in self.around(within) {
+            let own = self.within.get(&(holder, name)).copied();
+            match self.symbols.get(holder)?.kind {
+                // What a test declares stands in the place of what the file declares: that is still meant.
+                SymbolKind::Test => return of_file.or(own),
+                kind => is_in_template |= kind == SymbolKind::Template,
+            }
+            if own.is_some() {
+                return own;
+            }
+        }
+        of_file.filter(|at| !is_in_template || self.symbols[*at].kind.is_lasting())
+    }
+
+    /// Returns the declarations around a place, from the inside out.
+    pub fn around(&self, within: Option<usize>) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(within, |holder| self.symbols.get(*holder)?.within)
+    }
+
+    /// Returns whether a place is in the body of a template.
+    pub fn is_in_template(&self, within: Option<usize>) -> bool {
+        self.around(within).any(|holder| self.symbols[holder].kind == SymbolKind::Template)
+    }
+
+    /// Returns what a loop has under a name in each round: a step of it, or a loop within it.
+    pub fn member(&self, of_loop: usize, name: &str) -> Option<usize> {
+        let at = self.within.get(&(of_loop, name)).copied()?;
+        (self.symbols[at].kind != SymbolKind::Variable).then_some(at)
+    }
+
+    /// Returns the symbol whose declaration, or name, begins at a byte.
+    pub fn starting_at(&self, start: usize) -> Option<usize> {
+        let at = self.symbols.partition_point(|symbol| symbol.start < start);
+        (self.symbols.get(at)?.start == start).then_some(at)
     }
 
     pub fn of_kind(&self, kind: SymbolKind) -> impl Iterator<Item = &Symbol<'t>> {
         self.symbols.iter().filter(move |symbol| symbol.kind == kind && symbol.within.is_none())
+    }
+
+    /// Returns the symbols of a piece and of those behind it, in order.
+    pub fn symbols_from(&self, piece: usize) -> impl Iterator<Item = (usize, &Symbol<'t>)> {
+        let first = self.symbols.partition_point(|symbol| symbol.piece < piece);
+        self.symbols.iter().enumerate().skip(first)
     }
 
     /// Returns the first symbol of a piece.
@@ -129,7 +201,7 @@ impl<'t> Index<'t> {
         let keyword = first.text(text);
         let kind = SymbolKind::of(keyword);
         match kind {
-            SymbolKind::Other | SymbolKind::Module | SymbolKind::Template => {
+            kind if kind.is_holder() => {
                 if let Some(decl) = tree::read(document, piece) {
                     self.add_decl(&decl, at, None);
                 }
@@ -161,18 +233,17 @@ impl<'t> Index<'t> {
         let name = decl.name.or_else(|| alias(decl)).or_else(|| title(decl));
         let (start, end) = (decl.keyword.start, decl.end);
         let holder = name.map(|name| self.add(Symbol { name, kind, piece, within, start, end }));
-        if let Kind::Other { terms, body } = &decl.kind {
-            if kind == SymbolKind::Template {
-                for name in template_params(terms) {
-                    self.add(Symbol {
-                        name,
-                        kind: SymbolKind::Param,
-                        piece,
-                        within: holder,
-                        start: name.start,
-                        end: name.end,
-                    });
+        if let Kind::Other { terms, body, .. } = &decl.kind {
+            let inner = match kind {
+                SymbolKind::Template => template_params(terms),
+                SymbolKind::Loop => {
+                    let named = loop_head(terms).bindings.into_iter();
+                    named.map(|(name, _)| (name, SymbolKind::Variable, name.end)).collect()
                 }
+                _ => Vec::new(),
+            };
+            for (name, kind, end) in inner {
+                self.add(Symbol { name, kind, piece, within: holder, start: name.start, end });
             }
             body.iter().for_each(|decl| self.add_decl(decl, piece, holder.or(within)));
         }
@@ -222,8 +293,52 @@ pub fn module_path<'t>(decl: &Decl<'t>) -> Option<Word<'t>> {
     }
 }
 
-/// Returns the names of a template's parameters, which stand in brackets behind its own.
-fn template_params<'t>(terms: &[Term<'t>]) -> Vec<Word<'t>> {
+/// Returns the names of a template's parameters, which stand in brackets behind its own, what they are, and where each ends.
+fn template_params<'t>(terms: &[Term<'t>]) -> Vec<(Word<'t>, SymbolKind, usize)> {
     let Some(Term::Group(group)) = terms.first() else { return Vec::new() };
-    group.items.iter().filter_map(|item| item.name.map(|label| label.word)).collect()
+    let params = group.items.iter().filter_map(|item| {
+        let kind = match item.type_word() {
+            "table" | "model" | "report" | "file" | "folder" => SymbolKind::Artifact,
+            "schema" => SymbolKind::Schema,
+            _ => SymbolKind::Param,
+        };
+        Some((item.name?.word, kind, item.end))
+    });
+    params.collect()
+}
+
+/// The head of a `for`.
+pub struct LoopHead<'d, 't> {
+    /// Each variable with what it goes over.
+    pub bindings: Vec<(Word<'t>, &'d [Term<'t>])>,
+    /// What follows: `random ..`, `limit ..`, `as NAME`.
+    pub rest: &'d [Term<'t>],
+}
+
+/// The words that go on with the head of a `for` behind what it goes over.
+pub const BEHIND_VALUES: [&str; 4] = ["random", "seed", "limit", "as"];
+
+pub fn loop_head<'d, 't>(terms: &'d [Term<'t>]) -> LoopHead<'d, 't> {
+    let mut head = LoopHead { bindings: Vec::new(), rest: terms };
+    let ends_values = |term: &Term<'_>| match term {
+        Term::Sign(sign) => sign.text == ",",
+        // `seed` follows only behind `random`, and is a name elsewhere.
+        term => term.word().is_some_and(|word| word.text != "seed" && BEHIND_VALUES.contains(&word.text)),
+    };
+    while let [first, rest @ ..] = head.rest
+        && let Some(name) = first.word()
+    {
+        let values = match rest {
+            [is_in, values @ ..] if is_in.word().is_some_and(|word| word.text == "in") => values,
+            values => values,
+        };
+        let end = values.iter().position(ends_values).unwrap_or(values.len());
+        head.bindings.push((name, &values[..end]));
+        head.rest = &values[end..];
+        match head.rest {
+            [Term::Sign(_), more @ ..] => head.rest = more,
+            _ => break,
+        }
+    }
+    head
 }

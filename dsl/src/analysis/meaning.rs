@@ -3,41 +3,14 @@
 //! Follows the checker's rules about what a bare name is in each place, and never complains.
 
 use std::ops::Range;
-use std::rc::Rc;
 
-use mlp_model::{Catalogue, TableType, Type};
+use mlp_model::{TableType, Type};
 
-use super::callee::{self, Binding, Callee, Formal, Takes, Template};
+use super::callee::{self, Binding, Callee, Formal, Takes};
 use super::document::Document;
-use super::index::{Index, SymbolKind};
-use super::tree::{self, Decl, Group, Item, Kind, Label, Path, Term, Word};
-use crate::check::{Facts, NodeFacts};
-
-/// A file with all that is known of it.
-pub struct View<'a> {
-    pub document: &'a Document,
-    pub index: Index<'a>,
-    pub catalogue: &'a Catalogue,
-    pub facts: &'a Facts,
-    /// The files that it uses.
-    pub modules: Vec<Module<'a>>,
-}
-
-/// A file that another one uses.
-pub struct Module<'a> {
-    /// The name behind `as`.
-    pub alias: &'a str,
-    /// Its number, from 1; 0 is the file at hand.
-    pub file: usize,
-    pub document: &'a Document,
-    pub index: Index<'a>,
-}
-
-impl<'a> Module<'a> {
-    pub fn new(alias: &'a str, file: usize, document: &'a Document) -> Self {
-        Self { alias, file, document, index: Index::new(document) }
-    }
-}
+use super::index::{BEHIND_VALUES, SymbolKind, loop_head};
+use super::tree::{self, Decl, Group, Kind, Label, Path, Term, Word};
+use super::view::{Scope, View};
 
 /// A word with what it means.
 #[derive(Debug, Clone)]
@@ -71,9 +44,14 @@ pub enum Meaning<'a> {
         module: usize,
         symbol: usize,
     },
-    Operation,
+    Operation {
+        is_effect: bool,
+    },
     Constructor,
     Argument(&'a str),
+    /// Of a bare name that stands for an argument as well: the parameter, by its symbol, of a `def` of this file. The
+    /// same word has a meaning of its own beside.
+    ShortFor(usize),
     /// The name of a record's member.
     Member,
     /// A column, with the schema that declares it where that is known.
@@ -97,16 +75,12 @@ pub const VALUE_WORDS: [&str; 3] = ["true", "false", "none"];
 const OPERATORS: [&str; 8] = ["and", "or", "not", "in", "if", "then", "else", "when"];
 
 impl<'a> View<'a> {
-    pub fn new(document: &'a Document, catalogue: &'a Catalogue, facts: &'a Facts) -> Self {
-        Self { document, index: Index::new(document), catalogue, facts, modules: Vec::new() }
-    }
-
     /// Returns what stands in a range of bytes, declaration by declaration, in the order of the text.
     pub fn mentions_in(&self, range: Range<usize>) -> Vec<Mention<'a>> {
         let mut mentions = Vec::new();
         for (at, piece) in self.document.pieces_in(range.clone()) {
             if let Some(decl) = tree::read(self.document, piece) {
-                let mut walk = Walk { view: self, within: None, mentions: &mut mentions };
+                let mut walk = Walk { view: self, scope: Scope::default(), mentions: &mut mentions };
                 walk.decl(&decl, self.index.of_piece(at));
             }
         }
@@ -119,142 +93,22 @@ impl<'a> View<'a> {
     pub fn mention_at(&self, at: usize) -> Option<Mention<'a>> {
         let mut touching: Vec<_> = self.mentions_in(at..at).into_iter().filter(|m| m.word.touches(at)).collect();
         // Between two words, the one that begins here is meant; of two at one place, the more exact.
-        touching.sort_by_key(|mention| (mention.word.end == at, mention.word.end - mention.word.start));
+        let is_second = |mention: &Mention<'_>| matches!(mention.meaning, Meaning::ShortFor(_));
+        touching
+            .sort_by_key(|mention| (mention.word.end == at, mention.word.end - mention.word.start, is_second(mention)));
         touching.into_iter().next()
     }
-
-    pub fn node(&self, symbol: usize) -> Option<&'a NodeFacts> {
-        let symbol = self.index.symbols.get(symbol)?;
-        if !symbol.kind.is_node() {
-            return None;
-        }
-        let name = match symbol.within.and_then(|within| self.index.symbols.get(within)) {
-            Some(holder) => {
-                return self.facts.nodes.get(&format!("{}.{}", holder.name.text, symbol.name.text)).map(AsRef::as_ref);
-            }
-            None => symbol.name.text,
-        };
-        self.facts.nodes.get(name).map(AsRef::as_ref)
-    }
-
-    /// Returns the type of what a path names.
-    pub fn type_of(&self, words: &[Word<'_>], within: Option<usize>) -> Option<&'a Type> {
-        let (first, rest) = words.split_first()?;
-        if first.text == "champion" {
-            let [part] = rest else { return None };
-            let path = self.part(part.text)?;
-            // A part that is the champion's own has no type; the checker says so.
-            let is_circle = path.first().is_some_and(|word| word.text == "champion");
-            return if is_circle { None } else { self.type_of(&path, None) };
-        }
-        let node = self.node(self.index.get(first.text, within)?)?;
-        match (rest, node.outputs.as_slice()) {
-            ([], [only]) => Some(&only.ty),
-            ([name, ..], outputs) => Some(&outputs.iter().find(|output| output.name == name.text)?.ty),
-            _ => None,
-        }
-    }
-
-    /// Returns the path that a part of the file's release is.
-    fn part(&self, name: &str) -> Option<Vec<Word<'a>>> {
-        let (decl, _) = self.release()?;
-        match decl.kind {
-            Kind::Release { bundle: Some(bundle), .. } => {
-                let named = |item: &Item<'_>| {
-                    item.name.map(|label| label.name()).or(item.bare().map(|word| word.text)) == Some(name)
-                };
-                let item = bundle.items.into_iter().find(|item| named(item))?;
-                match item.terms.into_iter().next()? {
-                    Term::Path(path) => Some(path.words),
-                    _ => None,
-                }
-            }
-            Kind::Release { value, .. } if name == "model" => match value.into_iter().next()? {
-                Term::Path(path) => Some(path.words),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Returns the release that `champion` speaks of, with its symbol.
-    pub fn release(&self) -> Option<(Decl<'a>, usize)> {
-        let at = self.index.symbols.iter().position(|symbol| symbol.kind == SymbolKind::Release)?;
-        let piece = self.document.pieces().get(self.index.symbols.get(at)?.piece)?;
-        Some((tree::read(self.document, piece)?, at))
-    }
-
-    /// Returns the table that is bound to an argument, with the node it comes from.
-    pub fn table_of(
-        &self,
-        argument: &str,
-        formals: &[Formal<'_>],
-        bindings: &[Binding],
-        group: &Group<'a>,
-        within: Option<usize>,
-    ) -> Option<(&'a TableType, Option<usize>)> {
-        let formal = formals.iter().position(|formal| formal.name == argument)?;
-        let item = bindings.iter().position(|b| matches!(b, Binding::Formal(f) | Binding::Short(f) if *f == formal))?;
-        let Some(Term::Path(path)) = group.items.get(item)?.terms.first() else { return None };
-        let node = self.index.get(path.words.first()?.text, within);
-        match self.type_of(&path.words, within)? {
-            Type::Table(table) => Some((table, node)),
-            _ => None,
-        }
-    }
-
-    /// Returns the schema that declares a column of a node's table.
-    pub fn schema_of(&self, node: Option<usize>, column: &str) -> Option<&'a str> {
-        let has = |name: &&'a str| {
-            self.facts.schemas.get(*name).is_some_and(|schema| schema.columns.iter().any(|c| c.name == column))
-        };
-        let own = node.and_then(|node| self.node(node)?.schema.as_deref()).and_then(|name| self.schema_symbol(name));
-        own.filter(has)
-            .or_else(|| self.index.of_kind(SymbolKind::Schema).map(|symbol| symbol.name.text).find(|name| has(name)))
-    }
-
-    fn schema_symbol(&self, name: &str) -> Option<&'a str> {
-        let symbol = self.index.symbols.get(self.index.get(name, None)?)?;
-        (symbol.kind == SymbolKind::Schema).then_some(symbol.name.text)
-    }
-
-    /// Returns what a path calls.
-    pub fn callee(&self, path: &Path<'_>, takes: Takes<'a>, within: Option<usize>) -> Option<Callee<'a>> {
-        let (document, index, at) = match (self.export(&path.words), path.words.as_slice()) {
-            (Some((module, symbol)), _) => {
-                let module = &self.modules[module];
-                (module.document, &module.index, symbol)
-            }
-            (None, [word]) => match self.index.get(word.text, within) {
-                Some(at) => (self.document, &self.index, at),
-                None => return callee::find(self.catalogue, word.text, Some(takes)),
-            },
-            _ => return callee::find(self.catalogue, &path.text(), Some(takes)),
-        };
-        let symbol = index.symbols.get(at)?;
-        if symbol.kind != SymbolKind::Template {
-            return callee::find(self.catalogue, &path.text(), Some(takes));
-        }
-        let decl = tree::read(document, document.pieces().get(symbol.piece)?)?;
-        let template = Template::read(&decl, document.text(), path.text(), document.doc_of(symbol.piece))?;
-        Some(Callee::Template(Rc::new(template)))
-    }
-
-    /// Returns the module and its symbol that `ALIAS.NAME` means.
-    pub fn export(&self, words: &[Word<'_>]) -> Option<(usize, usize)> {
-        let [alias, name, ..] = words else { return None };
-        let module = self.modules.iter().position(|module| module.alias == alias.text)?;
-        Some((module, self.modules[module].index.get(name.text, None)?))
-    }
 }
+
+/// What a loop can go over besides a list.
+pub const LOOP_SOURCES: [&str; 3] = ["values", "rows", "files"];
 
 /// Words of an expectation.
 const EXPECTING: [&str; 5] = ["in", "any", "order", "within", "fails"];
 
 struct Walk<'v, 'a> {
     view: &'v View<'a>,
-    /// The declaration that we are in, where its names are its own.
-    within: Option<usize>,
+    scope: Scope,
     mentions: &'v mut Vec<Mention<'a>>,
 }
 
@@ -268,8 +122,14 @@ impl<'a> Walk<'_, 'a> {
             symbol.is_some_and(|symbol| symbol.start == decl.keyword.start)
         });
         if let (Some(name), Some(symbol)) = (decl.name, symbol) {
-            self.add(name, Meaning::Declared(symbol));
+            // In a test, it may stand in the place of what the file declares.
+            let meant = self.view.index.get(name.text, self.scope.within).filter(|at| {
+                let within = |at: usize| self.view.index.symbols.get(at).and_then(|symbol| symbol.within);
+                within(*at).is_none() && within(symbol).is_some()
+            });
+            self.add(name, meant.map_or(Meaning::Declared(symbol), Meaning::Symbol));
         }
+        self.scope.is_effect = decl.keyword.text == "effect";
         match &decl.kind {
             Kind::Pipeline => {}
             Kind::Param { ty, rest } => {
@@ -283,11 +143,12 @@ impl<'a> Walk<'_, 'a> {
                     self.column(&column.terms);
                 }
             }
-            Kind::Call { value, options } => {
+            Kind::Call { value, options, condition } => {
                 self.values(value, Takes::Value, None);
                 if let Some(options) = options {
-                    self.arguments(&Callee::Options, options);
+                    self.arguments(&Callee::Options, None, options);
                 }
+                self.values(condition, Takes::Value, None);
             }
             Kind::Gate { checks } => {
                 for check in checks {
@@ -301,7 +162,7 @@ impl<'a> Walk<'_, 'a> {
                 }
                 gates.iter().for_each(|gate| self.name(*gate));
             }
-            Kind::Other { terms, body } => self.other(decl, symbol, terms, body),
+            Kind::Other { terms, body, .. } => self.other(decl, symbol, terms, body),
         }
     }
 
@@ -312,13 +173,14 @@ impl<'a> Walk<'_, 'a> {
         {
             self.add(alias.name, Meaning::Declared(symbol));
         }
-        let outer = self.within;
-        self.within = symbol.or(outer);
+        let outer = self.scope;
+        let inner = Scope { within: symbol.or(outer.within), ..outer };
+        self.scope = inner;
         match (decl.keyword.text, terms) {
             ("def", [Term::Group(params), rest @ ..]) => {
                 for item in &params.items {
                     if let Some(name) = item.name
-                        && let Some(param) = self.view.index.get(name.name(), self.within)
+                        && let Some(param) = self.view.index.starting_at(name.word.start)
                     {
                         self.add(name.word, Meaning::Declared(param));
                     }
@@ -328,6 +190,12 @@ impl<'a> Walk<'_, 'a> {
                     self.values(rest, Takes::Value, None);
                 }
                 self.values(rest, Takes::Value, None);
+            }
+            ("for", terms) => {
+                // What a loop goes over is written outside of it.
+                self.scope = outer;
+                self.loop_head(terms);
+                self.scope = inner;
             }
             ("use", terms) => {
                 for term in terms {
@@ -352,10 +220,55 @@ impl<'a> Walk<'_, 'a> {
             (_, terms) => self.values(terms, Takes::Value, None),
         }
         for decl in body {
-            let symbol = self.view.index.symbols.iter().position(|symbol| symbol.start == decl.keyword.start);
-            self.decl(decl, symbol);
+            self.decl(decl, self.view.index.starting_at(decl.keyword.start));
         }
-        self.within = outer;
+        self.scope = outer;
+    }
+
+    fn loop_head(&mut self, terms: &[Term<'a>]) {
+        let head = loop_head(terms);
+        for (name, values) in head.bindings {
+            if let Some(variable) = self.view.index.starting_at(name.start) {
+                self.add(name, Meaning::Declared(variable));
+            }
+            match values {
+                [Term::Path(Path { words, arguments: Some(group), .. })] if words.len() == 1 => {
+                    self.loop_source(words[0], group);
+                }
+                values => self.values(values, Takes::Value, None),
+            }
+        }
+        let mut was_as = false;
+        for term in head.rest {
+            match term.word() {
+                Some(word) if BEHIND_VALUES.contains(&word.text) => self.add(word, Meaning::Keyword),
+                // The name of the loop is declared, not meant.
+                Some(_) if was_as => {}
+                _ => self.values(std::slice::from_ref(term), Takes::Value, None),
+            }
+            was_as = term.word().is_some_and(|word| word.text == "as");
+        }
+    }
+
+    /// Reads `values(sales.store)`, `values(sales, store)`, `rows(configs)` and `files(..)`.
+    fn loop_source(&mut self, word: Word<'a>, group: &Group<'a>) {
+        if !LOOP_SOURCES.contains(&word.text) {
+            self.add(word, Meaning::Unknown);
+            return self.members(group, Takes::Value, None);
+        }
+        self.add(word, Meaning::Keyword);
+        let mut node = None;
+        for (at, item) in group.items.iter().enumerate() {
+            match (at, item.terms.as_slice()) {
+                (0, [Term::Path(path)]) => {
+                    node = self.view.follow(&path.words, self.scope.within).map(|led| led.symbol);
+                    self.path(path, Takes::Value, None);
+                }
+                (1, [Term::String(word)]) => self.column_of(*word, node),
+                (1, [Term::Path(path)]) if path.words.len() == 1 => self.column_of(path.words[0], node),
+                (_, terms) => self.values(terms, Takes::Value, None),
+            }
+        }
     }
 
     fn check(&mut self, check: &tree::Check<'a>) {
@@ -444,8 +357,11 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn column_name(&mut self, word: Word<'a>, takes: Takes<'a>, call: Option<&Call<'_, 'a>>) {
-        let table = takes.column_of().and_then(|of| call?.table(self.view, of, self.within));
-        let node = table.and_then(|(_, node)| node);
+        let table = takes.column_of().and_then(|of| call?.table(self.view, of, self.scope.within));
+        self.column_of(word, table.and_then(|(_, node)| node));
+    }
+
+    fn column_of(&mut self, word: Word<'a>, node: Option<usize>) {
         let schema = self.view.schema_of(node, Label { word }.name());
         self.add(word, Meaning::Column { schema, node });
     }
@@ -460,16 +376,18 @@ impl<'a> Walk<'_, 'a> {
             if OPERATORS.contains(&first.text) || VALUE_WORDS.contains(&first.text) || first.text == "with" {
                 return self.add(first, Meaning::Keyword);
             }
-            if let Some(of) = takes.column_of() {
-                let table = call.and_then(|call| call.table(self.view, of, self.within));
+            // What the author of a template calls so comes before what its callers' columns are called.
+            let is_given = self.view.is_given(first.text, self.scope);
+            if let Some(of) = takes.column_of().filter(|_| !is_given) {
+                let table = call.and_then(|call| call.table(self.view, of, self.scope.within));
                 let is_column = table.is_none_or(|(table, _)| table.column(first.text).is_some());
-                let named = self.view.index.get(first.text, self.within);
+                let named = self.view.index.get(first.text, self.scope.within);
                 let is_value = named.is_some_and(|at| self.view.index.symbols[at].kind.is_value());
                 if is_column || !is_value {
                     return self.column_name(first, takes, call);
                 }
             }
-            if takes.choices().contains(&first.text) {
+            if takes.choices().contains(&first.text) && !is_given {
                 return self.add(first, Meaning::Choice);
             }
         }
@@ -489,23 +407,49 @@ impl<'a> Walk<'_, 'a> {
         if let Some((module, symbol)) = self.view.export(&path.words) {
             return self.add(path.words[1], Meaning::Export { module, symbol });
         }
-        let Some(node) = self.view.index.get(first.text, self.within) else { return };
-        if !self.view.index.symbols[node].kind.is_node() {
+        let Some(led) = self.view.follow(&path.words, self.scope.within) else { return };
+        let mut outer = self.view.index.get(first.text, self.scope.within);
+        for word in &path.words[1..led.n_words] {
+            outer = outer.and_then(|outer| self.view.index.member(outer, word.text));
+            self.add(*word, outer.map_or(Meaning::Unknown, Meaning::Symbol));
+        }
+        let (node, rest) = (led.symbol, &path.words[led.n_words..]);
+        let kind = self.view.index.symbols[node].kind;
+        if kind == SymbolKind::Variable
+            && let Some((node, _)) = self.view.rows_of(node)
+        {
+            return rest.iter().take(1).for_each(|word| self.column_of(*word, Some(node)));
+        }
+        if kind == SymbolKind::Loop {
+            return rest.iter().take(1).for_each(|word| self.add(*word, Meaning::Unknown));
+        }
+        if !kind.is_node() {
             return;
         }
         let known = self.view.node(node);
-        for (position, word) in path.words.iter().enumerate().skip(1) {
-            let is_output = position == 1
-                && known.is_none_or(|node| node.outputs.len() > 1 || node.outputs.iter().any(|o| o.name == word.text));
-            let is_report = known
-                .is_some_and(|node| matches!(node.outputs.as_slice(), [only] if matches!(only.ty, Type::Report(_))));
-            let meaning = if is_output && !is_report { Meaning::Output { node } } else { Meaning::Metric { node } };
-            self.add(*word, meaning);
+        let only = known.and_then(|node| match node.outputs.as_slice() {
+            [only] => Some(&only.ty),
+            _ => None,
+        });
+        let mut ty = only;
+        for (position, word) in rest.iter().enumerate() {
+            let output = known.and_then(|node| node.outputs.iter().find(|output| output.name == word.text));
+            let is_output = position == 0
+                && !matches!(only, Some(Type::Report(_)))
+                && known.is_none_or(|node| node.outputs.len() > 1 || output.is_some());
+            match ty {
+                _ if is_output => {
+                    ty = output.map(|output| &output.ty);
+                    self.add(*word, Meaning::Output { node });
+                }
+                Some(Type::Table(_)) => self.column_of(*word, Some(node)),
+                _ => self.add(*word, Meaning::Metric { node }),
+            }
         }
     }
 
     fn call(&mut self, path: &Path<'a>, group: &Group<'a>, takes: Takes<'a>) {
-        let Some(callee) = self.view.callee(path, takes, self.within) else {
+        let Some(callee) = self.view.callee(path, takes, self.scope) else {
             self.add(whole(self.view.document, path), Meaning::Unknown);
             return self.members(group, Takes::Value, None);
         };
@@ -516,23 +460,36 @@ impl<'a> Walk<'_, 'a> {
             }
             (Callee::Template(_), None) => self.name(path.words[0]),
             (Callee::Constructor(_), _) => self.add(whole(self.view.document, path), Meaning::Constructor),
-            _ => self.add(whole(self.view.document, path), Meaning::Operation),
+            _ => {
+                let is_effect = self.scope.is_effect;
+                self.add(whole(self.view.document, path), Meaning::Operation { is_effect });
+            }
         }
-        self.arguments(&callee, group);
+        self.arguments(&callee, self.view.template(path, self.scope.within), group);
     }
 
-    fn arguments(&mut self, callee: &Callee<'a>, group: &Group<'a>) {
+    /// Reads the arguments of a call; `template` is the `def` of this file that is called.
+    fn arguments(&mut self, callee: &Callee<'a>, template: Option<usize>, group: &Group<'a>) {
         let formals = callee.formals();
         let bindings = callee.bind(&formals, group);
         let call = Call { formals: &formals, bindings: &bindings, group };
+        let param = |name: &str| self.view.index.member(template?, name);
         for (item, binding) in group.items.iter().zip(&bindings) {
             let formal = match binding {
                 Binding::Formal(formal) | Binding::Short(formal) => formals.get(*formal),
                 Binding::Nothing => None,
             };
-            if let Some(name) = item.name {
-                let known = formal.map_or(Meaning::Unknown, |formal| Meaning::Argument(formal.name));
-                self.add(name.word, known);
+            let declared = formal.and_then(|formal| param(formal.name));
+            match (item.name, item.bare(), declared) {
+                (Some(name), _, Some(param)) => self.add(name.word, Meaning::Symbol(param)),
+                (Some(name), _, None) => {
+                    let known = formal.map_or(Meaning::Unknown, |formal| Meaning::Argument(formal.name));
+                    self.add(name.word, known);
+                }
+                (None, Some(word), Some(param)) if matches!(binding, Binding::Short(_)) => {
+                    self.add(word, Meaning::ShortFor(param));
+                }
+                _ => {}
             }
             let takes = formal.map_or(Takes::Value, |formal| formal.takes);
             self.values(&item.terms, takes, Some(&call));
@@ -540,7 +497,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn name(&mut self, word: Word<'a>) {
-        let meaning = self.view.index.get(word.text, self.within).map_or(Meaning::Unknown, Meaning::Symbol);
+        let meaning = self.view.index.get(word.text, self.scope.within).map_or(Meaning::Unknown, Meaning::Symbol);
         self.add(word, meaning);
     }
 

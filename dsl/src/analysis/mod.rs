@@ -17,6 +17,7 @@ mod navigate;
 mod shown;
 mod spot;
 mod tree;
+mod view;
 
 pub use callee::{Callee, Formal, Takes};
 pub use complete::{Completion, CompletionKind, Completions, complete};
@@ -24,9 +25,10 @@ pub use document::{Document, Piece};
 pub use fixes::{Fix, fix};
 pub use hover::{Hover, hover};
 pub use index::{Index, Symbol, SymbolKind, module_path};
-pub use meaning::{Meaning, Mention, Module, View};
+pub use meaning::{Meaning, Mention};
 pub use navigate::{Place, RenameError, definition, references, rename, renameable};
 pub use shown::{CallHelp, Colour, Coloured, Entry, EntryKind, Hint, call_help, colours, hints, outline};
+pub use view::{Module, View};
 
 impl Document {
     /// Returns the names that are declared.

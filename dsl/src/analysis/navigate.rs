@@ -1,12 +1,13 @@
 //! Where things are declared and used, and how to give one another name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::Document;
-use super::index::SymbolKind;
-use super::meaning::{Meaning, Mention, View};
-use super::tree::{self, Kind, Label, Word};
+use super::index::{Symbol, SymbolKind};
+use super::meaning::{Meaning, Mention};
+use super::tree::{self, Kind, Label, Term, Word};
+use super::view::{Module, View};
 use crate::check::RESERVED;
 
 /// Bytes of a file: 0 is the one at hand, others are the [`super::Module::file`] of a module.
@@ -34,7 +35,9 @@ pub fn definition(view: &View<'_>, at: usize) -> Option<Place> {
     let here = |range: Range<usize>| Some(Place { file: 0, range });
     match mention.meaning {
         Meaning::Declared(symbol) | Meaning::Symbol(symbol) => here(view.index.symbols.get(symbol)?.name.range()),
-        Meaning::Output { node } | Meaning::Metric { node } => here(view.index.symbols.get(node)?.name.range()),
+        Meaning::Output { node } => here(result(view, node, mention.word.text).unwrap_or(node_name(view, node)?)),
+        Meaning::Metric { node } => here(node_name(view, node)?),
+        Meaning::ShortFor(param) => here(view.index.symbols.get(param)?.name.range()),
         Meaning::Export { module, symbol } => {
             let module = view.modules.get(module)?;
             Some(Place { file: module.file, range: module.index.symbols.get(symbol)?.name.range() })
@@ -56,6 +59,30 @@ pub fn definition(view: &View<'_>, at: usize) -> Option<Place> {
         }
         _ => None,
     }
+}
+
+fn node_name(view: &View<'_>, node: usize) -> Option<Range<usize>> {
+    Some(view.index.symbols.get(node)?.name.range())
+}
+
+/// Returns where the `def` that a step calls says what a result of it is.
+fn result(view: &View<'_>, step: usize, name: &str) -> Option<Range<usize>> {
+    let template = view.index.get(&view.node(step)?.op, None)?;
+    let symbol = view.index.symbols.get(template).filter(|symbol| symbol.kind == SymbolKind::Template)?;
+    let decl = tree::read(view.document, view.document.pieces().get(symbol.piece)?)?;
+    let Kind::Other { body, .. } = decl.kind else { return None };
+    let results = body.into_iter().filter(|decl| decl.keyword.text == "result");
+    let groups = results.filter_map(|decl| match decl.kind {
+        Kind::Other { terms, .. } => terms.into_iter().next(),
+        _ => None,
+    });
+    let mut items = groups.flat_map(|term| match term {
+        Term::Group(group) => group.items,
+        _ => Vec::new(),
+    });
+    items
+        .find_map(|item| item.name.map(|label| label.word).or(item.bare()).filter(|word| word.text == name))
+        .map(|word| word.range())
 }
 
 fn column(view: &View<'_>, schema: &str, name: &str) -> Option<Range<usize>> {
@@ -90,7 +117,7 @@ fn is_declaration(meaning: Meaning<'_>) -> bool {
 fn target(view: &View<'_>, mention: &Mention<'_>) -> Option<Target> {
     let name = || Label { word: mention.word }.name().to_owned();
     Some(match mention.meaning {
-        Meaning::Declared(symbol) | Meaning::Symbol(symbol) => Target::Symbol(symbol),
+        Meaning::Declared(symbol) | Meaning::Symbol(symbol) | Meaning::ShortFor(symbol) => Target::Symbol(symbol),
         Meaning::Output { node } => Target::Output { node, name: name() },
         Meaning::Metric { node } => Target::Metric { node, name: name() },
         Meaning::Column { schema: Some(schema), .. } | Meaning::ColumnDeclared { schema } => {
@@ -187,12 +214,14 @@ pub fn rename(view: &View<'_>, at: usize, new: &str) -> Result<Vec<(Range<usize>
     let edits: Vec<_> = mentions
         .iter()
         .map(|(piece, mention)| {
-            let text = if is_short(view, *piece, &mention.word) {
-                format!("{}: {new}", mention.word.text)
-            } else {
-                new.to_owned()
+            let word = mention.word;
+            let text = match mention.meaning {
+                // The value keeps its name, and the argument gets its own.
+                Meaning::ShortFor(_) => format!("{new}: {}", word.text),
+                _ if is_short(view, *piece, &word) => format!("{}: {new}", word.text),
+                _ => new.to_owned(),
             };
-            (mention.word.range(), text)
+            (word.range(), text)
         })
         .collect();
     let is_symbol = matches!(target, Target::Symbol(_));
@@ -210,17 +239,13 @@ fn refuse_taken(
 ) -> Result<(), RenameError> {
     match target {
         Target::Symbol(symbol) => {
-            let symbol = view.index.symbols.get(*symbol);
-            if symbol.is_some_and(|symbol| symbol.kind == SymbolKind::Pipeline) {
+            let Some(symbol) = view.index.symbols.get(*symbol) else { return Ok(()) };
+            if symbol.kind == SymbolKind::Pipeline {
                 return Ok(());
             }
-            let within = symbol.and_then(|symbol| symbol.within);
-            let other = view.index.symbols.iter().find(|other| {
-                other.name.text == new
-                    && other.kind != SymbolKind::Pipeline
-                    && (other.within == within || within.is_none())
-            });
-            match other {
+            let named = view.index.symbols.iter().filter(|other| other.name.text == new);
+            let mut others = named.filter(|other| other.kind != SymbolKind::Pipeline);
+            match others.find(|other| are_seen_together(view, symbol, other)) {
                 Some(other) => Err(RenameError::Taken(new.to_owned(), view.document.line_of(other.name.start) + 1)),
                 None => Ok(()),
             }
@@ -241,6 +266,22 @@ fn refuse_taken(
     }
 }
 
+/// Returns whether there is a place that would see both if they had one name.
+fn are_seen_together(view: &View<'_>, one: &Symbol<'_>, other: &Symbol<'_>) -> bool {
+    let sees = |from: &Symbol<'_>, to: &Symbol<'_>| {
+        let mut is_in_template = false;
+        let holders = view.index.around(from.within).map(Some).chain([None]);
+        for holder in holders {
+            if to.within == holder {
+                return !is_in_template || to.kind.is_lasting();
+            }
+            is_in_template |= holder.is_some_and(|at| view.index.symbols[at].kind == SymbolKind::Template);
+        }
+        false
+    };
+    sees(one, other) || sees(other, one)
+}
+
 /// Applies the edits and looks whether each changed name still means the same thing, and no other name does.
 fn refuse_shadowed(
     view: &View<'_>,
@@ -255,20 +296,27 @@ fn refuse_shadowed(
     }
     let document = Document::new(text);
     let mut facts = view.facts.clone();
-    if let Some(value) = facts.params.remove(old) {
-        facts.params.insert(new.to_owned(), value);
+    if let Some(Mention { meaning: Meaning::Declared(at) | Meaning::Symbol(at) | Meaning::ShortFor(at), .. }) =
+        mentions.first().map(|(_, mention)| mention)
+        && let Some(symbol) = view.index.symbols.get(*at)
+    {
+        let place = view.place(symbol);
+        let moved = format!("{}{new}", place.strip_suffix(old).unwrap_or_default());
+        move_place(&mut facts.params, &place, &moved);
+        move_place(&mut facts.nodes, &place, &moved);
+        move_place(&mut facts.schemas, &place, &moved);
     }
-    if let Some(node) = facts.nodes.remove(old) {
-        facts.nodes.insert(new.to_owned(), node);
-    }
-    if let Some(schema) = facts.schemas.remove(old) {
-        facts.schemas.insert(new.to_owned(), schema);
-    }
-    let changed = View::new(&document, view.catalogue, &facts);
-    let mut moved = 0_usize;
+    let mut changed = View::new(&document, view.catalogue, &facts);
+    changed.modules =
+        view.modules.iter().map(|module| Module::new(module.alias, module.file, module.document)).collect();
+    let (mut n_added, mut n_removed) = (0, 0);
     for ((range, edit), (_, mention)) in edits.iter().zip(mentions) {
-        let end = range.start + moved + edit.len();
-        moved = (moved + edit.len()).saturating_sub(range.len());
+        let end = range.start + n_added + edit.len() - n_removed;
+        n_added += edit.len();
+        n_removed += range.len();
+        if matches!(mention.meaning, Meaning::ShortFor(_)) {
+            continue;
+        }
         let found = changed.mentions_in(end..end).into_iter().find(|m| m.word.end == end && m.word.text == new);
         let is_same = matches!(
             (found.map(|found| found.meaning), mention.meaning),
@@ -280,6 +328,17 @@ fn refuse_shadowed(
         }
     }
     Ok(())
+}
+
+/// Gives another name to what is known under a place, and under all places in it.
+fn move_place<T>(known: &mut HashMap<String, T>, old: &str, new: &str) {
+    let is_in = |place: &str| place.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let places: Vec<String> = known.keys().filter(|place| is_in(place)).cloned().collect();
+    for place in places {
+        if let Some(fact) = known.remove(&place) {
+            known.insert(format!("{new}{}", &place[old.len()..]), fact);
+        }
+    }
 }
 
 /// Returns whether a bare name also names the member or argument that it is the value of.

@@ -7,9 +7,10 @@ use mlp_model::Type;
 use super::describe;
 use super::index::SymbolKind;
 use super::lex::TokenKind;
-use super::meaning::{Meaning, View};
+use super::meaning::Meaning;
 use super::spot;
 use super::tree::{self, Kind};
+use super::view::View;
 
 /// A declaration, or something in it, as an outline shows it.
 #[derive(Debug, Clone)]
@@ -33,31 +34,37 @@ pub enum EntryKind {
 /// Returns the outline of the file.
 pub fn outline(view: &View<'_>) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut holder: Option<(usize, usize)> = None;
+    // The way from the last entry to where the next may belong: symbols, the outermost first.
+    let mut holders: Vec<usize> = Vec::new();
     for (at, symbol) in view.index.symbols.iter().enumerate() {
         let detail = match symbol.kind {
-            SymbolKind::Source | SymbolKind::Step => view.node(at).map_or(String::new(), |node| node.op.clone()),
-            SymbolKind::Param => view.facts.params.get(symbol.name.text).map_or(String::new(), describe::value),
+            kind if kind.is_node() => view.node(at).map_or(String::new(), |node| node.op.clone()),
+            SymbolKind::Param => view.value(symbol).map_or(String::new(), describe::value),
             _ => String::new(),
         };
         let mut entry = Entry {
             name: symbol.name.text.to_owned(),
             kind: EntryKind::Symbol(symbol.kind),
             detail,
-            range: symbol.range(),
+            range: symbol.start..symbol.end.max(symbol.name.end),
             name_range: symbol.name.range(),
             children: Vec::new(),
         };
-        if matches!(symbol.kind, SymbolKind::Schema | SymbolKind::Gate) {
+        if symbol.within.is_none() && matches!(symbol.kind, SymbolKind::Schema | SymbolKind::Gate) {
             entry.children = children(view, symbol.piece);
         }
-        match (symbol.within, holder, entries.last_mut()) {
-            (Some(within), Some((holding, _)), Some(last)) if within == holding => last.children.push(entry),
-            _ => {
-                entries.push(entry);
-                holder = Some((at, entries.len()));
+        while holders.last().copied() != symbol.within && holders.pop().is_some() {}
+        let depth = holders.len();
+        let siblings = (0..depth).fold(&mut entries, |siblings, _| match siblings.is_empty() {
+            // Every holder has an entry.
+            true => siblings,
+            false => {
+                let last = siblings.len() - 1;
+                &mut siblings[last].children
             }
-        }
+        });
+        siblings.push(entry);
+        holders.push(at);
     }
     entries
 }
@@ -164,13 +171,20 @@ pub fn colours(view: &View<'_>, range: Range<usize>) -> Vec<Coloured> {
 
 fn colour_of(view: &View<'_>, meaning: Meaning<'_>) -> Option<Colour> {
     let of_symbol = |kind: SymbolKind| match kind {
-        SymbolKind::Param | SymbolKind::Constant => Colour::Param,
+        SymbolKind::Param | SymbolKind::Constant | SymbolKind::Variable => Colour::Param,
         SymbolKind::Schema => Colour::Schema,
         SymbolKind::Gate => Colour::Gate,
         SymbolKind::Release => Colour::Release,
         SymbolKind::Module | SymbolKind::Pipeline => Colour::Module,
         SymbolKind::Template => Colour::Operation,
-        SymbolKind::Source | SymbolKind::Step | SymbolKind::Other => Colour::Node,
+        SymbolKind::Test => Colour::String,
+        SymbolKind::Source
+        | SymbolKind::Step
+        | SymbolKind::Effect
+        | SymbolKind::Given
+        | SymbolKind::Artifact
+        | SymbolKind::Loop
+        | SymbolKind::Other => Colour::Node,
     };
     Some(match meaning {
         Meaning::Keyword | Meaning::Champion => Colour::Keyword,
@@ -179,7 +193,7 @@ fn colour_of(view: &View<'_>, meaning: Meaning<'_>) -> Option<Colour> {
         Meaning::Output { .. } => Colour::Output,
         Meaning::Metric { .. } => Colour::Metric,
         Meaning::Part | Meaning::Member => Colour::Output,
-        Meaning::Operation => Colour::Operation,
+        Meaning::Operation { .. } => Colour::Operation,
         Meaning::Constructor => Colour::Constructor,
         Meaning::Argument(_) => Colour::Argument,
         Meaning::Column { .. } | Meaning::ColumnDeclared { .. } => Colour::Column,
@@ -187,7 +201,7 @@ fn colour_of(view: &View<'_>, meaning: Meaning<'_>) -> Option<Colour> {
         Meaning::Type => Colour::Type,
         Meaning::Mark => Colour::Mark,
         Meaning::CheckDeclared | Meaning::Check => Colour::Check,
-        Meaning::Unknown => return None,
+        Meaning::Unknown | Meaning::ShortFor(_) => return None,
     })
 }
 
@@ -202,11 +216,14 @@ pub struct Hint {
 
 /// Returns what each source and step of a range gives, in a few words behind its name.
 pub fn hints(view: &View<'_>, range: Range<usize>) -> Vec<Hint> {
-    let first = view.index.symbols.partition_point(|symbol| symbol.name.end < range.start);
     let mut hints = Vec::new();
-    for (at, symbol) in view.index.symbols.iter().enumerate().skip(first) {
-        if symbol.name.start > range.end {
+    for (at, symbol) in view.index.symbols_from(view.document.piece_at(range.start)) {
+        if symbol.start > range.end {
             break;
+        }
+        // What a template is given has its type written behind its name.
+        if symbol.kind == SymbolKind::Artifact || symbol.name.end < range.start || symbol.name.start > range.end {
+            continue;
         }
         let Some(node) = view.node(at) else { continue };
         let tables = node.outputs.iter().filter_map(|output| match &output.ty {
@@ -227,10 +244,13 @@ pub fn hints(view: &View<'_>, range: Range<usize>) -> Vec<Hint> {
             }
             _ => continue,
         };
-        let doc = match tables.first() {
+        let mut doc = match tables.first() {
             Some((_, table)) => format!("```mlp\n{}\n```", describe::columns(&table.columns)),
             None => String::new(),
         };
+        if let Some(whose) = symbol.within.and_then(|_| describe::whose(node, &view.place(symbol))) {
+            doc.push_str(&format!("\n\n{whose}"));
+        }
         hints.push(Hint { at: symbol.name.end, text: format!(": {text}"), doc });
     }
     hints

@@ -3,12 +3,35 @@
 use mlp_model::InputType;
 
 use super::callee::{Binding, Callee, Formal, Takes};
-use super::index::SymbolKind;
-use super::meaning::View;
 use super::tree::{Decl, Group, Item, Kind, Term};
+use super::view::{Scope, View};
+
+/// The declaration that a cursor is in, the innermost of those that stand in each other.
+#[derive(Clone, Copy)]
+pub struct Inner<'d, 'a> {
+    pub decl: &'d Decl<'a>,
+    /// The declaration whose body it stands in.
+    pub holder: Option<&'d Decl<'a>>,
+    pub scope: Scope,
+}
+
+/// Finds the innermost declaration around byte `at`; behind one, up to the next, that one is meant.
+pub fn innermost<'d, 'a>(view: &View<'a>, decl: &'d Decl<'a>, at: usize) -> Inner<'d, 'a> {
+    let mut inner = Inner { decl, holder: None, scope: Scope::default() };
+    while let Kind::Other { body, closing, .. } = &inner.decl.kind
+        && closing.is_none_or(|closing| at <= closing)
+        && let Some(next) = body.iter().rev().find(|next| next.keyword.start <= at)
+    {
+        let within = view.index.starting_at(inner.decl.keyword.start).or(inner.scope.within);
+        inner = Inner { decl: next, holder: Some(inner.decl), scope: Scope { within, ..inner.scope } };
+    }
+    inner.scope.is_effect = inner.decl.keyword.text == "effect";
+    inner
+}
 
 /// The innermost place that a cursor is in.
 pub struct Spot<'d, 'a> {
+    pub scope: Scope,
     /// The calls around it, the innermost last.
     pub calls: Vec<Around<'d, 'a>>,
     /// The innermost brackets of any kind.
@@ -50,11 +73,17 @@ impl<'a> Around<'_, 'a> {
     }
 }
 
-static TABLE: InputType = InputType::Table(mlp_model::RoleRule::Any);
+static REPORT: InputType = InputType::Report;
 
 /// Finds the place of byte `at` in a declaration.
 pub fn find<'d, 'a>(view: &View<'a>, decl: &'d Decl<'a>, at: usize) -> Spot<'d, 'a> {
-    let mut spot = Spot { calls: Vec::new(), group: None, item: None, terms: &[], takes: Takes::Value };
+    find_in(view, innermost(view, decl, at), at)
+}
+
+/// Finds the place of byte `at` in the declaration that is the innermost there.
+pub fn find_in<'d, 'a>(view: &View<'a>, inner: Inner<'d, 'a>, at: usize) -> Spot<'d, 'a> {
+    let Inner { decl, scope, .. } = inner;
+    let mut spot = Spot { scope, calls: Vec::new(), group: None, item: None, terms: &[], takes: Takes::Value };
     match &decl.kind {
         Kind::Pipeline => {}
         Kind::Param { rest, .. } => spot.enter(view, rest, Takes::Value, at),
@@ -63,10 +92,13 @@ pub fn find<'d, 'a>(view: &View<'a>, decl: &'d Decl<'a>, at: usize) -> Spot<'d, 
                 spot.enter(view, &column.terms, Takes::Value, at);
             }
         }
-        Kind::Call { value, options } => {
+        Kind::Call { value, options, condition } => {
             spot.enter(view, value, Takes::Value, at);
             if let Some(options) = options.as_ref().filter(|options| options.holds(at)) {
                 spot.enter_call(view, Callee::Options, options, at);
+            }
+            if condition.iter().any(|term| matches!(term, Term::Group(group) if group.holds(at))) {
+                spot.enter(view, condition, Takes::Value, at);
             }
         }
         Kind::Gate { checks } => {
@@ -80,12 +112,12 @@ pub fn find<'d, 'a>(view: &View<'a>, decl: &'d Decl<'a>, at: usize) -> Spot<'d, 
                 spot.enter_group(view, bundle, Takes::Artifact, at);
             }
         }
-        Kind::Other { terms, body } => {
-            if let Some(inner) = body.iter().find(|inner| inner.keyword.start <= at && at <= inner.end) {
-                return find(view, inner, at);
-            }
-            let is_template = SymbolKind::of(decl.keyword.text) == SymbolKind::Template;
-            let takes = if is_template { Takes::Value } else { Takes::Input(&TABLE) };
+        Kind::Other { terms, .. } => {
+            let takes = match decl.keyword.text {
+                "result" => Takes::Artifact,
+                "expect" => Takes::Input(&REPORT),
+                _ => Takes::Value,
+            };
             spot.enter(view, terms, takes, at);
         }
     }
@@ -100,7 +132,7 @@ impl<'d, 'a> Spot<'d, 'a> {
             match term {
                 Term::Path(path) => {
                     let Some(group) = path.arguments.as_ref().filter(|group| group.holds(at)) else { continue };
-                    match view.callee(path, takes, None) {
+                    match view.callee(path, takes, self.scope) {
                         Some(callee) => self.enter_call(view, callee, group, at),
                         None => self.enter_group(view, group, Takes::Value, at),
                     }

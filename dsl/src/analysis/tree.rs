@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::document::{Document, Piece, begins_declarations};
 use super::lex::{Token, TokenKind};
+use crate::outline::declaring_within;
 
 /// Deeper brackets are passed over.
 const MAX_DEPTH: usize = 160;
@@ -39,6 +40,17 @@ pub struct Decl<'t> {
     pub end: usize,
 }
 
+impl<'t> Decl<'t> {
+    /// Returns the declaration that begins at a byte: this one, or one in its body.
+    pub fn find(&self, start: usize) -> Option<&Self> {
+        if self.keyword.start == start {
+            return Some(self);
+        }
+        let Kind::Other { body, .. } = &self.kind else { return None };
+        body.iter().rev().find(|inner| inner.keyword.start <= start)?.find(start)
+    }
+}
+
 #[derive(Debug)]
 pub enum Kind<'t> {
     Pipeline,
@@ -50,10 +62,12 @@ pub enum Kind<'t> {
     Schema {
         columns: Vec<Column<'t>>,
     },
-    /// `source` or `step`.
+    /// `source`, `step` or `effect`.
     Call {
         value: Vec<Term<'t>>,
         options: Option<Group<'t>>,
+        /// `when ..`, behind the options.
+        condition: Vec<Term<'t>>,
     },
     Gate {
         checks: Vec<Check<'t>>,
@@ -67,6 +81,8 @@ pub enum Kind<'t> {
     Other {
         terms: Vec<Term<'t>>,
         body: Vec<Decl<'t>>,
+        /// Where the brace stands that closes the body.
+        closing: Option<usize>,
     },
 }
 
@@ -158,6 +174,23 @@ impl<'t> Item<'t> {
     }
 }
 
+impl<'t> Item<'t> {
+    /// Returns the word behind the name of a parameter: its type.
+    pub fn type_word(&self) -> &'t str {
+        self.terms.first().and_then(Term::word).map_or("", |word| word.text)
+    }
+}
+
+impl<'t> Term<'t> {
+    /// Returns the first name of a path.
+    pub fn word(&self) -> Option<Word<'t>> {
+        match self {
+            Self::Path(path) => path.words.first().copied(),
+            _ => None,
+        }
+    }
+}
+
 impl Group<'_> {
     /// Returns whether a cursor at `at` is between the brackets.
     pub fn holds(&self, at: usize) -> bool {
@@ -234,12 +267,11 @@ impl<'t> Reader<'t, '_> {
                 let has_options = self.peek_word() == Some("with");
                 self.at += usize::from(has_options);
                 let options = if has_options { self.group_if(b'{') } else { None };
-                self.terms(&Stop::Declaration);
-                Kind::Call { value, options }
+                Kind::Call { value, options, condition: self.terms(&Stop::Declaration) }
             }
             "gate" => Kind::Gate { checks: self.checks() },
             "release" => self.release(),
-            _ => self.other(),
+            word => self.other(!declaring_within(word).is_empty()),
         };
         let end = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(keyword.end, |t| self.place(t.end));
         Some(Decl { keyword, name, kind, end })
@@ -335,14 +367,15 @@ impl<'t> Reader<'t, '_> {
         checks
     }
 
-    fn other(&mut self) -> Kind<'t> {
+    fn other(&mut self, has_body: bool) -> Kind<'t> {
         let mut terms = Vec::new();
-        let mut body = Vec::new();
+        let (mut body, mut closing) = (Vec::new(), None);
         while let Some(token) = self.tokens.get(self.at).copied() {
-            if token.kind == TokenKind::Open(b'{') && self.holds_declarations() {
+            if token.kind == TokenKind::Open(b'{') && (has_body || self.holds_declarations()) {
                 self.at += 1;
                 while let Some(token) = self.tokens.get(self.at).copied() {
                     if matches!(token.kind, TokenKind::Close(_)) {
+                        closing = Some(self.place(token.start));
                         self.at += 1;
                         break;
                     }
@@ -366,7 +399,7 @@ impl<'t> Reader<'t, '_> {
                 terms.extend(self.term());
             }
         }
-        Kind::Other { terms, body }
+        Kind::Other { terms, body, closing }
     }
 
     /// Returns whether the brace at hand opens a body of declarations.
@@ -391,16 +424,18 @@ impl<'t> Reader<'t, '_> {
         (self.end, self.tokens.len())
     }
 
-    /// Returns whether the word is the first of its line and begins declarations.
+    /// Returns whether the word is the first of its line, or of a body, and begins declarations.
     fn begins_declaration(&self, at: usize) -> bool {
         let Some(token) = self.tokens.get(at) else { return false };
-        let before = at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(0, |token| token.end as usize);
-        let is_fresh = self.text.get(before..token.start as usize).is_some_and(|blank| blank.contains('\n'));
+        let before = at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let blank = self.text.get(before.map_or(0, |token| token.end as usize)..token.start as usize);
+        let is_fresh = blank.is_some_and(|blank| blank.contains('\n'))
+            || before.is_some_and(|before| before.kind == TokenKind::Open(b'{'));
         let word = token.text(self.text);
         let next = self.tokens.get(at + 1).map(|next| next.kind);
         let goes_on = match next {
-            Some(TokenKind::Word | TokenKind::String) => true,
-            Some(TokenKind::Sign(b'=') | TokenKind::Open(b'{')) => word == "result",
+            Some(TokenKind::Word | TokenKind::String | TokenKind::Sign(b'=') | TokenKind::Close(_)) | None => true,
+            Some(TokenKind::Open(b'{')) => word == "result",
             _ => false,
         };
         is_fresh && goes_on && begins_declarations(word)
@@ -438,7 +473,7 @@ impl<'t> Reader<'t, '_> {
                 TokenKind::Word => {
                     let text = token.text(self.text);
                     let after_value = terms.last().is_some_and(|term| !matches!(term, Term::Sign(_)));
-                    let is_operator = matches!(text, "and" | "or" | "not" | "in" | "if" | "then" | "else");
+                    let is_operator = is_operator(text);
                     let fresh = self.is_fresh();
                     if *is_first {
                         fresh
@@ -504,7 +539,8 @@ impl<'t> Reader<'t, '_> {
                 }
             }
         }
-        if self.opens(b'(') {
+        let is_operator = path.words.len() == 1 && path.words.iter().all(|word| is_operator(word.text));
+        if !is_operator && self.opens(b'(') {
             path.arguments = self.group_if(b'(');
         }
         path
@@ -612,11 +648,14 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
+/// Returns whether a word stands between values, and is none.
+fn is_operator(word: &str) -> bool {
+    matches!(word, "and" | "or" | "not" | "in" | "if" | "then" | "else" | "when")
+}
+
 fn follows_word_operator(terms: &[Term<'_>]) -> bool {
     match terms.last() {
-        Some(Term::Path(path)) => {
-            matches!(path.words.as_slice(), [word] if matches!(word.text, "and" | "or" | "not" | "in" | "if" | "then" | "else"))
-        }
+        Some(Term::Path(path)) => matches!(path.words.as_slice(), [word] if is_operator(word.text)),
         _ => false,
     }
 }

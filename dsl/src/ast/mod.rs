@@ -402,6 +402,27 @@ impl<'a> Expr<'a> {
             _ => None,
         }
     }
+
+    /// Hands over every path that is written in it.
+    pub fn each_path<'e>(&'e self, found: &mut dyn FnMut(&'e [Name<'a>])) {
+        match &self.kind {
+            ExprKind::Path(path) => found(path),
+            ExprKind::List(items) => items.iter().for_each(|item| item.each_path(found)),
+            ExprKind::Record(fields) => fields.iter().for_each(|field| field.value.each_path(found)),
+            ExprKind::Call(call) => call.args.iter().for_each(|field| field.value.each_path(found)),
+            ExprKind::Index { list, index } => {
+                list.each_path(found);
+                index.each_path(found);
+            }
+            ExprKind::If(parts) => parts.iter().for_each(|part| part.each_path(found)),
+            ExprKind::Group(inner) | ExprKind::Unary { operand: inner, .. } => inner.each_path(found),
+            ExprKind::Binary { left, right, .. } => {
+                left.each_path(found);
+                right.each_path(found);
+            }
+            ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Wrong => {}
+        }
+    }
 }
 
 /// `torch.mlp([64], dropout: 0.1)`.

@@ -74,7 +74,7 @@ pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
 }
 
 /// Operations that are effects stand in the catalogue under the name of a step, behind this.
-const EFFECT: &str = "effect.";
+pub const EFFECT: &str = "effect.";
 
 /// The arguments of operations, by the operations' names.
 type Formals<'a> = HashMap<&'static str, Rc<[FormalSlot<'a>]>>;

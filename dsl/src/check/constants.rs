@@ -10,7 +10,7 @@ use super::order::sort;
 use super::params::{self, Given};
 use super::report::Report;
 use super::value::Eval;
-use crate::ast::{Expr, ExprKind, RuleKind};
+use crate::ast::{Expr, RuleKind};
 use crate::diagnostic::Diagnostic;
 
 /// Computes the values of every file; returns the pipeline's parameters.
@@ -76,23 +76,7 @@ fn edges(names: &Names<'_>, env: usize, constants: &Constants<'_>) -> Vec<Vec<(u
 }
 
 fn mentions<'a>(expr: &Expr<'a>, found: &mut Vec<(&'a str, Span)>) {
-    match &expr.kind {
-        ExprKind::Path(path) => found.extend(path.first().map(|name| (name.text, name.span))),
-        ExprKind::List(items) => items.iter().for_each(|item| mentions(item, found)),
-        ExprKind::Record(fields) => fields.iter().for_each(|field| mentions(&field.value, found)),
-        ExprKind::Call(call) => call.args.iter().for_each(|field| mentions(&field.value, found)),
-        ExprKind::Index { list, index } => {
-            mentions(list, found);
-            mentions(index, found);
-        }
-        ExprKind::If(parts) => parts.iter().for_each(|part| mentions(part, found)),
-        ExprKind::Group(inner) | ExprKind::Unary { operand: inner, .. } => mentions(inner, found),
-        ExprKind::Binary { left, right, .. } => {
-            mentions(left, found);
-            mentions(right, found);
-        }
-        ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Wrong => {}
-    }
+    expr.each_path(&mut |path| found.extend(path.first().map(|name| (name.text, name.span))));
 }
 
 fn refuse_cycle(constants: &Constants<'_>, cycle: &[(usize, (usize, Span))], report: Report<'_>) {

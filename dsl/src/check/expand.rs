@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
                 DeclKind::Call(call) => call,
                 DeclKind::Loop(decl) => {
                     let name = format!("{prefix}{}", decl.name.text);
-                    let column = columns::values_of(decl).and_then(|call| columns::read(call, report));
+                    let over = columns::read(decl, report);
                     self.loops.push(LoopInfo {
                         decl,
                         name,
@@ -85,7 +85,7 @@ impl<'a> Names<'a> {
                         skip: skip.clone(),
                         within: self.within,
                         limits: Rc::clone(&self.limits),
-                        column,
+                        over,
                         is_open: false,
                         is_template: false,
                         rounds: None,
@@ -329,8 +329,8 @@ impl<'a> Expander<'_, 'a> {
         let limit = rounds::limit(decl, &eval);
         let is_open = values.iter().any(|(key, _)| key == columns::OPEN_KEY);
         self.names.loops[index].is_open = is_open;
-        let of_column = self.names.loops[index].column.is_some();
-        self.names.within = if of_column { Some(index) } else { self.names.loops[index].within };
+        let of_table = self.names.loops[index].over.is_some();
+        self.names.within = if of_table { Some(index) } else { self.names.loops[index].within };
         let info = &self.names.loops[index];
         let own = limit.map(|most| LoopLimit { name: rounds::without_keys(&info.name), most });
         self.names.limits = own.into_iter().chain(info.limits.iter().cloned()).collect();
@@ -354,8 +354,10 @@ impl<'a> Expander<'_, 'a> {
         let mut known = Vec::new();
         for (key, values) in values {
             let report = match values.as_slice() {
+                [Some(Value::Record(_))] if is_open => report.for_sample(columns::sample_text(decl)),
                 [Some(sample)] if is_open => report.for_sample(show(sample).trim_matches('"').to_owned()),
                 [None] => report,
+                [Some(Value::Record(_))] => report.for_round(format!("{} = {key}", decl.variable.text)),
                 values => {
                     let values = decl.variables().zip(values.iter().flatten());
                     let shown = values.map(|(name, value)| format!("{} = {}", name.text, show(value)));

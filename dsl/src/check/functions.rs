@@ -56,6 +56,7 @@ pub fn call(eval: &Eval<'_, '_>, call: &CallExpr<'_>, span: Span) -> Option<Valu
                 "values" => {
                     "it stands only, and alone, as what a loop goes over: `for store in values(sales.store_id) as NAME`"
                 }
+                "rows" => "it stands only, and alone, as what a loop goes over: `for row in rows(configs) as NAME`",
                 "files" => {
                     "it stands only, and alone, as what a loop goes over: `for file in files(\"data/*.csv\") as NAME`"
                 }

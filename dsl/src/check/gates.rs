@@ -9,6 +9,7 @@ use super::inputs::find_output;
 use super::lists;
 use super::names::{Entity, Followed};
 use super::value::sign;
+use super::zip::{self, Round};
 use super::{Places, Scope};
 use crate::ast::{Binary, CallExpr, CheckDecl, Expr, ExprKind, Field, GateDecl, Name, Unary};
 use crate::diagnostic::Diagnostic;
@@ -16,7 +17,7 @@ use crate::suggest::listed;
 
 /// Returns the gate, or `None` after reporting what is wrong.
 pub fn check(scope: &Scope<'_>, gate: &GateDecl<'_>, results: &Results, places: &Places) -> Option<Gate> {
-    let reader = Reader { scope, results, places };
+    let reader = Reader { scope, results, places, round: None };
     let mut checks = Vec::new();
     let mut is_complete = true;
     // The checks that read the champion, with where they do.
@@ -114,10 +115,13 @@ fn check_first(
     }))
 }
 
+#[derive(Clone, Copy)]
 struct Reader<'r, 'a> {
     scope: &'r Scope<'a>,
     results: &'r Results,
     places: &'r Places,
+    /// What lists stand for, in one round of those that are folded together.
+    round: Option<&'r Round<'a>>,
 }
 
 impl Reader<'_, '_> {
@@ -192,7 +196,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Reads `max(by_season.quality.mae)`; `None` if it is something else.
+    /// Reads `max(by_season.quality.mae)`, also of what is computed in each round: `min(by_season.new.auc - by_season.old.auc)`.
+    /// `None` if it is something else.
     fn fold(&self, call: &CallExpr<'_>, champion_at: &mut Option<Span>) -> Option<Option<NumExpr>> {
         let fold = match call.path.text {
             "min" => Fold::Min,
@@ -203,25 +208,15 @@ impl Reader<'_, '_> {
             _ => return None,
         };
         let [Field { name: None, value }] = call.args.as_slice() else { return None };
-        let ExprKind::Path(path) = &value.kind else { return None };
-        let Followed::Found { entity: Entity::Loop(index), rest, .. } = self.scope.follow(path) else { return None };
-        let items = match lists::items(self.scope, index, &rest, value.span) {
-            Ok(items) => items,
+        let rounds = match zip::rounds(self.scope, value)? {
+            Ok(rounds) => rounds,
             Err(problem) => {
                 self.scope.report.add(*problem);
                 return Some(None);
             }
         };
-        let first = path.first()?;
-        let of: Vec<_> = items
-            .into_iter()
-            .map(|item| match item.followed {
-                Followed::Found { entity: Entity::Call(call), rest, .. } => {
-                    self.metric(call, &rest, first, value, champion_at)
-                }
-                _ => None,
-            })
-            .collect();
+        let of: Vec<_> =
+            rounds.iter().map(|round| Reader { round: Some(round), ..*self }.number(value, champion_at)).collect();
         Some(of.into_iter().collect::<Option<_>>().map(|of| NumExpr::Fold { fold, of }))
     }
 
@@ -244,6 +239,10 @@ impl Reader<'_, '_> {
             Followed::Found { entity: Entity::Value(_), .. } => return self.constant(expr),
             Followed::Found { entity: Entity::Broken, .. } | Followed::Silent | Followed::Given { .. } => return None,
             Followed::Found { entity: Entity::Loop(index), rest, .. } => {
+                if let Some(item) = self.round.and_then(|round| round.item(expr.span)) {
+                    let (call, rest) = item.as_ref()?;
+                    return self.metric(*call, rest, first, expr, champion_at);
+                }
                 let items = lists::items(self.scope, index, &rest, expr.span);
                 let problem =
                     items.err().map_or_else(|| lists::not_one(self.scope, expr.span, None), |problem| *problem);

@@ -13,6 +13,8 @@ use crate::suggest::listed;
 pub struct Item<'p, 'a> {
     /// The values of the loops it is within, as a name: `north`, `1_2`.
     pub key: String,
+    /// The same as nodes are called: `north`, `1,2`.
+    pub round: String,
     pub followed: Followed<'p, 'a>,
 }
 
@@ -24,7 +26,7 @@ pub fn items<'p, 'a>(
     span: Span,
 ) -> Result<Vec<Item<'p, 'a>>, Box<Diagnostic>> {
     let mut found = Vec::new();
-    collect(scope, index, rest, span, "", &mut found)?;
+    collect(scope, index, rest, span, ("", ""), &mut found)?;
     Ok(found)
 }
 
@@ -33,7 +35,7 @@ fn collect<'p, 'a>(
     index: usize,
     rest: &'p [Name<'a>],
     span: Span,
-    outer_key: &str,
+    (outer_key, outer_round): (&str, &str),
     found: &mut Vec<Item<'p, 'a>>,
 ) -> Result<(), Box<Diagnostic>> {
     let info = &scope.names.loops[index];
@@ -53,13 +55,14 @@ fn collect<'p, 'a>(
     for round in info.rounds.iter().flatten() {
         let key = plain_key(&round.key);
         let key = if outer_key.is_empty() { key } else { format!("{outer_key}_{key}") };
+        let round_key = if outer_round.is_empty() { round.key.clone() } else { format!("{outer_round},{}", round.key) };
         match scope.names.follow(round.env, rest) {
             Followed::Found { entity: Entity::Loop(inner), rest: inner_rest, .. } => {
                 // The way into a loop within the loop is the same path, further on.
                 let rest = rest.get(rest.len() - inner_rest.len()..).unwrap_or_default();
-                collect(scope, inner, rest, span, &key, found)?;
+                collect(scope, inner, rest, span, (&key, &round_key), found)?;
             }
-            followed => found.push(Item { key, followed }),
+            followed => found.push(Item { key, round: round_key, followed }),
         }
     }
     Ok(())

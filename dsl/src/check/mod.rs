@@ -41,6 +41,7 @@ mod schemas;
 mod testing;
 mod types;
 mod value;
+mod zip;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -51,11 +52,13 @@ use mlp_model::{
     Value, Waits, Word,
 };
 
+pub(crate) use calls::EFFECT;
 pub use expected::compares;
 pub use facts::{Facts, NodeFacts};
 pub use inspector::{Inspector, inspect_many};
 pub use names::RESERVED;
 pub(crate) use options::OPTIONS;
+pub use rounds::without_keys;
 pub use schemas::MARKS;
 pub use testing::{CheckedTests, Expectation, Expected, TestCase, check_test, check_tests, declares_tests};
 pub use types::{TYPE_NAMES, written};
@@ -308,17 +311,16 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
         expectations.sort_by_key(|expectation| expectation.span.start);
     }
     if let Some(facts) = wanted.facts {
-        match wanted.memo.zip(recall) {
-            Some((memo, recall)) => {
-                let known = memo.end(recall, results, |result| NodeFacts::of(scope, result));
-                facts.collect(scope, known);
-            }
+        let bodies = facts::Bodies::look(scope, &results);
+        let known = match wanted.memo.zip(recall) {
+            Some((memo, recall)) => memo.end(recall, results, |result| NodeFacts::of(scope, result)),
             None => {
                 let known =
                     results.iter().map(|result| result.as_ref().map(|result| NodeFacts::of(scope, result).into()));
-                facts.collect(scope, known.collect());
+                known.collect()
             }
-        }
+        };
+        facts.collect(scope, known, bodies);
         return None;
     }
 

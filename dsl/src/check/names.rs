@@ -80,7 +80,7 @@ pub struct CallInst<'a> {
     pub report: Report<'a>,
     /// Why it does not run: the condition of a call that it is part of is false.
     pub skip: Option<Rc<str>>,
-    /// The innermost loop over a column that it is within.
+    /// The innermost loop over a table that it is within.
     pub within: Option<usize>,
     pub limits: Limits,
 }
@@ -117,12 +117,12 @@ pub struct LoopInfo<'a> {
     pub env: usize,
     pub report: Report<'a>,
     pub skip: Option<Rc<str>>,
-    /// The innermost loop over a column that it is within.
+    /// The innermost loop over a table that it is within.
     pub within: Option<usize>,
     /// Those of the loops around it.
     pub limits: Limits,
-    /// The column whose values it goes over.
-    pub column: Option<ColumnOf<'a>>,
+    /// The column whose values, or the table whose rows it goes over.
+    pub over: Option<TableOf<'a>>,
     /// Its values are not known.
     pub is_open: bool,
     /// In the body of a `def` that is checked by itself.
@@ -131,12 +131,21 @@ pub struct LoopInfo<'a> {
     pub rounds: Option<Vec<Round>>,
 }
 
-/// The column of a table, as a loop writes it.
+/// The table that a loop goes over, as it is written.
 #[derive(Clone)]
-pub struct ColumnOf<'a> {
+pub struct TableOf<'a> {
     pub table: Vec<Name<'a>>,
-    pub column: String,
+    pub over: OverTable<'a>,
+    /// Of the column, or of the table.
     pub span: Span,
+}
+
+#[derive(Clone)]
+pub enum OverTable<'a> {
+    /// The values of this column.
+    Column(String),
+    /// The rows, of which the body reads these columns, each named where it is read first.
+    Rows(Vec<Name<'a>>),
 }
 
 pub struct Round {
@@ -195,7 +204,7 @@ pub struct Names<'a> {
     pub bodies: Vec<(usize, Report<'a>)>,
     pub groups: Vec<Group<'a>>,
     pub loops: Vec<LoopInfo<'a>>,
-    /// The innermost loop over a column in whose body names are being declared.
+    /// The innermost loop over a table in whose body names are being declared.
     pub within: Option<usize>,
     /// Those of the loops in whose bodies names are being declared.
     pub limits: Limits,
@@ -236,7 +245,7 @@ pub enum Followed<'p, 'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Returns the loops over columns that something is within, from the inside out.
+    /// Returns the loops over tables that something is within, from the inside out.
     pub fn around(&self, within: Option<usize>) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(within, |index| self.loops.get(*index)?.within)
     }

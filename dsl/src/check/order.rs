@@ -119,7 +119,7 @@ fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> 
     // A round of a loop over a column needs the table.
     for index in scope.names.around(info.inst.within) {
         let info = &scope.names.loops[index];
-        let Some(of) = &info.column else { continue };
+        let Some(of) = &info.over else { continue };
         if let Followed::Found { entity: Entity::Call(call), .. } = scope.names.follow(info.env, &of.table) {
             edges.push(Edge { to: call, span: of.span, through_champion: false });
         }

@@ -24,10 +24,10 @@ pub enum Values {
 
 /// Returns the values of a loop, or reports why there are none.
 pub fn values(decl: &LoopDecl<'_>, info: &LoopInfo<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Option<Values> {
-    if columns::values_of(decl).is_some() {
-        info.column.as_ref()?;
+    if columns::is_over_table(decl) {
+        info.over.as_ref()?;
         return Some(match around.loops.known.get(&info.name) {
-            Some(values) => Values::Known(values.iter().map(|value| (key_of(value), vec![value.clone()])).collect()),
+            Some(values) => Values::Known(values.iter().map(round_of).collect()),
             None => Values::Open(around.loops.samples.get(&info.name).cloned()),
         });
     }
@@ -36,6 +36,18 @@ pub fn values(decl: &LoopDecl<'_>, info: &LoopInfo<'_>, eval: &Eval<'_, '_>, aro
     }
     let found = listed(decl, eval, around)?;
     Some(Values::Known(found.into_iter().map(|(key, value)| (key, vec![value])).collect()))
+}
+
+/// Returns the round of a value that a run has told: its key, and what the variable stands for.
+fn round_of(told: &Value) -> (String, Vec<Value>) {
+    match told {
+        // A row: the value of its key, and the columns that are read.
+        Value::List(row) => match row.as_slice() {
+            [key, columns] => (key_of(key), vec![columns.clone()]),
+            _ => (show(told), vec![told.clone()]),
+        },
+        value => (key_of(value), vec![value.clone()]),
+    }
 }
 
 /// Returns the values that are known when the file is checked, each with its key.

@@ -24,7 +24,7 @@ fn seeds(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
         if has_seed && draws && !call.arg_spans.contains_key("seed") {
             let problem = Diagnostic::warning(
                 "L0606",
-                format!("step `{}` draws at random and its seed is not written", node.name),
+                format!("step `{}` draws at random and its seed is not written", subject.written(node)),
             )
             .at(node.span, "the seed is the operation's default")
             .help("write it, so that who reads the file sees that figures depend on it: `seed: 7`");
@@ -47,7 +47,8 @@ fn personal(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
             let columns: Vec<_> = table.columns.iter().filter(|column| column.marks.personal).collect();
             let Some(first) = columns.first() else { continue };
             let more = if columns.len() > 1 { format!(" and {} more", columns.len() - 1) } else { String::new() };
-            let message = format!("step `{}` hands the personal column `{}`{more} to a program", node.name, first.name);
+            let name = subject.written(node);
+            let message = format!("step `{name}` hands the personal column `{}`{more} to a program", first.name);
             let mut problem = Diagnostic::warning("L0610", message)
                 .at(
                     call.arg_spans.get("inputs").copied().unwrap_or(node.span),
@@ -113,14 +114,15 @@ fn names(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
     for (_, node, call) in subject.calls() {
         let [output] = call.outputs.as_slice() else { continue };
         let Type::Table(TableType { role, .. }) = &output.ty else { continue };
-        let says = |word: &str| node.name.to_lowercase().split('_').any(|part| part == word);
+        let name = subject.written(node);
+        let says = |word: &str| name.to_lowercase().split('_').any(|part| part == word);
         let wrong = match role {
             Role::Train => ["test", "valid", "holdout"].into_iter().find(|word| says(word)),
             Role::Test | Role::Valid => ["train", "training"].into_iter().find(|word| says(word)),
             Role::All => None,
         };
         if let Some(word) = wrong {
-            let problem = Diagnostic::warning("L0612", format!("`{}` says `{word}`, but holds {role} rows", node.name))
+            let problem = Diagnostic::warning("L0612", format!("`{name}` says `{word}`, but holds {role} rows"))
                 .at(node.span, format!("{role} rows"))
                 .help("give it another name, or take the other part of the split");
             found.push(problem);

@@ -10,7 +10,7 @@ mod known;
 mod learning;
 mod unused;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use mlp_model::{Call, Catalogue, Input, Node, NodeKind, NumExpr, Part, Pipeline, Span};
 
@@ -57,10 +57,14 @@ pub fn lint(pipeline: &Pipeline, warnings: &[Diagnostic], catalogue: &Catalogue)
     let outline = outline::cut(0, &source.text, &mut Vec::new());
     let subject =
         Subject { pipeline, catalogue, text: &source.text, tokens: lex::tokens(&source.text), outline: &outline };
-    let mut found = warnings.to_vec();
+    let mut found = Vec::new();
     unused::lint(&subject, &mut found);
     learning::lint(&subject, &mut found);
     checks::lint(&subject, &mut found);
+    // A step in a body is many nodes, and one place of the text.
+    let mut told = HashSet::new();
+    found.retain(|d| told.insert((d.code.clone(), d.primary().map(|label| label.span), d.message.clone())));
+    found.extend(warnings.iter().cloned());
     found.retain(|diagnostic| diagnostic.primary().is_none_or(|label| label.span.source == 0));
     let mut linted = allow::apply(&subject, found);
     linted.diagnostics.sort_by_key(|diagnostic| {
@@ -87,12 +91,27 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Returns the calls that somebody wrote, with their nodes.
+    /// Returns the calls that somebody wrote, with their nodes: those in the bodies of `def`s and loops as often as they are
+    /// expanded.
     fn calls(&self) -> impl Iterator<Item = (usize, &'a Node, &'a Call)> {
         self.pipeline.nodes.iter().enumerate().filter_map(|(i, node)| match &node.kind {
-            NodeKind::Call(call) if !node.name.contains('.') => Some((i, node, call)),
+            NodeKind::Call(call) if !self.is_implicit(i) => Some((i, node, call)),
             _ => None,
         })
+    }
+
+    /// Returns whether a node scores a table for the one behind it, and is written nowhere.
+    fn is_implicit(&self, node: usize) -> bool {
+        let (Some(node), Some(next)) = (self.pipeline.nodes.get(node), self.pipeline.nodes.get(node + 1)) else {
+            return false;
+        };
+        node.span == next.span && node.name.strip_suffix(".predictions") == Some(&next.name)
+    }
+
+    /// Returns the name of a node as it is written where it is declared, without what it is in.
+    fn written(&self, node: &'a Node) -> &'a str {
+        let written = self.text.get(node.span.start..node.span.end).filter(|_| node.span.source == 0);
+        written.unwrap_or(&node.name)
     }
 
     fn call(&self, node: usize) -> Option<&'a Call> {
@@ -120,9 +139,9 @@ impl<'a> Subject<'a> {
         found
     }
 
-    /// Returns what is read of each node: an output, or `None` for the node as a whole.
-    fn reads(&self) -> BTreeSet<(usize, Option<&'a str>)> {
-        let mut reads = BTreeSet::new();
+    /// Returns what is read of the nodes that come from each place of the text: an output, or `None` for the node as a whole.
+    fn reads(&self) -> BTreeSet<((usize, usize), Option<&'a str>)> {
+        let mut reads: BTreeSet<(usize, Option<&'a str>)> = BTreeSet::new();
         for node in &self.pipeline.nodes {
             match &node.kind {
                 NodeKind::Call(call) => reads.extend(call.inputs.values().filter_map(|input| match input {
@@ -142,8 +161,14 @@ impl<'a> Subject<'a> {
                 })),
             }
         }
-        reads
+        let written = reads.into_iter().filter(|(node, _)| !self.is_implicit(*node));
+        written.filter_map(|(node, output)| Some((place(self.pipeline.nodes.get(node)?), output))).collect()
     }
+}
+
+/// Returns where a node is written, as what it is told by: in which file, and where there.
+fn place(node: &Node) -> (usize, usize) {
+    (node.span.source, node.span.start)
 }
 
 /// Calls `found` for each metric in the expression, with its node.

@@ -2,7 +2,7 @@
 
 use mlp_model::{CallClass, Type};
 
-use super::Subject;
+use super::{Subject, place};
 use crate::diagnostic::Diagnostic;
 use crate::format::lex::Kind;
 
@@ -44,11 +44,12 @@ fn names(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
 
 fn results(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
     let reads = subject.reads();
-    for (i, node, call) in subject.calls() {
-        let is_read = |output: &str| reads.contains(&(i, None)) || reads.contains(&(i, Some(output)));
+    for (_, node, call) in subject.calls() {
+        let place = place(node);
+        let is_read = |output: &str| reads.contains(&(place, None)) || reads.contains(&(place, Some(output)));
         // Reports and files are read by people.
         let is_passed_on = |ty: &Type| matches!(ty, Type::Table(_) | Type::Model(_));
-        let name = &node.name;
+        let name = subject.written(node);
         if call.class == CallClass::Effect {
             continue;
         }

@@ -49,5 +49,5 @@ pub use store::{Claim, CommitGuard, Done, Lease, ObjectFile, RunSummary, Sensiti
 pub use types::{
     ArtifactKind, Column, Marks, ModelType, ReportType, Role, Rule, Scalar, Schema, TableType, Task, Type,
 };
-pub use unfold::{KnownValues, Unfold, Waits};
+pub use unfold::{KnownValues, Over, Unfold, Waits};
 pub use value::Value;

@@ -57,7 +57,7 @@ impl Unfolder {
 
 impl Unfold for Unfolder {
     fn values(&self, table: &ObjectFile, wanted: &Waits) -> Result<Vec<Value>, StepError> {
-        mlp_tabular::distinct_values(&table.path, table.size_bytes, &wanted.column)
+        mlp_tabular::loop_values(&table.path, table.size_bytes, &wanted.over)
     }
 
     fn unfold(&self, known: &KnownValues) -> Result<Pipeline, StepError> {

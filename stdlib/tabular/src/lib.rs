@@ -23,7 +23,7 @@ mod runner;
 mod sql;
 mod violations;
 
-pub use distinct::{MOST_VALUES, distinct_values};
+pub use distinct::{MOST_VALUES, loop_values};
 pub use runner::TabularRunner;
 pub use sql::SqlInfer;
 

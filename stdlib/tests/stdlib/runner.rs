@@ -162,7 +162,10 @@ fn what_is_chosen_from_has_one_type_and_a_report_each() {
     for (inputs, expected) in [
         (vec![p.clone()], "there is nothing to choose from"),
         (vec![a.clone(), b.clone(), p.clone()], "2 candidates and 1 reports do not belong together"),
-        (vec![a.clone(), b.clone(), p.clone(), ("reports.q_3", report(&["auc"]))], "2 candidates and 2 reports"),
+        (
+            vec![a.clone(), b.clone(), p.clone(), ("reports.q_3", report(&["auc"]))],
+            "do not belong together: there is no report for `2`, and there is no candidate for `3`",
+        ),
         (vec![a.clone(), ("candidates.m_2", Type::Folder), p.clone(), q.clone()], "`m_2` is a folder, and the first"),
         (vec![a.clone(), ("reports.q_1", report(&["aucc", "f1"]))], "report `q_1` has no metric `auc`"),
         (vec![a.clone(), ("reports.q_1", Type::File)], "`q_1` is a file, not a report"),

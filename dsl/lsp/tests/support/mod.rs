@@ -10,12 +10,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ls_types::notification::{self, Notification as _};
-use ls_types::request;
+use ls_types::request::{self, Request as _};
 use ls_types::*;
-use lsp_server::{Connection, Message, Notification, Request, RequestId, ResponseError};
+use lsp_server::{Connection, Message, Notification, RequestId, ResponseError};
 use mlp_dsl::analysis::Document;
 use mlp_dsl::{PathKind, World, WorldError};
-use mlp_lsp::{Encoding, Setup};
+use mlp_lsp::{Encoding, Setup, States};
 use mlp_model::{
     ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType, Named,
     ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
@@ -60,8 +60,13 @@ pub struct Editor {
 
 impl Editor {
     pub fn start() -> Self {
+        Self::start_with(Box::new(Customers), None)
+    }
+
+    /// Starts it with a world, and with something that tells states of steps.
+    pub fn start_with(world: Box<dyn World + Send + Sync>, states: Option<Box<dyn States>>) -> Self {
         let (client, server) = Connection::memory();
-        let setup = Setup { catalogue: catalogue(), world: Box::new(Customers), format: None, version: "0" };
+        let setup = Setup { catalogue: catalogue(), world, format: None, states, version: "0" };
         let server = std::thread::spawn(move || mlp_lsp::serve(setup, &server).expect("a good end"));
         let mut editor = Self {
             connection: Some(client),
@@ -74,6 +79,7 @@ impl Editor {
             waiting: Vec::new(),
         };
         let capabilities = serde_json::json!({
+            "workspace": { "inlayHint": { "refreshSupport": true } },
             "textDocument": {
                 "publishDiagnostics": { "relatedInformation": true },
                 "documentSymbol": { "hierarchicalDocumentSymbolSupport": true },
@@ -127,7 +133,7 @@ impl Editor {
     pub fn send<R: request::Request>(&mut self, params: R::Params) -> i32 {
         self.last_id += 1;
         let id = self.last_id;
-        self.post(Message::Request(Request::new(RequestId::from(id), R::METHOD.to_owned(), params)));
+        self.post(Message::Request(lsp_server::Request::new(RequestId::from(id), R::METHOD.to_owned(), params)));
         id
     }
 
@@ -162,6 +168,39 @@ impl Editor {
         };
         let message = self.wait(|message| read(message).is_some_and(|params| params.version == Some(version)));
         read(&message).expect("just read")
+    }
+
+    /// Returns the hints of the whole text that say what a run would do, with their lines.
+    pub fn states(&mut self) -> Vec<(u32, String)> {
+        let hints = self.ask::<request::InlayHintRequest>(InlayHintParams {
+            text_document: self.document(),
+            range: Range { start: Position::default(), end: Position { line: 1000, character: 0 } },
+            work_done_progress_params: WorkDoneProgressParams::default(),
+        });
+        let told = hints.unwrap_or_default().into_iter().filter(|hint| hint.kind.is_none());
+        told.map(|hint| match hint.label {
+            InlayHintLabel::String(text) => (hint.position.line, text),
+            InlayHintLabel::LabelParts(parts) => panic!("{parts:?}"),
+        })
+        .collect()
+    }
+
+    /// Waits until the server asks to draw hints anew and they are as wanted.
+    pub fn await_states(&mut self, wanted: impl Fn(&[(u32, String)]) -> bool) -> Vec<(u32, String)> {
+        loop {
+            let states = self.states();
+            if wanted(&states) {
+                return states;
+            }
+            let is_refresh =
+                |m: &Message| matches!(m, Message::Request(r) if r.method == request::InlayHintRefreshRequest::METHOD);
+            self.wait(is_refresh);
+        }
+    }
+
+    pub fn save(&mut self) {
+        let text_document = self.document();
+        self.notify::<notification::DidSaveTextDocument>(DidSaveTextDocumentParams { text_document, text: None });
     }
 
     pub fn colours(&mut self) -> SemanticTokens {

@@ -9,10 +9,13 @@ use crate::analysis::describe;
 use crate::analysis::hover;
 use crate::analysis::index::SymbolKind;
 use crate::analysis::meaning::VALUE_WORDS;
-use crate::analysis::spot::{self, Spot};
-use crate::analysis::tree::{Decl, Kind};
+use crate::analysis::spot::{self, Inner, Spot};
+use crate::analysis::tree::{Kind, Term};
 use crate::check::MARKS;
-use crate::outline::{DECLARING, declaring_within};
+use crate::outline::DECLARING;
+
+/// What makes one number of the figures of a loop's rounds.
+const FOLDS: [&str; 5] = ["count", "max", "mean", "min", "sum"];
 
 impl<'a> List<'_, 'a> {
     pub(super) fn declaring(&mut self, is_fresh: bool) {
@@ -32,6 +35,7 @@ impl<'a> List<'_, 'a> {
                 "use" => "use \"${1:lib/module.mlp}\" as ${2:name}",
                 "def" => "def ${1:name}(${2:data: table}) {\n  step ${3:done} = $0\n  result = ${3:done}\n}",
                 "let" => "let ${1:name} = $0",
+                "for" => "for ${1:value} in ${2:values} as ${3:name} {\n  step ${4:done} = $0\n}",
                 "test" => {
                     "test \"${1:what it shows}\" {\n  given ${2:raw} = \"\"\"\n    ${3:id}\n    \"\"\"\n  expect $0\n}"
                 }
@@ -65,7 +69,8 @@ impl<'a> List<'_, 'a> {
         }
     }
 
-    pub(super) fn in_decl(&mut self, decl: &Decl<'a>, at: usize, word_start: usize) {
+    pub(super) fn in_decl(&mut self, inner: &Inner<'_, 'a>, at: usize, word_start: usize) {
+        let decl = inner.decl;
         // Behind a character that belongs to no word, the word at the cursor can begin before the declaration.
         let before = self.view.document.text().get(decl.keyword.start..word_start).unwrap_or_default().trim_end();
         match &decl.kind {
@@ -73,6 +78,8 @@ impl<'a> List<'_, 'a> {
             Kind::Param { ty, .. } => {
                 if before.ends_with(':') {
                     self.types();
+                } else if before == "param" && inner.holder.is_some() {
+                    self.symbols(SymbolKind::Param, CompletionKind::Param, 0);
                 } else if before.contains(':') && !ty.is_empty() {
                     self.word("in", CompletionKind::Keyword, "which values fit", 0);
                     if before.ends_with('=') {
@@ -98,17 +105,23 @@ impl<'a> List<'_, 'a> {
                 }
                 _ => {}
             },
-            Kind::Call { value, options } => {
-                let spot = spot::find(self.view, decl, at);
+            Kind::Call { value, options, condition } => {
+                let spot = spot::find_in(self.view, *inner, at);
                 if spot.group.is_some() {
                     return self.in_group(&spot, at);
                 }
                 if value.is_empty() || starts_at(value, word_start) {
-                    let is_source = decl.keyword.text == "source";
                     if before.ends_with('=') {
-                        self.operations("", Some(is_source));
+                        self.operations("", Some(decl.keyword.text));
                     }
-                } else if options.is_none() {
+                } else if is_condition(value, word_start) || !condition.is_empty() {
+                    self.params(|_| true, 0);
+                    if decl.keyword.text == "effect" {
+                        self.symbols(SymbolKind::Gate, CompletionKind::Gate, 0);
+                    }
+                } else if options.is_some() {
+                    self.word("when", CompletionKind::Keyword, "under which condition", 0);
+                } else {
                     self.add(Completion {
                         label: "with".to_owned(),
                         detail: "options: how to run".to_owned(),
@@ -117,6 +130,7 @@ impl<'a> List<'_, 'a> {
                         is_snippet: true,
                         ..Completion::default()
                     });
+                    self.word("when", CompletionKind::Keyword, "under which condition", 1);
                 }
             }
             Kind::Gate { checks } => {
@@ -141,27 +155,22 @@ impl<'a> List<'_, 'a> {
                         self.word("only", CompletionKind::Keyword, "just these checks decide", 1);
                         self.word("refuse", CompletionKind::Keyword, "the gate refuses", 1);
                     }
-                    Some(_) => self.figures(),
+                    Some(_) => {
+                        self.figures();
+                        for word in FOLDS {
+                            self.snippet(word, &format!("{word}($0)"), "of the figures of a loop's rounds");
+                        }
+                    }
                     None => {}
                 }
             }
-            Kind::Release { bundle, .. } => self.in_release(decl, bundle.is_some(), before, at),
-            Kind::Other { body, .. } => match body.iter().find(|inner| inner.keyword.start <= at && at <= inner.end) {
-                Some(inner) if inner.keyword.start < word_start => self.in_decl(inner, at, word_start),
-                _ if before.ends_with(['{', '\n'])
-                    || is_new_line(self.view, decl.keyword.start + before.len(), word_start) =>
-                {
-                    for word in declaring_within(decl.keyword.text) {
-                        self.word(word, CompletionKind::Keyword, hover::keyword(word).unwrap_or_default(), 0);
-                    }
-                }
-                _ => {}
-            },
+            Kind::Release { bundle, .. } => self.in_release(inner, bundle.is_some(), before, at),
+            Kind::Other { .. } => self.in_other(inner, at, before, word_start),
         }
     }
 
-    pub(super) fn in_release(&mut self, decl: &Decl<'a>, has_bundle: bool, before: &str, at: usize) {
-        let spot = spot::find(self.view, decl, at);
+    pub(super) fn in_release(&mut self, inner: &Inner<'_, 'a>, has_bundle: bool, before: &str, at: usize) {
+        let spot = spot::find_in(self.view, *inner, at);
         if spot.group.is_some() {
             self.nodes(|ty| !matches!(ty, Type::Table(_)), 0);
             self.symbols(SymbolKind::Param, CompletionKind::Param, 1);
@@ -227,7 +236,8 @@ impl<'a> List<'_, 'a> {
                 ..Completion::default()
             });
             // A parameter of the same name can stand for both.
-            let named = self.view.index.get(formal.name, None).and_then(|at| self.view.index.symbols.get(at));
+            let named =
+                self.view.index.get(formal.name, self.scope.within).and_then(|at| self.view.index.symbols.get(at));
             if with_colon && call.is_behind_named() && named.is_some_and(|symbol| symbol.kind.is_value()) {
                 self.word(formal.name, CompletionKind::Param, format!("short for {0}: {0}", formal.name), 0);
             }
@@ -240,19 +250,12 @@ impl<'a> List<'_, 'a> {
             Takes::Input(input) => self.artifacts(input),
             Takes::Artifact => {
                 self.nodes(|_| true, 0);
+                self.lists(|_| true, 1);
                 self.operation("file");
                 self.operation("folder");
             }
             Takes::Column(_) | Takes::Param(ParamType::Column { .. }) => {
-                for (name, detail) in columns(self.view, spot) {
-                    self.add(Completion {
-                        insert: describe::label(&name),
-                        label: name,
-                        kind: CompletionKind::Column,
-                        detail,
-                        ..Completion::default()
-                    });
-                }
+                self.columns(columns(self.view, spot));
                 self.params(|value| matches!(value, Value::Str(_)), 2);
             }
             Takes::Param(ty) => self.param_values(ty),
@@ -275,6 +278,18 @@ impl<'a> List<'_, 'a> {
             && matches!(formal.takes, Takes::Param(_))
         {
             self.word("none", CompletionKind::Value, "left out", 4);
+        }
+    }
+
+    pub(super) fn columns(&mut self, columns: Vec<(String, String)>) {
+        for (name, detail) in columns {
+            self.add(Completion {
+                insert: describe::label(&name),
+                label: name,
+                kind: CompletionKind::Column,
+                detail,
+                ..Completion::default()
+            });
         }
     }
 
@@ -333,4 +348,9 @@ impl<'a> List<'_, 'a> {
             ParamType::Literal => self.params(|_| true, 0),
         }
     }
+}
+
+/// Returns whether the condition of a step that has no options has begun before the cursor.
+fn is_condition(value: &[Term<'_>], at: usize) -> bool {
+    value.iter().any(|term| term.word().is_some_and(|word| word.text == "when" && word.end < at))
 }

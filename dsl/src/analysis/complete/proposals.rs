@@ -1,15 +1,15 @@
 //! What can be proposed: nodes, figures, parameters, operations, columns, outputs behind a point.
 
-use mlp_model::{CallClass, InputType, ParamType, Type, Value};
+use mlp_model::{CallClass, Column, InputType, ParamType, TableType, Type, Value};
 
 use super::{Completion, CompletionKind, List, MOST_ITEMS, begins_like};
 use crate::analysis::callee::{Callee, Takes};
 use crate::analysis::describe;
-use crate::analysis::index::SymbolKind;
-use crate::analysis::meaning::View;
+use crate::analysis::index::{Symbol, SymbolKind};
 use crate::analysis::spot::{self, Spot};
 use crate::analysis::tree::{Decl, Kind, Label, Word};
-use crate::check::TYPE_NAMES;
+use crate::analysis::view::View;
+use crate::check::{EFFECT, TYPE_NAMES};
 
 impl<'a> List<'_, 'a> {
     pub(super) fn artifacts(&mut self, input: &InputType) {
@@ -25,9 +25,15 @@ impl<'a> List<'_, 'a> {
                 self.nodes(|ty| matches!(ty, Type::Folder), 0);
                 self.params(|value| matches!(value, Value::Str(_)), 1);
             }
-            InputType::Record => self.nodes(|_| true, 0),
+            InputType::Record => {
+                self.nodes(|_| true, 0);
+                self.lists(|_| true, 1);
+            }
         }
-        self.champion(input);
+        // A template does not know the champion of who calls it.
+        if !self.view.index.is_in_template(self.scope.within) {
+            self.champion(input);
+        }
     }
 
     pub(super) fn champion(&mut self, input: &InputType) {
@@ -53,7 +59,7 @@ impl<'a> List<'_, 'a> {
         for (at, symbol) in view.index.symbols.iter().enumerate().filter(|(_, symbol)| symbol.kind.is_node()) {
             let name = symbol.name.text;
             // Every label begins with the name.
-            if !begins_like(name, self.prefix) {
+            if symbol.kind == SymbolKind::Effect || !begins_like(name, self.prefix) || !self.is_seen(at, symbol) {
                 continue;
             }
             if self.items.len() >= MOST_ITEMS {
@@ -61,14 +67,17 @@ impl<'a> List<'_, 'a> {
                 return;
             }
             let Some(node) = view.node(at) else {
-                self.word(name, CompletionKind::Node, "", rank + 1);
+                self.word(name, CompletionKind::Node, describe::written_type(view, symbol), rank + 1);
                 continue;
             };
+            let is_one = |name: &String| !node.lists.contains(name);
             match node.outputs.as_slice() {
-                [only] if fits(&only.ty) => self.word(name, CompletionKind::Node, describe::short(&only.ty), rank),
+                [only] if fits(&only.ty) && is_one(&only.name) => {
+                    self.word(name, CompletionKind::Node, describe::short(&only.ty), rank);
+                }
                 [_] => {}
                 outputs => {
-                    for output in outputs.iter().filter(|output| fits(&output.ty)) {
+                    for output in outputs.iter().filter(|output| fits(&output.ty) && is_one(&output.name)) {
                         let label = format!("{name}.{}", output.name);
                         self.word(&label, CompletionKind::Output, describe::short(&output.ty), rank);
                     }
@@ -77,29 +86,87 @@ impl<'a> List<'_, 'a> {
         }
     }
 
+    /// Adds what the rounds of loops give, an item for each: `network.model`.
+    pub(super) fn lists(&mut self, fits: impl Fn(&Type) -> bool, rank: u8) {
+        let view = self.view;
+        for (at, symbol) in view.index.symbols.iter().enumerate().filter(|(_, symbol)| symbol.kind.is_node()) {
+            let Some(path) = symbol.within.and_then(|_| self.path_into_loops(at, symbol)) else { continue };
+            let outputs = view.node(at).map_or(&[][..], |node| node.outputs.as_slice());
+            for output in outputs.iter().filter(|output| fits(&output.ty)) {
+                let label = if outputs.len() == 1 { path.clone() } else { format!("{path}.{}", output.name) };
+                self.word(&label, CompletionKind::Output, format!("list of: {}", describe::short(&output.ty)), rank);
+            }
+        }
+    }
+
+    fn path_into_loops(&self, at: usize, symbol: &Symbol<'_>) -> Option<String> {
+        let index = &self.view.index;
+        if self.is_seen(at, symbol) {
+            return None;
+        }
+        let mut path = symbol.name.text.to_owned();
+        for holder in index.around(symbol.within) {
+            let of = &index.symbols[holder];
+            if of.kind != SymbolKind::Loop {
+                return None;
+            }
+            path = format!("{}.{path}", of.name.text);
+            if self.is_seen(holder, of) {
+                return Some(path);
+            }
+        }
+        None
+    }
+
+    /// Returns whether a symbol's name means it where the cursor is.
+    fn is_seen(&self, at: usize, symbol: &Symbol<'_>) -> bool {
+        self.view.index.get(symbol.name.text, self.scope.within) == Some(at)
+    }
+
     /// Adds what a gate can compare.
     pub(super) fn figures(&mut self) {
         self.nodes(|ty| matches!(ty, Type::Report(_)), 0);
+        self.lists(|ty| matches!(ty, Type::Report(_)), 1);
         self.params(|value| value.as_float().is_some(), 1);
     }
 
+    /// Adds the names of values that fit; one whose value is not known goes by the type that it is declared with.
     pub(super) fn params(&mut self, fits: impl Fn(&Value) -> bool, rank: u8) {
         let view = self.view;
-        for symbol in view.index.symbols.iter().filter(|symbol| symbol.kind.is_value()) {
+        for (at, symbol) in view.index.symbols.iter().enumerate().filter(|(_, symbol)| symbol.kind.is_value()) {
             let name = symbol.name.text;
-            match view.facts.params.get(name) {
-                Some(value) if fits(value) => self.word(name, CompletionKind::Param, describe::value(value), rank),
-                Some(_) => {}
-                None => self.word(name, CompletionKind::Param, "", rank + 1),
+            if !begins_like(name, self.prefix) || !self.is_seen(at, symbol) {
+                continue;
+            }
+            if let Some((_, table)) = view.rows_of(at) {
+                for column in table.columns.iter().filter(|column| !column.marks.personal) {
+                    let ty = describe::column(column);
+                    if describe::example(&column.scalar.to_string()).is_none_or(|value| fits(&value)) {
+                        self.word(&format!("{name}.{}", column.name), CompletionKind::Param, ty, rank);
+                    }
+                }
+                continue;
+            }
+            let written = describe::written_type(view, symbol);
+            let value = view.value(symbol).cloned().or_else(|| describe::example(written));
+            match value {
+                Some(value) if !fits(&value) => {}
+                Some(value) if symbol.within.is_none() => {
+                    self.word(name, CompletionKind::Param, describe::value(&value), rank);
+                }
+                Some(_) => self.word(name, CompletionKind::Param, written, rank),
+                None => self.word(name, CompletionKind::Param, written, rank + 1),
             }
         }
     }
 
     pub(super) fn symbols(&mut self, kind: SymbolKind, shown: CompletionKind, rank: u8) {
-        let names: Vec<_> = self.view.index.of_kind(kind).map(|symbol| (symbol.name.text, symbol.piece)).collect();
-        for (name, piece) in names {
-            let doc = self.view.document.doc_of(piece);
-            self.word(name, shown, describe::first_line(&doc), rank);
+        let view = self.view;
+        for (at, symbol) in view.index.symbols.iter().enumerate().filter(|(_, symbol)| symbol.kind == kind) {
+            if self.is_seen(at, symbol) {
+                let doc = view.doc_of(symbol);
+                self.word(symbol.name.text, shown, describe::first_line(&doc), rank);
+            }
         }
     }
 
@@ -120,14 +187,18 @@ impl<'a> List<'_, 'a> {
         }
     }
 
-    /// Adds the operations that begin with `namespace`; for a source or a step, those that fit it first.
-    pub(super) fn operations(&mut self, namespace: &str, is_source: Option<bool>) {
+    /// Adds the operations that begin with `namespace`; for a source or a step, those that fit it first. An effect has
+    /// operations of its own, which are called by the names of steps.
+    pub(super) fn operations(&mut self, namespace: &str, keyword: Option<&str>) {
+        let is_effect = keyword == Some("effect");
         for signature in self.view.catalogue.iter() {
-            let Some(rest) = signature.name.strip_prefix(namespace) else { continue };
-            if signature.class == CallClass::Effect {
-                continue; // called by the name of its step
+            if is_effect != (signature.class == CallClass::Effect) {
+                continue;
             }
-            let is_expected = is_source.is_none_or(|is_source| is_source == (signature.class == CallClass::Source));
+            let name = if is_effect { signature.name.strip_prefix(EFFECT) } else { Some(signature.name) };
+            let Some(rest) = name.and_then(|name| name.strip_prefix(namespace)) else { continue };
+            let is_source = signature.class == CallClass::Source;
+            let is_expected = keyword.is_none_or(|keyword| (keyword == "source") == is_source);
             let callee = Callee::Operation(signature);
             self.add(Completion {
                 label: rest.to_owned(),
@@ -139,7 +210,7 @@ impl<'a> List<'_, 'a> {
                 rank: if is_expected { 0 } else { 3 },
             });
         }
-        if namespace.is_empty() {
+        if namespace.is_empty() && !is_effect {
             self.symbols(SymbolKind::Module, CompletionKind::Module, 1);
             self.symbols(SymbolKind::Template, CompletionKind::Operation, 1);
         }
@@ -163,7 +234,6 @@ impl<'a> List<'_, 'a> {
     pub(super) fn behind_point(&mut self, path: &[&str], decl: &Decl<'a>, at: usize) {
         let view = self.view;
         let [first, ..] = path else { return };
-        let in_gate = matches!(decl.kind, Kind::Gate { .. });
         if *first == "champion" && path.len() == 1 {
             for (name, ty) in parts(view) {
                 let detail = ty.map(describe::short).unwrap_or_default();
@@ -184,19 +254,14 @@ impl<'a> List<'_, 'a> {
             return;
         }
         let words: Vec<_> = path.iter().map(|text| Word { text, start: 0, end: 0 }).collect();
-        if let Some(node) = view.index.get(first, None).filter(|node| view.index.symbols[*node].kind.is_node()) {
-            let Some(known) = view.node(node) else { return };
-            if path.len() == 1 && known.outputs.len() > 1 {
-                for output in &known.outputs {
-                    self.word(&output.name, CompletionKind::Output, describe::short(&output.ty), 0);
-                }
+        if let Some(led) = view.follow(&words, self.scope.within) {
+            let kind = view.index.symbols[led.symbol].kind;
+            if let Some((_, table)) = view.rows_of(led.symbol).filter(|_| path.len() == 1) {
+                return self.columns(columns_of(table, |column| !column.marks.personal));
             }
-            if let Some(Type::Report(report)) = view.type_of(&words, None) {
-                for metric in &report.metrics {
-                    self.word(metric, CompletionKind::Metric, "metric", u8::from(!in_gate));
-                }
+            if kind == SymbolKind::Loop || kind.is_node() {
+                return self.behind_node(&words[led.n_words..], led.symbol, &words, decl);
             }
-            return;
         }
         let namespace = format!("{}.", path.join("."));
         let spot = spot::find(view, decl, at);
@@ -214,7 +279,43 @@ impl<'a> List<'_, 'a> {
                 });
             }
         } else if spot.group.is_none() {
-            self.operations(&namespace, Some(decl.keyword.text == "source"));
+            self.operations(&namespace, Some(spot::innermost(view, decl, at).decl.keyword.text));
+        }
+    }
+
+    /// Adds what can follow a node or a loop: outputs, metrics, the steps of the loop's body.
+    fn behind_node(&mut self, rest: &[Word<'_>], at: usize, path: &[Word<'_>], decl: &Decl<'a>) {
+        let view = self.view;
+        if view.index.symbols[at].kind == SymbolKind::Loop {
+            for (inner, symbol) in view.index.symbols.iter().enumerate().skip(at) {
+                if symbol.within == Some(at) && view.index.member(at, symbol.name.text) == Some(inner) {
+                    let detail = view.node(inner).map_or(String::new(), |node| node.op.clone());
+                    self.word(symbol.name.text, CompletionKind::Node, detail, 0);
+                } else if symbol.piece != view.index.symbols[at].piece {
+                    break;
+                }
+            }
+            return;
+        }
+        let Some(known) = view.node(at) else { return };
+        if rest.is_empty() && (known.outputs.len() > 1) {
+            for output in &known.outputs {
+                self.word(&output.name, CompletionKind::Output, describe::short(&output.ty), 0);
+            }
+            return;
+        }
+        match view.type_of(path, self.scope.within) {
+            Some(Type::Report(report)) => {
+                let in_gate = matches!(decl.kind, Kind::Gate { .. });
+                for metric in &report.metrics {
+                    self.word(metric, CompletionKind::Metric, "metric", u8::from(!in_gate));
+                }
+            }
+            // `values(sales.store)`
+            Some(Type::Table(table)) if self.is_loop_head => {
+                self.columns(columns_of(table, |_| true));
+            }
+            _ => {}
         }
     }
 }
@@ -223,9 +324,14 @@ impl<'a> List<'_, 'a> {
 pub(super) fn columns(view: &View<'_>, spot: &Spot<'_, '_>) -> Vec<(String, String)> {
     let Some(of) = spot.takes.column_of() else { return Vec::new() };
     let mut calls = spot.calls.iter().rev();
-    let table = calls.find_map(|call| view.table_of(of, &call.formals, &call.bindings, call.group, None));
+    let table = calls.find_map(|call| view.table_of(of, &call.formals, &call.bindings, call.group, spot.scope.within));
     let Some((table, _)) = table else { return Vec::new() };
-    table.columns.iter().map(|column| (column.name.clone(), describe::column(column))).collect()
+    columns_of(table, |_| true)
+}
+
+fn columns_of(table: &TableType, is_meant: impl Fn(&Column) -> bool) -> Vec<(String, String)> {
+    let meant = table.columns.iter().filter(|column| is_meant(column));
+    meant.map(|column| (column.name.clone(), describe::column(column))).collect()
 }
 
 /// Returns the parts of the file's release with their types.

@@ -59,6 +59,16 @@ impl Position {
     }
 }
 
+/// Returns what differs once facts have been written to a workspace's store, without asking anybody: the journal's newest file and
+/// its length. Its times change also when an owner only looks through it. `None`: there is no store.
+pub fn last_written(workspace: &Path) -> Option<(PathBuf, u64)> {
+    let journal = Layout::of(workspace).ok()?.journal();
+    let files = std::fs::read_dir(journal).ok()?.flatten().map(|entry| entry.path());
+    let newest = files.filter(|file| file.extension().is_some_and(|end| end == "log")).max()?;
+    let size_bytes = stamp_of(&newest)?.size_bytes;
+    Some((newest, size_bytes))
+}
+
 /// Returns what stands at a path, to be compared later. To be called before the path is used: a change in between is then
 /// noticed later. `None`: a folder that changed so recently that a further change might not show, or nothing readable.
 pub fn look(path: &Path, clock: &dyn Clock) -> Option<Seen> {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use mlp_model::{Digest, Record, Sensitivity, Store};
 
-use super::{Basis, Kind, Seen, Snapshot, digest_of, look};
+use super::{Basis, Kind, Seen, Snapshot, digest_of, last_written, look};
 use crate::testing::{Random, Workspace, commit_and_wait, finished, released, run, run_started};
 use crate::{Client, SystemClock};
 
@@ -192,6 +192,23 @@ fn an_answer_is_not_kept_for_a_journal_that_has_moved_on() {
     let basis = Basis { request: REQUEST.to_vec(), variables: Vec::new(), paths: Vec::new(), position };
     assert!(!client.keep_answer(&name(), basis, &[]).unwrap());
     assert_eq!((client.position().unwrap().n_records(), client.n_committed()), (2, 1));
+}
+
+#[test]
+fn what_was_written_last_changes_with_facts_and_not_with_who_reads_them() {
+    let workspace = Workspace::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_eq!(last_written(elsewhere.path()), None);
+    commit_and_wait(&workspace.client(), vec![run_started(1)]).unwrap();
+    workspace.join_owners().unwrap();
+    let first = last_written(workspace.path());
+    assert!(first.is_some());
+    // An owner that only looks through the journal.
+    drop(workspace.client());
+    workspace.join_owners().unwrap();
+    assert_eq!(last_written(workspace.path()), first);
+    commit_and_wait(&workspace.client(), vec![finished(1, 1)]).unwrap();
+    assert_ne!(last_written(workspace.path()), first);
 }
 
 #[test]

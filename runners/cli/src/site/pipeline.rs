@@ -78,9 +78,11 @@ fn known(file: &File<'_>) -> BTreeMap<String, Known> {
         None => {
             let facts = &file.source.facts;
             let nodes = facts.nodes.iter();
-            nodes
-                .map(|(name, node)| (name.clone(), Known { op: node.op.clone(), outputs: node.outputs.clone() }))
-                .collect()
+            let known = nodes.map(|(place, node)| {
+                let known = Known { op: node.op.clone(), outputs: node.outputs.clone() };
+                (node.of.as_ref().unwrap_or(place).clone(), known)
+            });
+            known.collect()
         }
     }
 }
