@@ -116,7 +116,7 @@ pub struct DefDecl<'a> {
     pub body: Vec<Decl<'a>>,
 }
 
-/// `for VARIABLE in VALUES, .. random COUNT seed SEED limit MOST as NAME { BODY }`.
+/// `for VARIABLE in VALUES, .. random COUNT seed SEED limit MOST tolerate MOST as NAME { BODY }`.
 #[derive(Debug)]
 pub struct LoopDecl<'a> {
     pub name: Name<'a>,
@@ -128,6 +128,8 @@ pub struct LoopDecl<'a> {
     pub draws: Option<DrawsExpr<'a>>,
     /// So many of its steps at most run at once.
     pub limit: Option<Expr<'a>>,
+    /// So many of its rounds may fail.
+    pub tolerate: Option<Expr<'a>>,
     /// Sources, steps and further loops.
     pub body: Vec<Decl<'a>>,
 }

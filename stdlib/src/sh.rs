@@ -141,10 +141,13 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     }
     let at = check::value(call, "at").and_then(Value::as_record).unwrap_or(&no_outputs);
     check_places(call, at, &inputs, outputs, &mut errors);
+    let mut named = BTreeSet::new();
     match check::string(call, "command") {
-        Ok(command) => check_command(command, &inputs, outputs, at, &mut errors),
+        Ok(command) => named.extend(check_command(command, &inputs, outputs, at, &mut errors)),
         Err(error) => errors.push(error),
     }
+    named.extend(at.keys().map(String::as_str));
+    let named = named.into_iter().filter(|name| inputs.contains_key(name)).map(|name| format!("inputs.{name}"));
     check_variables(call, &mut errors);
     let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
     let has_network = check::value(call, "network").is_some_and(|network| *network == Value::Bool(true));
@@ -163,7 +166,7 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     let typed = |(name, kind): (&String, &Value)| {
         (name.clone(), if kind.as_str() == Some("folder") { Type::Folder } else { Type::File })
     };
-    Ok(Inferred { outputs: outputs.iter().map(typed).collect(), params: BTreeMap::new() })
+    Ok(Inferred { outputs: outputs.iter().map(typed).collect(), named: named.collect(), ..Inferred::default() })
 }
 
 fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
@@ -286,16 +289,17 @@ fn clash(a: &Place<'_>, b: &Place<'_>) -> Option<(String, &'static str)> {
     Some((message, "only in the folder of an input can something else stand"))
 }
 
-fn check_command(
-    command: &str,
+/// Returns what the command mentions.
+fn check_command<'c>(
+    command: &'c str,
     inputs: &BTreeMap<&str, &Type>,
     outputs: &BTreeMap<String, Value>,
     at: &BTreeMap<String, Value>,
     errors: &mut Vec<ArgError>,
-) {
+) -> BTreeSet<&'c str> {
     if command.trim().is_empty() {
         errors.push(ArgError::new("E0346", "command", "the command is empty"));
-        return;
+        return BTreeSet::new();
     }
     let n_errors = errors.len();
     let mut mentioned = BTreeSet::new();
@@ -312,7 +316,7 @@ fn check_command(
     }
     // A misspelt placeholder is one mistake, not two.
     if errors.len() > n_errors {
-        return;
+        return mentioned;
     }
     for name in outputs.keys().filter(|name| !mentioned.contains(name.as_str()) && !at.contains_key(*name)) {
         let message = format!("the command does not mention output `{name}`, so it cannot know where to write it");
@@ -320,6 +324,7 @@ fn check_command(
             ArgError::new("E0347", "command", message).with_help(format!("write `{{{name}}}` where its path belongs")),
         );
     }
+    mentioned
 }
 
 fn unknown(

@@ -108,7 +108,8 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             options: Options { skip, gates, ..options? },
             arg_spans: self.spans,
         };
-        Some(CallResult { call, predictions, reads_champion, schema, reads: tables })
+        let named = inferred.named;
+        Some(CallResult { call, predictions, reads_champion, schema, named, reads: tables })
     }
 
     /// Reads what stands behind `when`: the gates of an effect, and why the call does not run if a condition is false.

@@ -1,5 +1,7 @@
 //! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
 
+use std::collections::BTreeSet;
+
 use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span};
 
 use super::bind::{self, Formal};
@@ -57,6 +59,8 @@ pub struct CallResult {
     pub reads_champion: bool,
     /// The schema that its table's columns come from.
     pub schema: Option<usize>,
+    /// Inputs that it names one by one.
+    pub named: BTreeSet<String>,
     /// The tables it reads: call, output and where that is written.
     pub reads: Vec<(usize, String, Span)>,
 }

@@ -79,6 +79,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::tolerance | Rule::word_within => &["`within`"],
         Rule::rows_expected => &["a value"],
         Rule::word_limit | Rule::limit => &["`limit`"],
+        Rule::word_tolerate | Rule::tolerate => &["`tolerate`"],
         Rule::def_param => &["a parameter"],
         Rule::binding => &["a name"],
         Rule::record | Rule::open_brace => &["`{`"],

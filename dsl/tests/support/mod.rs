@@ -118,7 +118,7 @@ fn op(
 }
 
 fn gives(ty: Type) -> Result<Inferred, Vec<ArgError>> {
-    Ok(Inferred { outputs: vec![("out".into(), ty)], params: BTreeMap::new() })
+    Ok(Inferred { outputs: vec![("out".into(), ty)], ..Inferred::default() })
 }
 
 fn data<'a>(call: &CheckedCall<'a>, name: &str) -> &'a TableType {
@@ -175,7 +175,7 @@ fn operations() -> Catalogue {
         op("table.split", step, split_args(), |call| {
             let part = |role| Type::Table(TableType { role, ..data(call, "data").clone() });
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
-            Ok(Inferred { outputs, params: BTreeMap::new() })
+            Ok(Inferred { outputs, ..Inferred::default() })
         }),
         op("table.concat", step, vec![required("tables", ArgType::Input(InputType::Record))], |call| {
             let first = call.inputs.values().next().cloned();
@@ -204,7 +204,7 @@ fn operations() -> Catalogue {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };
             let outputs = kinds.iter().map(|(name, value)| (name.clone(), kind(value))).collect();
-            Ok(Inferred { outputs, params: BTreeMap::new() })
+            Ok(Inferred { outputs, ..Inferred::default() })
         }),
         op("torch.train", step, train_args(), infer_train),
         op("torch.predict", step, vec![required("model", ArgType::Input(InputType::Model)), table("data")], |call| {
@@ -364,7 +364,7 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let params = BTreeMap::from([("features".to_owned(), strings(&names))]);
     let model = ModelType { flavour: "torch".into(), task: Task::Binary, target, features };
-    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params })
+    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })
 }
 
 fn eval_args() -> Vec<Argument> {

@@ -38,6 +38,7 @@ mod run;
 pub mod scheduler;
 mod sources;
 mod survey;
+pub mod tolerance;
 mod unfold;
 mod verify;
 mod versions;

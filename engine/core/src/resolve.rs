@@ -15,6 +15,7 @@ use crate::explain;
 use crate::fault::{bug, panicked, store_trouble};
 use crate::history;
 use crate::objects;
+use crate::tolerance::Tolerance;
 
 /// A step whose inputs are known.
 #[derive(Debug, Clone)]
@@ -64,8 +65,14 @@ pub(crate) struct Hit {
 /// The outputs of each node that has them by now.
 pub(crate) type Known = Vec<Option<Arc<[OutputRecord]>>>;
 
-/// Binds the inputs of a step all of whose upstream steps are known. Cheap: nothing is read.
-pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Vec<InputRecord>, StepError> {
+/// Binds the inputs of a step all of whose upstream steps are known, without those it collects of rounds that have failed. Cheap:
+/// nothing is read.
+pub(crate) fn bind_inputs(
+    ctx: &Context,
+    idx: usize,
+    known: &Known,
+    tolerance: &Tolerance,
+) -> Result<Vec<InputRecord>, StepError> {
     let step = &ctx.node(idx).name;
     let bind = |(name, input): (&String, &Input)| {
         let (digest, shown) = match input {
@@ -84,7 +91,12 @@ pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Ve
         };
         Ok(InputRecord { name: name.clone(), digest, shown })
     };
-    ctx.call(idx).inputs.iter().map(bind).collect()
+    let call = ctx.call(idx);
+    let is_there = |(name, input): &(&String, &Input)| match input {
+        Input::Output { node, .. } => !(call.options.collects.contains(*name) && tolerance.is_lost(*node, idx)),
+        Input::Path { .. } | Input::Champion { .. } => true,
+    };
+    call.inputs.iter().filter(is_there).map(bind).collect()
 }
 
 /// Computes the key and looks it up.

@@ -1,6 +1,6 @@
 //! A checked pipeline: what the compiler gives to the engine. Every name is resolved, every type is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,6 +74,14 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns the node's rounds of loops that may lose some, from the inside out.
+    pub fn rounds(&self) -> &[Round] {
+        match &self.kind {
+            NodeKind::Call(call) => &call.options.rounds,
+            NodeKind::Gate(_) | NodeKind::Release(_) => &[],
+        }
+    }
+
     /// Returns the loop whose values this node waits for.
     pub fn waits(&self) -> Option<&Waits> {
         match &self.kind {
@@ -158,6 +166,11 @@ pub struct Options {
     pub gates: Vec<usize>,
     /// Loops that it is in and that run only some of their steps at once.
     pub limits: Vec<LoopLimit>,
+    /// Its rounds of loops that may lose some, from the inside out.
+    pub rounds: Vec<Round>,
+    /// Inputs that are left out where their round has failed: members of a list that a loop gives, and that the call does not
+    /// name one by one.
+    pub collects: BTreeSet<String>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
     pub waits: Option<Waits>,
 }
@@ -168,6 +181,16 @@ pub struct LoopLimit {
     /// The loop as it is written, the same in all rounds of loops around it: `by_region.by_plan`.
     pub name: String,
     pub most: u32,
+}
+
+/// A round of a loop with `tolerate N`: so many of its rounds may fail, and what collects over it goes on without them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Round {
+    /// The loop, with the rounds that it is in: `by_region[north].network`.
+    pub of: String,
+    /// The round as it stands in the names of its nodes: `117`.
+    pub key: String,
+    pub tolerated: u32,
 }
 
 /// Named checks over metrics. Evaluated in every run.

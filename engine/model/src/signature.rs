@@ -1,6 +1,6 @@
 //! What a step can be called with and what it gives back, as data: the compiler takes the catalogue, it knows no step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -145,6 +145,9 @@ pub struct Inferred {
     pub outputs: Vec<(String, Type)>,
     /// Parameters to replace: defaults that depend on columns, normalised code.
     pub params: BTreeMap<String, Value>,
+    /// Inputs of records that the call names one by one, so that it cannot do without: `inputs.model_16`. Of all others it
+    /// takes those that there are.
+    pub named: BTreeSet<String>,
 }
 
 /// Checks a call as a whole and says what it results in. Pure: looks at nothing but its arguments.

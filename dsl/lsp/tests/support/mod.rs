@@ -246,7 +246,7 @@ fn op(
     args: Vec<Argument>,
     outputs: impl Fn(&CheckedCall<'_>) -> Vec<(String, Type)> + Send + Sync + 'static,
 ) -> Signature {
-    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), params: BTreeMap::new() });
+    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), ..Inferred::default() });
     Signature { name, version: 1, runner: "builtin", class, doc: "Does it.", args, infer: Arc::new(infer) }
 }
 

@@ -6,6 +6,7 @@ mod lineage;
 mod memory_store;
 mod real_store;
 mod reuse;
+mod rounds;
 mod schedule;
 mod support;
 mod why;

@@ -37,6 +37,8 @@ impl Infer for SqlInfer {
         Ok(Inferred {
             outputs: vec![("out".into(), Type::Table(table))],
             params: BTreeMap::from([("query".into(), Value::Str(normal))]),
+            // A query cannot be asked of fewer tables than it names.
+            named: call.inputs.keys().cloned().collect(),
         })
     }
 }

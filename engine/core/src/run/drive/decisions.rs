@@ -1,6 +1,6 @@
 //! The run loop's part in decisions: gathers what gates and releases need, and tells how they came out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, Record, RunId};
@@ -24,11 +24,13 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             None if self.is_left_out[node] => Reading::LeftOut,
             None => Reading::NoChampion,
         };
-        let reports: BTreeMap<usize, Reading> =
-            gate::nodes_read(declared).into_iter().map(|node| (node, reading(node))).collect();
+        let read = gate::nodes_read(declared);
+        let (lost, read): (BTreeSet<usize>, BTreeSet<usize>) =
+            read.into_iter().partition(|node| self.scheduler.tolerance().is_lost(*node, step));
+        let reports: BTreeMap<usize, Reading> = read.into_iter().map(|node| (node, reading(node))).collect();
         self.work(
             step,
-            move |ctx| decide::decide_gate(ctx, step, reports),
+            move |ctx| decide::decide_gate(ctx, step, reports, &lost),
             move |result| Message::GateDecided { step, result },
         );
     }

@@ -26,7 +26,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
                 Err(error) => self.on_failed(step, error),
             };
         }
-        let bound = bind_inputs(&self.ctx, step, &self.outputs);
+        let bound = bind_inputs(&self.ctx, step, &self.outputs, self.scheduler.tolerance());
         self.work(
             step,
             move |ctx| bound.and_then(|inputs| resolve::resolve(ctx, step, inputs)),

@@ -1,0 +1,130 @@
+//! What is not there: rounds of loops that failed and may.
+
+mod support;
+
+use serde_json::json;
+use support::{Ran, Workspace};
+
+/// One round a store; the stores in `bad` fail in the second of three steps.
+fn stores(bad: &str, tolerated: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("sales.csv", "id,store,amount\na,1,5\nb,2,7\nc,3,9\nd,1,4\n");
+    workspace.write("bad.txt", bad);
+    workspace.write(
+        "stores.mlp",
+        format!(
+            r#"pipeline stores
+
+schema Sale {{ id: str key, store: int in 1..=9, amount: int }}
+
+source sales = csv.read("sales.csv", schema: Sale)
+for store in values(sales.store) limit 2 tolerate {tolerated} as network {{
+  step rows   = table.where(sales, column: store, equals: store)
+  step table  = csv.write(rows)
+  step fitted = sh("! grep -qx " + store + " {{bad}} && wc -l < {{table}} > {{o}}", inputs: {{ table, bad: file("bad.txt") }}, outputs: {{ o: file }})
+  step judged = sh("cat {{fitted}} > {{o}}", inputs: {{ fitted }}, outputs: {{ o: file }})
+}}
+step all = sh("ls in > {{o}}", inputs: {{ f: network.fitted, j: network.judged, t: network.table }}, outputs: {{ o: file }})
+"#
+        ),
+    );
+    workspace
+}
+
+fn shown(workspace: &Workspace) -> String {
+    workspace.mlp(&["show", "stores.mlp", "all"]).exits(0).stdout
+}
+
+fn rounds_failed(ran: &Ran) -> Vec<serde_json::Value> {
+    let events = ran.events().into_iter().filter(|event| event["event"] == "rounds_failed");
+    events.map(|event| json!([event["name"], event["rounds"], event["n_rounds"], event["most"], event["tolerated"]])).collect()
+}
+
+#[test]
+fn a_run_goes_on_without_failed_rounds_says_so_and_tries_them_again() {
+    let workspace = stores("2\n", "1");
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    // The table, three rounds of which one stops at its third step, and what collects them.
+    assert_eq!(ran.steps(), (1 + 4 + 2 + 4 + 1, 0, 1, 1), "{ran}");
+    assert_eq!(rounds_failed(&ran), [json!(["network", ["2"], 3, 1, true])]);
+    assert_eq!(ran.finished()["steps"]["tolerated"], 1);
+    let skipped = ran.events().into_iter().find(|event| event["event"] == "step_skipped").expect("one was skipped");
+    assert_eq!((&skipped["step"], &skipped["because"]), (&json!("network[2].judged"), &json!("`network[2].fitted` failed")));
+    // The table of the failed round was made, and is left out all the same.
+    assert_eq!(shown(&workspace).split_whitespace().filter(|word| word.ends_with(&['1', '2', '3'][..])).collect::<Vec<_>>(), ["f_1", "f_3", "j_1", "j_3", "t_1", "t_3"]);
+    workspace.mlp(&["runs"]).exits(0).says(&["succeeded", "1 failed (1 tolerated)"]);
+    let log = workspace.mlp(&["log"]).exits(0);
+    let log = log.says(&["failed, which is tolerated: ", "1 of 3 rounds of `network`, which tolerates 1: 2"]);
+    assert!(log.stdout.contains("1 failed (1 tolerated)"), "{log}");
+    let why = workspace.mlp(&["why", "stores.mlp", "all"]).exits(0);
+    why.says(&["It went on without `network[2].fitted.o`, `network[2].judged.o`, `network[2].table.out`"]);
+
+    // A failure is not kept: the round is tried again, and nothing else is done.
+    let again = workspace.mlp(&["run", "stores.mlp"]).exits(0);
+    again.says(&["warning[P2001]", "0 steps run, 12 reused, 1 failed and tolerated", "went on without 1 of 3 rounds of `network`, which tolerates 1: 2"]);
+
+    workspace.write("bad.txt", "");
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    assert_eq!((rounds_failed(&ran).len(), ran.steps().2), (0, 0), "{ran}");
+    assert!(shown(&workspace).contains("t_2"), "{ran}");
+    let why = workspace.mlp(&["why", "stores.mlp", "all"]).exits(0);
+    why.says(&["input inputs.f_2", "(none)"]);
+}
+
+#[test]
+fn more_failed_rounds_than_tolerated_or_all_of_them_fail_the_run() {
+    for (bad, tolerated, said) in [
+        ("2\n3\n", "1", "2 of 3 rounds of `network`, more than the 1 that it tolerates: 2, 3"),
+        ("1\n2\n3\n", "9", "3 of 3 rounds of `network`, so that none is left to go on with: 1, 2, 3"),
+    ] {
+        let workspace = stores(bad, tolerated);
+        let ran = workspace.mlp(&["run", "stores.mlp", "--keep-going"]).exits(1);
+        ran.says(&[said, "error[P2001]"]);
+        let step = workspace.mlp(&["show", "stores.mlp", "all"]);
+        assert_ne!(step.code, 0, "{step}");
+    }
+    // Another number runs nothing again.
+    let workspace = stores("2\n3\n", "1");
+    workspace.mlp(&["run", "stores.mlp", "--keep-going"]).exits(1);
+    workspace.edit("stores.mlp", "tolerate 1", "tolerate 2");
+    let ran = workspace.run("stores.mlp", &[]).exits(0);
+    assert_eq!((ran.executed(), ran.steps().2), (vec!["all".to_owned()], 2), "{ran}");
+}
+
+#[test]
+fn a_command_that_names_a_member_needs_it_and_a_loop_over_what_was_collected_goes_on() {
+    let workspace = Workspace::new();
+    workspace.write("days/1.csv", "id,kind\na,x\nb,y\n");
+    workspace.write("days/2.csv", "id,kind\nc,much too long\n");
+    workspace.write("days/3.csv", "id,kind\nd,z\n");
+    workspace.write(
+        "parts.mlp",
+        r#"pipeline parts
+
+schema Row { id: str key, kind: str in ["x", "y", "z"] }
+
+for day in [1, 2, 3] tolerate 1 as part {
+  source rows = csv.read("days/" + day + ".csv", schema: Row)
+  step table  = csv.write(rows)
+}
+step all = table.concat(part.rows)
+for kind in values(all.kind) as by_kind {
+  step some = table.where(all, column: kind, equals: kind)
+  step text = csv.write(some)
+}
+step kinds = sh("ls in > {o}", inputs: by_kind.text, outputs: { o: file })
+step third = sh("cat {table_3} > {o}", inputs: part.table, outputs: { o: file })
+step second = sh("cat {table_2} > {o}", inputs: part.table, outputs: { o: file })
+"#,
+    );
+    let ran = workspace.run("parts.mlp", &[]).exits(0);
+    assert_eq!(rounds_failed(&ran), [json!(["part", ["2"], 3, 1, true])]);
+    let skipped: Vec<_> = ran.steps_of("step_skipped");
+    assert_eq!(skipped, ["part[2].table", "second"], "{ran}");
+    assert!(ran.executed().contains(&"third".to_owned()), "{ran}");
+    let shown = workspace.mlp(&["show", "parts.mlp", "kinds"]).exits(0);
+    shown.says(&["text_x", "text_y", "text_z"]);
+    // What is known of the loop is what the last run found.
+    let plan = workspace.mlp(&["plan", "parts.mlp"]).exits(0);
+    plan.says(&["part[2].rows", "by_kind[x].some"]);
+}
