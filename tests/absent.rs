@@ -1,4 +1,4 @@
-//! What is not there: rounds of loops that failed and may.
+//! What is not there: rounds of loops that failed and may, steps that the run can do without.
 
 mod support;
 
@@ -127,4 +127,26 @@ step second = sh("cat {table_2} > {o}", inputs: part.table, outputs: { o: file }
     // What is known of the loop is what the last run found.
     let plan = workspace.mlp(&["plan", "parts.mlp"]).exits(0);
     plan.says(&["part[2].rows", "by_kind[x].some"]);
+}
+
+#[test]
+fn a_run_goes_on_without_a_step_that_may_fail_and_says_so() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "wiki.mlp",
+        r#"pipeline wiki
+
+step plotted = sh("echo no ink; exit 3; echo > {o}", outputs: { o: file }) with { on_failure: skip }
+step page    = sh("cat {plotted} > {o}", inputs: { plotted }, outputs: { o: file })
+step rest    = sh("sleep 0; echo rest > {o}", outputs: { o: file })
+"#,
+    );
+    let ran = workspace.run("wiki.mlp", &["--jobs", "1"]).exits(0);
+    assert_eq!((ran.executed(), ran.steps_of("step_skipped")), (vec!["rest".to_owned()], vec!["page".to_owned()]), "{ran}");
+    let failed = ran.events().into_iter().find(|event| event["event"] == "step_failed").expect("it failed");
+    assert_eq!((&failed["step"], &failed["tolerated"]), (&json!("plotted"), &json!(true)), "{ran}");
+    let ran = workspace.mlp(&["run", "wiki.mlp"]).exits(0);
+    ran.says(&["warning[P2001]", "0 steps run, 1 reused, 1 failed and tolerated", "went on without `plotted`, which may fail"]);
+    workspace.edit("wiki.mlp", "on_failure: skip", "on_failure: stop");
+    workspace.mlp(&["run", "wiki.mlp"]).exits(1).says(&["error[P2001]"]);
 }

@@ -87,6 +87,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let mut predictions = None;
         if let Some((argument, data_span, mut call)) = scoring {
             call.options.skip.clone_from(&skip);
+            call.options.on_failure = options.as_ref()?.on_failure;
             let output = call.outputs.first()?;
             types.insert(argument.name.to_owned(), output.ty.clone());
             let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };

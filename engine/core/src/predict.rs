@@ -13,7 +13,7 @@ use crate::graph::Reads;
 use crate::plan::Outlook;
 use crate::resolve::{Past, newest_result, step_id};
 use crate::scheduler::{Command, Lookup, Need, Pool, Scheduler, Step, StepKind};
-use crate::tolerance::Tolerance;
+use crate::tolerance::{Member, Tolerance};
 
 /// The length of a step in a run none of whose steps has a past.
 const TYPICAL_MS: u64 = 1000;
@@ -80,7 +80,7 @@ pub(crate) fn steps_of(ctx: &Context, outlook: &Outlook, needs: &[Option<Need>])
 /// Returns what may fail among the nodes that are part of it.
 pub(crate) fn tolerance(ctx: &Context, is_part: impl Fn(usize) -> bool) -> Tolerance {
     let nodes = ctx.pipeline.nodes.iter().enumerate();
-    Tolerance::new(nodes.map(|(idx, node)| if is_part(idx) { node.rounds() } else { &[] }))
+    Tolerance::new(nodes.map(|(idx, node)| if is_part(idx) { node.into() } else { Member::default() }))
 }
 
 /// Returns how long each node takes, in milliseconds: nothing, where nothing runs.

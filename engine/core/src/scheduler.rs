@@ -139,6 +139,8 @@ pub enum Because {
     Failed { step: usize },
     /// Needs the result of this step, which reads a champion that does not exist yet. No failure.
     NoChampion { step: usize },
+    /// Needs the result of this step, which failed, and without which the run goes on.
+    Forgone { step: usize },
     /// Nothing is started any more since this step failed.
     Stopped { step: usize },
     /// The run was interrupted.
@@ -489,8 +491,9 @@ impl Scheduler {
         }
     }
 
-    /// Returns why a step lacks an input. A gate has a rule for an absent champion, nothing else has.
-    fn obstacle(&self, step: usize, needs_champion: bool) -> Option<Because> {
+    /// Returns why a step lacks an input. A gate has a rule for an absent champion and for what the run goes on without, nothing
+    /// else has.
+    fn obstacle(&self, step: usize, needs_all: bool) -> Option<Because> {
         let Step { inputs, collects, awaits, .. } = &self.steps[step];
         let is_absent = |input: &usize| matches!(self.states[*input], State::Failed | State::Skipped);
         let is_kept = |input: &usize| !self.tolerance.is_lost(*input, step);
@@ -499,11 +502,12 @@ impl Scheduler {
         let of_rounds = of_rounds.chain(awaits.iter().copied().filter(|&other| self.states[other] == State::Failed).filter(is_kept));
         let absent = inputs.iter().copied().filter(is_absent).chain(of_rounds);
         let mut causes = absent.map(|input| self.root_cause(input));
-        causes.find(|cause| needs_champion || !matches!(cause, Because::NoChampion { .. }))
+        causes.find(|cause| needs_all || !matches!(cause, Because::NoChampion { .. } | Because::Forgone { .. }))
     }
 
     fn root_cause(&self, step: usize) -> Because {
-        self.causes[step].unwrap_or(Because::Failed { step })
+        let is_forgone = self.tolerance.is_forgone(step);
+        self.causes[step].unwrap_or(if is_forgone { Because::Forgone { step } } else { Because::Failed { step } })
     }
 
     fn skip(&mut self, step: usize, because: Because) {

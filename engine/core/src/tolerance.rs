@@ -1,4 +1,5 @@
-//! Which failures a run tolerates: those of rounds of loops with `tolerate N`, up to so many.
+//! Which failures a run tolerates: those of steps with `on_failure: skip`, and those of rounds of loops with `tolerate N`, up to so
+//! many.
 //!
 //! Counts; the scheduler and the plan tell it what fails and ask what that means. A loop that loses all its rounds, or more than
 //! it tolerates, fails, and so the round of the loop around it does, if there is one that tolerates that. Failures of the
@@ -6,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use mlp_model::{ErrorClass, FailedRounds, Round};
+use mlp_model::{ErrorClass, FailedRounds, Node, Round};
 
 /// What has failed so far of what may fail.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,23 @@ pub struct Tolerance {
     rounds: Vec<OneRound>,
     /// The rounds of each node, from the inside out.
     of_node: Vec<Vec<usize>>,
+    /// What may fail by itself, and what of that has.
+    may_fail: Vec<bool>,
+    is_forgone: Vec<bool>,
+}
+
+/// What of a node says whether it may fail.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Member<'a> {
+    pub rounds: &'a [Round],
+    /// By itself: it has `on_failure: skip`.
+    pub may_fail: bool,
+}
+
+impl<'a> From<&'a Node> for Member<'a> {
+    fn from(node: &'a Node) -> Self {
+        Self { rounds: node.rounds(), may_fail: node.may_fail() }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -36,13 +54,13 @@ struct OneRound {
 }
 
 impl Tolerance {
-    /// Takes the rounds of each node; none for a node that is no part of what may fail.
-    pub fn new<'a>(nodes: impl Iterator<Item = &'a [Round]>) -> Self {
+    /// Takes each node; the default for one that is no part of what may fail.
+    pub fn new<'a>(nodes: impl Iterator<Item = Member<'a>>) -> Self {
         let mut tolerance = Self::default();
         let (mut loops, mut rounds) = (HashMap::new(), HashMap::new());
         for node in nodes {
-            let mut of_node = Vec::with_capacity(node.len());
-            for Round { of, key, tolerated } in node {
+            let mut of_node = Vec::with_capacity(node.rounds.len());
+            for Round { of, key, tolerated } in node.rounds {
                 let of = *loops.entry(of.as_str()).or_insert_with(|| {
                     let (name, tolerated) = (of.clone(), *tolerated);
                     tolerance.loops.push(Loop { name, tolerated, n_rounds: 0, n_failed: 0, has_failed: false });
@@ -55,7 +73,9 @@ impl Tolerance {
                 }));
             }
             tolerance.of_node.push(of_node);
+            tolerance.may_fail.push(node.may_fail);
         }
+        tolerance.is_forgone = vec![false; tolerance.may_fail.len()];
         tolerance
     }
 
@@ -66,6 +86,10 @@ impl Tolerance {
 
     /// A node failed for good; returns whether that is tolerated.
     pub fn on_failed(&mut self, node: usize, is_tolerable: bool) -> bool {
+        if is_tolerable && self.may_fail.get(node) == Some(&true) {
+            self.is_forgone[node] = true;
+            return true;
+        }
         for &round in self.of_node.get(node).into_iter().flatten() {
             let round = &mut self.rounds[round];
             let around = &mut self.loops[round.of];
@@ -82,7 +106,12 @@ impl Tolerance {
 
     /// Returns whether the failure of a node that has failed is tolerated, as things stand.
     pub fn is_tolerated(&self, node: usize) -> bool {
-        self.lost_rounds(node).next().is_some()
+        self.is_forgone(node) || self.lost_rounds(node).next().is_some()
+    }
+
+    /// Returns whether a node has failed that may, whatever becomes of its round.
+    pub fn is_forgone(&self, node: usize) -> bool {
+        self.is_forgone.get(node) == Some(&true)
     }
 
     /// Returns whether `reader` goes on without `node`: its round has failed, which the loop tolerates, and `reader` is no part of
@@ -134,7 +163,11 @@ mod tests {
         let mut nodes: Vec<Vec<Round>> =
             ["a", "b", "c", "d"].iter().map(|key| vec![round("l", key, tolerated)]).collect();
         nodes.push(Vec::new());
-        Tolerance::new(nodes.iter().map(Vec::as_slice))
+        of(&nodes)
+    }
+
+    fn of(rounds: &[Vec<Round>]) -> Tolerance {
+        Tolerance::new(rounds.iter().map(|rounds| Member { rounds, may_fail: false }))
     }
 
     #[test]
@@ -152,7 +185,7 @@ mod tests {
     #[test]
     fn a_round_fails_once_and_is_lost_to_those_outside() {
         let nodes = [vec![round("l", "a", 1)], vec![round("l", "a", 1)], vec![round("l", "b", 1)], vec![]];
-        let mut tolerance = Tolerance::new(nodes.iter().map(Vec::as_slice));
+        let mut tolerance = of(&nodes);
         assert!(tolerance.on_failed(0, true) && tolerance.on_failed(1, true));
         // Node 1 is lost, too, whatever became of it; but node 0 is of its own round.
         assert!(tolerance.is_lost(1, 3) && tolerance.is_lost(0, 2) && !tolerance.is_lost(0, 1) && !tolerance.is_lost(2, 3));
@@ -170,6 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_may_fail_by_itself_does_not_fail_its_round() {
+        let round = [round("l", "a", 0)];
+        let nodes = [Member { rounds: &round, may_fail: true }, Member { rounds: &round, may_fail: false }];
+        let mut tolerance = Tolerance::new(nodes.into_iter());
+        assert!(tolerance.on_failed(0, true) && tolerance.is_tolerated(0) && tolerance.is_forgone(0));
+        assert_eq!((tolerance.failed_rounds(), tolerance.is_lost(0, 2)), (vec![], false));
+        assert!(!tolerance.on_failed(1, true) && !tolerance.is_forgone(1));
+        let mut tolerance = Tolerance::new(nodes.into_iter());
+        assert!(!tolerance.on_failed(0, false) && !tolerance.is_tolerated(0));
+    }
+
+    #[test]
     fn a_loop_that_loses_too_much_fails_the_round_around_it() {
         // Two regions of two stores each; a reader within the first region, and one outside.
         let store = |region: &str, key: &str| {
@@ -177,7 +222,7 @@ mod tests {
         };
         let mut nodes = vec![store("a", "1"), store("a", "2"), store("b", "3"), store("b", "4")];
         nodes.extend([vec![round("region", "a", 1)], vec![]]);
-        let mut tolerance = Tolerance::new(nodes.iter().map(Vec::as_slice));
+        let mut tolerance = of(&nodes);
         let (within, outside) = (4, 5);
         assert!(tolerance.on_failed(0, true) && tolerance.is_lost(0, within) && tolerance.is_lost(0, outside));
         // Nothing is left in the first region.

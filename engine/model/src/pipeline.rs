@@ -74,6 +74,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns whether the run goes on without the node if it fails.
+    pub fn may_fail(&self) -> bool {
+        matches!(&self.kind, NodeKind::Call(call) if call.options.on_failure == OnFailure::Skip)
+    }
+
     /// Returns the node's rounds of loops that may lose some, from the inside out.
     pub fn rounds(&self) -> &[Round] {
         match &self.kind {
@@ -159,6 +164,7 @@ pub struct Options {
     pub retries: u32,
     /// Why it does not run, nor what needs it: `when epochs > 5 is false`.
     pub skip: Option<String>,
+    pub on_failure: OnFailure,
     /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
     pub backoff: Option<Duration>,
     pub demand: Demand,
@@ -173,6 +179,16 @@ pub struct Options {
     pub collects: BTreeSet<String>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
     pub waits: Option<Waits>,
+}
+
+/// What the failure of a step means to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// The run fails.
+    #[default]
+    Stop,
+    /// What needs the step is skipped, and the run goes on.
+    Skip,
 }
 
 /// `limit N` of a loop: at most so many of its steps run at once, whatever round they are of.

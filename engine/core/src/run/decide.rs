@@ -63,7 +63,7 @@ pub(crate) enum Reading {
     Report(Digest),
     /// The node was skipped because there is no champion.
     NoChampion,
-    /// The node was skipped because of a condition: there is nothing to measure.
+    /// The node was skipped because of a condition, or of a failure that the run goes on without: there is nothing to measure.
     LeftOut,
 }
 

@@ -108,7 +108,8 @@ pub(crate) struct Drive<'a, F> {
     is_executed: Vec<bool>,
     /// Gates that refused in this run.
     has_refused: Vec<bool>,
-    /// Steps that did not run because of a condition, their own or that of one they need.
+    /// Steps that did not run because of a condition, their own or that of one they need, or because of a failure that the run goes
+    /// on without.
     is_left_out: Vec<bool>,
     leases: HashMap<usize, Lease>,
     attempts: HashMap<usize, Attempt>,
@@ -508,7 +509,11 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn on_skipped(&mut self, step: usize, because: Because) {
         self.leases.remove(&step);
-        self.is_left_out[step] = matches!(because, Because::NoChampion { step } if self.ctx.is_left_out(step));
+        self.is_left_out[step] = match because {
+            Because::NoChampion { step } => self.ctx.is_left_out(step),
+            Because::Forgone { .. } => true,
+            _ => false,
+        };
         self.note_cause(because);
         if self.carried.skipped.contains(&self.ctx.node(step).name) {
             return; // told in an earlier part
@@ -598,7 +603,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn words(&self, because: Because) -> String {
         match because {
-            Because::Failed { step } => format!("`{}` failed", self.name(step)),
+            Because::Failed { step } | Because::Forgone { step } => format!("`{}` failed", self.name(step)),
             Because::Stopped { step } => format!("nothing was started after `{}` failed", self.name(step)),
             Because::NoChampion { step } => {
                 self.ctx.absence(step).unwrap_or_else(|| "there is no champion yet".to_owned())

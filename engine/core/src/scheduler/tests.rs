@@ -6,6 +6,7 @@ use mlp_model::{Demand, Machine, Round};
 use proptest::prelude::*;
 
 use super::*;
+use crate::tolerance::Member;
 
 fn pool(jobs: usize) -> Pool {
     Pool::new(jobs, &Machine::default())
@@ -40,6 +41,10 @@ fn started(steps: Vec<Step>, jobs: usize, keep_going: bool) -> Scheduler {
     let mut scheduler = Scheduler::new(steps, pool(jobs), Tolerance::default(), keep_going);
     scheduler.on_started();
     scheduler
+}
+
+fn tolerance(rounds: &[Vec<Round>]) -> Tolerance {
+    Tolerance::new(rounds.iter().map(|rounds| Member { rounds, may_fail: false }))
 }
 
 fn commands(scheduler: &mut Scheduler) -> Vec<Command> {
@@ -463,8 +468,7 @@ fn three_rounds(tolerated: u32, keep_going: bool) -> Scheduler {
         Step { awaits: vec![1, 2], ..call(&[0]) },
         call(&[]),
     ];
-    let tolerance = Tolerance::new(rounds.iter().map(Vec::as_slice));
-    let mut scheduler = Scheduler::new(steps, pool(8), tolerance, keep_going);
+    let mut scheduler = Scheduler::new(steps, pool(8), tolerance(&rounds), keep_going);
     scheduler.on_started();
     [0, 1, 2, 5].into_iter().for_each(|step| run(&mut scheduler, step));
     commands(&mut scheduler);
@@ -531,8 +535,7 @@ fn what_does_the_same_as_a_failed_round_tries_for_itself() {
     let of = |key: &str| vec![Round { of: "l".into(), key: key.into(), tolerated: 1 }];
     let rounds = [of("a"), of("b"), vec![]];
     let twin = Step { twin: Some(0), ..call(&[]) };
-    let tolerance = Tolerance::new(rounds.iter().map(Vec::as_slice));
-    let mut scheduler = Scheduler::new(vec![call(&[]), call(&[]), twin], pool(8), tolerance, false);
+    let mut scheduler = Scheduler::new(vec![call(&[]), call(&[]), twin], pool(8), tolerance(&rounds), false);
     scheduler.on_started();
     [0, 1].into_iter().for_each(|step| run(&mut scheduler, step));
     commands(&mut scheduler);
@@ -547,6 +550,36 @@ fn what_does_the_same_as_a_failed_round_tries_for_itself() {
 }
 
 #[test]
+fn a_step_that_may_fail_stops_nothing_and_gates_decide_without_its_report() {
+    let steps = vec![
+        call(&[]),
+        call(&[0]),
+        call(&[]),
+        of_kind(StepKind::Gate, &[1, 2]),
+        of_kind(StepKind::Release, &[0, 3]),
+    ];
+    for (class, is_tolerated) in [(ErrorClass::Step, true), (ErrorClass::Data, true), (ErrorClass::Environment, false)] {
+        let tolerance = Tolerance::new((0..5).map(|step| Member { rounds: &[], may_fail: step == 0 }));
+        let mut scheduler = Scheduler::new(steps.clone(), pool(2), tolerance, false);
+        scheduler.on_started();
+        [0, 2].into_iter().for_each(|step| run(&mut scheduler, step));
+        commands(&mut scheduler);
+        scheduler.on_failed(0, class);
+        let (forgone, failed) = (Because::Forgone { step: 0 }, Because::Failed { step: 0 });
+        let because = if is_tolerated { forgone } else { failed };
+        let skipped = |step| Skip { step, because };
+        let told = commands(&mut scheduler);
+        assert_eq!(told[0], skipped(1));
+        finish(&mut scheduler, 2);
+        let told = [told, commands(&mut scheduler)].concat();
+        assert_eq!(told.contains(&DecideGate { step: 3 }), is_tolerated, "{told:?}");
+        scheduler.on_decided(3);
+        // A release has no rule for what is not there.
+        assert!([told, commands(&mut scheduler)].concat().contains(&DecideRelease { step: 4, blocked: Some(because) }));
+    }
+}
+
+#[test]
 fn rounds_that_failed_in_an_earlier_part_of_the_run_still_count() {
     for (is_tolerable, expected) in [(true, vec![ResolveKey { step: 1 }]), (false, vec![])] {
         let of = |key: &str| vec![Round { of: "l".into(), key: key.into(), tolerated: 1 }];
@@ -556,8 +589,7 @@ fn rounds_that_failed_in_an_earlier_part_of_the_run_still_count() {
             call(&[]),
             Step { collects: vec![0, 1], ..call(&[]) },
         ];
-        let tolerance = Tolerance::new(rounds.iter().map(Vec::as_slice));
-        let mut scheduler = Scheduler::new(steps, pool(8), tolerance, false);
+        let mut scheduler = Scheduler::new(steps, pool(8), tolerance(&rounds), false);
         scheduler.on_started();
         let begun: Vec<Command> =
             commands(&mut scheduler).into_iter().filter(|command| matches!(command, ResolveKey { .. })).collect();
@@ -585,26 +617,29 @@ enum Pending {
 struct Graph {
     steps: Vec<Step>,
     rounds: Vec<Vec<Round>>,
+    /// By itself.
+    may_fail: Vec<bool>,
 }
 
-/// What may be known of a random node: its kind, retries, earlier nodes as inputs, whether it can do without those of lost rounds,
-/// and its rounds of the outer and the inner loop, if it is in any.
-type RandomNode = (u8, u32, Vec<prop::sample::Index>, bool, Option<u8>, Option<u8>);
+/// What may be known of a random node: its kind, retries, earlier nodes as inputs, whether it can do without those of lost rounds and
+/// whether the run can do without it, and its rounds of the outer and the inner loop, if it is in any.
+type RandomNode = (u8, u32, Vec<prop::sample::Index>, (bool, bool), Option<u8>, Option<u8>);
 
 /// A random graph: steps of two loops, one in the other, that tolerate so many failed rounds; steps that are in none, gates,
 /// releases, effects. Whoever reads of a round from outside waits for all rounds, and the loop has no steps after it.
 fn random_graph() -> impl Strategy<Value = Graph> {
     let round = || proptest::option::weighted(0.6, 0..3u8);
     let inputs = proptest::collection::vec(any::<prop::sample::Index>(), 0..4);
-    let node = (0..12u8, 0..3u32, inputs, any::<bool>(), round(), round());
+    let flags = (any::<bool>(), proptest::bool::weighted(0.2));
+    let node = (0..12u8, 0..3u32, inputs, flags, round(), round());
     let nodes = proptest::collection::vec(node, 1..24);
     (nodes, 0..3u32, 0..3u32).prop_map(|(nodes, outer, inner)| graph_of(nodes, outer, inner))
 }
 
 fn graph_of(nodes: Vec<RandomNode>, outer: u32, inner: u32) -> Graph {
-    let mut graph = Graph { steps: Vec::new(), rounds: Vec::new() };
+    let mut graph = Graph { steps: Vec::new(), rounds: Vec::new(), may_fail: Vec::new() };
     let mut closed: Vec<String> = Vec::new();
-    for (kind, retries, inputs, collects, in_outer, in_inner) in nodes {
+    for (kind, retries, inputs, (collects, may_fail), in_outer, in_inner) in nodes {
         let kind = match kind {
             0 => StepKind::Gate,
             1 => StepKind::Release,
@@ -647,6 +682,7 @@ fn graph_of(nodes: Vec<RandomNode>, outer: u32, inner: u32) -> Graph {
         closed.extend(loops);
         graph.steps.push(Step { kind, inputs, collects: of_rounds, awaits, twin: None, priority: 0, need: one_core() });
         graph.rounds.push(rounds);
+        graph.may_fail.push(may_fail);
     }
     let steps = &mut graph.steps;
     for idx in (0..steps.len()).rev() {
@@ -659,11 +695,13 @@ fn graph_of(nodes: Vec<RandomNode>, outer: u32, inner: u32) -> Graph {
 impl Graph {
     /// Counts afresh which of the failed steps are tolerated: those of loops that have not failed.
     fn tolerated(&self, failures: &[(usize, bool)]) -> Vec<usize> {
+        let (forgone, failures): (Vec<_>, Vec<_>) =
+            failures.iter().copied().partition(|(step, is_tolerable)| *is_tolerable && self.may_fail[*step]);
         let mut has_failed: BTreeMap<&str, bool> = BTreeMap::new();
         // The inner loops first: what they do not tolerate fails the round around them.
         for depth in [2, 1] {
             let mut failed_rounds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for &(step, is_tolerable) in failures {
+            for &(step, is_tolerable) in &failures {
                 let rounds = &self.rounds[step];
                 let Some(round) = rounds.len().checked_sub(depth).map(|at| &rounds[at]) else { continue };
                 let is_absorbed = depth == 1 && rounds.len() == 2 && !has_failed[rounds[0].of.as_str()];
@@ -686,7 +724,8 @@ impl Graph {
             }
         }
         let is_tolerated = |step: usize| self.rounds[step].iter().any(|round| !has_failed[round.of.as_str()]);
-        failures.iter().filter(|(step, is_tolerable)| *is_tolerable && is_tolerated(*step)).map(|(step, _)| *step).collect()
+        let of_rounds = failures.iter().filter(|(step, is_tolerable)| *is_tolerable && is_tolerated(*step));
+        forgone.iter().chain(of_rounds).map(|(step, _)| *step).collect()
     }
 }
 
@@ -704,8 +743,8 @@ proptest! {
         cancel_at in proptest::option::of(0..60usize),
     ) {
         let steps = &graph.steps;
-        let tolerance = Tolerance::new(graph.rounds.iter().map(Vec::as_slice));
-        let mut scheduler = Scheduler::new(steps.clone(), pool(jobs), tolerance, keep_going);
+        let members = graph.rounds.iter().zip(&graph.may_fail).map(|(rounds, &may_fail)| Member { rounds, may_fail });
+        let mut scheduler = Scheduler::new(steps.clone(), pool(jobs), Tolerance::new(members), keep_going);
         scheduler.on_started();
         let mut pending: Vec<Pending> = Vec::new();
         let mut failures: Vec<(usize, bool)> = Vec::new();
@@ -776,6 +815,10 @@ proptest! {
                         match because {
                             Because::Failed { step: root } => {
                                 prop_assert_eq!(scheduler.state(root), State::Failed);
+                            }
+                            Because::Forgone { step: root } => {
+                                prop_assert!(graph.may_fail[root] && scheduler.state(root) == State::Failed);
+                                prop_assert!(steps[step].kind != StepKind::Gate, "a gate decides without it");
                             }
                             Because::NoChampion { step: root } => {
                                 prop_assert_eq!(steps[root].kind, StepKind::WithoutChampion);

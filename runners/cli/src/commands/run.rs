@@ -254,6 +254,11 @@ impl Tale {
                     text.push_str(&format!("{release} v{version} is released. "));
                 }
                 text.push_str(&format!("{tally}{stays} in {took}; run {run}."));
+                let forgone = outcome.failures.iter().filter(|failure| failure.is_tolerated);
+                let may_fail = |step: &str| compiled.pipeline.node(step).is_some_and(|(_, node)| node.may_fail());
+                for failure in forgone.filter(|failure| may_fail(&failure.step)) {
+                    text.push_str(&format!("\n  went on without `{}`, which may fail", failure.step));
+                }
                 for failed in &outcome.failed_rounds {
                     text.push_str(&format!("\n  went on without {}", words::failed_rounds(failed)));
                 }

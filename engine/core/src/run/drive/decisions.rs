@@ -21,7 +21,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         };
         let reading = |node: usize| match report_of(node) {
             Some(digest) => Reading::Report(digest),
-            None if self.is_left_out[node] => Reading::LeftOut,
+            None if self.is_left_out[node] || self.scheduler.tolerance().is_forgone(node) => Reading::LeftOut,
             None => Reading::NoChampion,
         };
         let read = gate::nodes_read(declared);

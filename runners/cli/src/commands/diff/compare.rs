@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, Options, Part, Pipeline, Release, Type, Value};
+use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, OnFailure, Options, Part, Pipeline, Release, Type, Value};
 
 /// One thing that changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -343,6 +343,13 @@ fn options(old: &Call, new: &Call) -> Vec<String> {
     }
     if old.options.retries != new.options.retries {
         why.push(format!("retries is {} instead of {}", new.options.retries, old.options.retries));
+    }
+    if old.options.on_failure != new.options.on_failure {
+        let shown = |call: &Call| match call.options.on_failure {
+            OnFailure::Stop => "stops the run",
+            OnFailure::Skip => "is tolerated",
+        };
+        why.push(format!("its failure {}; before, it {}", shown(new), shown(old)));
     }
     if old.options.skip != new.options.skip {
         let shown =
