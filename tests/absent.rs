@@ -1,4 +1,4 @@
-//! What is not there: rounds of loops that failed and may, steps that the run can do without.
+//! What is not there: rounds of loops that failed and may, steps that the run can do without, outputs that are left out.
 
 mod support;
 
@@ -149,4 +149,51 @@ step rest    = sh("sleep 0; echo rest > {o}", outputs: { o: file })
     ran.says(&["warning[P2001]", "0 steps run, 1 reused, 1 failed and tolerated", "went on without `plotted`, which may fail"]);
     workspace.edit("wiki.mlp", "on_failure: skip", "on_failure: stop");
     workspace.mlp(&["run", "wiki.mlp"]).exits(1).says(&["error[P2001]"]);
+}
+
+#[test]
+fn an_output_may_be_left_out_and_everything_copes() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "notes.mlp",
+        r#"pipeline notes
+
+param noted: int = 0
+
+step fitted = sh("echo model > {model}; if [ " + noted + " = 1 ]; then echo hm > {notes}; mkdir {extra}; fi", outputs: { model: file, notes: file?, extra: folder? })
+step page   = sh("cat {notes} > {o}", inputs: { notes: fitted.notes }, outputs: { o: file })
+step rest   = sh("cat {model} > {o}", inputs: { model: fitted.model }, outputs: { o: file })
+"#,
+    );
+    let ran = workspace.run("notes.mlp", &[]).exits(0);
+    assert_eq!((ran.executed(), ran.steps_of("step_skipped")), (vec!["fitted".to_owned(), "rest".to_owned()], vec!["page".to_owned()]), "{ran}");
+    let because = "`fitted` left out its output `notes`";
+    let skipped = ran.events().into_iter().find(|event| event["event"] == "step_skipped").expect("one was skipped");
+    assert_eq!(skipped["because"], because);
+    let run = ran.finished()["run"].as_str().expect("an id").to_owned();
+
+    // Reused, it stays left out; so it does in plans and in what looks at the store.
+    workspace.mlp(&["plan", "notes.mlp"]).exits(0).says(&[because]);
+    let again = workspace.run("notes.mlp", &[]).exits(0);
+    assert_eq!((again.steps(), again.steps_of("step_skipped")), ((0, 2, 0, 1), vec!["page".to_owned()]), "{again}");
+    workspace.mlp(&["show", "notes.mlp", "fitted.model"]).exits(0).says(&["model"]);
+    let shown = workspace.mlp(&["show", "notes.mlp", "fitted.notes"]);
+    assert_eq!(shown.code, 2, "{shown}");
+    shown.says(&["step `fitted` left out its output `notes`"]);
+    workspace.mlp(&["verify", "notes.mlp"]).exits(0);
+    workspace.mlp(&["store", "verify"]).exits(0);
+    workspace.mlp(&["gc", "--keep", "1"]);
+    assert_eq!(workspace.run("notes.mlp", &[]).exits(0).steps(), (0, 2, 0, 1));
+
+    // Another workspace takes it in as it is.
+    workspace.mlp(&["export", &run, "--out", "notes.mlpx"]).exits(0);
+    let other = Workspace::new();
+    other.write("notes.mlp", workspace.read("notes.mlp"));
+    std::fs::copy(workspace.path("notes.mlpx"), other.path("notes.mlpx")).expect("a copy");
+    other.mlp(&["import-bundle", "notes.mlpx"]).exits(0);
+    assert_eq!(other.run("notes.mlp", &[]).exits(0).steps(), (0, 2, 0, 1));
+
+    let made = workspace.run("notes.mlp", &["--param", "noted=1"]).exits(0);
+    assert_eq!(made.executed(), ["fitted", "page"], "the model has the same bytes: {made}");
+    workspace.mlp(&["verify", "notes.mlp", "--param", "noted=1"]).exits(0);
 }

@@ -365,6 +365,8 @@ pub enum ExprKind<'a> {
     Literal(Value),
     Text(Text<'a>),
     Path(Vec<Name<'a>>),
+    /// `file?`: a word that says that something may be left out.
+    Maybe(Name<'a>),
     Call(CallExpr<'a>),
     List(Vec<Expr<'a>>),
     /// `sizes[0]`.

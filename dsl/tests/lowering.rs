@@ -365,3 +365,19 @@ step every = sh("cat", inputs: { inner: outer.inner.made, outer: outer.all, plai
     assert_eq!(collects("every"), members.map(|member| format!("inputs.{member}")));
     assert_eq!(collects("plain[1].made"), Vec::<String>::new());
 }
+
+#[test]
+fn outputs_that_may_be_left_out_are_marked() {
+    let text = "pipeline churn\nstep a = sh(\"make\", outputs: { model: file, notes: file?, \"log dir\": folder ? })\n\
+                step b = sh(\"cat\", inputs: { notes: a.notes }, outputs: { o: \"folder?\" })\n";
+    let Checked { pipeline, diagnostics, .. } = support::check(text);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    let outputs = |name: &str| -> Vec<(String, bool)> {
+        call(&pipeline, name).outputs.iter().map(|output| (output.name.clone(), output.optional)).collect()
+    };
+    let expected = [("log dir".to_owned(), true), ("model".to_owned(), false), ("notes".to_owned(), true)];
+    assert_eq!((outputs("a"), outputs("b")), (expected.to_vec(), vec![("o".to_owned(), true)]));
+    // It is part of the key, since it decides what a result can be.
+    let declared = call(&pipeline, "a").params["outputs"].as_record().expect("a record");
+    assert_eq!((&declared["model"], &declared["notes"]), (&Value::Str("file".into()), &Value::Str("file?".into())));
+}

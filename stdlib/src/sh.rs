@@ -26,7 +26,8 @@ that fails ends the step. Inputs are read-only copies.
 must become a file first: `csv.write(clean)`. An input that the command does not mention still counts: the step runs
 again when it changes.
 
-`outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each.
+`outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each. One
+that it may leave out is a `file?` or a `folder?`: what needs it is skipped if it is not there.
 
 `at` places inputs and outputs elsewhere in the folder, where a program looks for them by itself, as
 `at: { data: \"data/raw.csv\", model: \"models/m.bin\" }`; the command need not mention an output that is placed.
@@ -52,8 +53,8 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
             inputs("inputs", "what the command reads, by name"),
             param(
                 "outputs",
-                ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
-                "what the command makes, by name: `file` or `folder`",
+                ParamType::Map(Box::new(ParamType::Choice(&["file", "folder", "file?", "folder?"]))),
+                "what the command makes, by name: `file` or `folder`, with `?` if it may leave it out",
             ),
             param_or(
                 "at",
@@ -164,9 +165,16 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
         return Err(errors);
     }
     let typed = |(name, kind): (&String, &Value)| {
-        (name.clone(), if kind.as_str() == Some("folder") { Type::Folder } else { Type::File })
+        let is_folder = kind.as_str().is_some_and(|kind| kind.starts_with("folder"));
+        (name.clone(), if is_folder { Type::Folder } else { Type::File })
     };
-    Ok(Inferred { outputs: outputs.iter().map(typed).collect(), named: named.collect(), ..Inferred::default() })
+    let is_optional = |(_, kind): &(&String, &Value)| kind.as_str().is_some_and(|kind| kind.ends_with('?'));
+    Ok(Inferred {
+        outputs: outputs.iter().map(typed).collect(),
+        optional: outputs.iter().filter(is_optional).map(|(name, _)| name.clone()).collect(),
+        named: named.collect(),
+        ..Inferred::default()
+    })
 }
 
 fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {

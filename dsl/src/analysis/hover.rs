@@ -28,7 +28,8 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
         Meaning::Output { node } => {
             let output = view.node(node)?.outputs.iter().find(|output| output.name == word.text)?;
             let name = view.index.symbols.get(node)?.name.text;
-            format!("`{name}.{}`: {}", output.name, describe::ty(&output.ty))
+            let may_be = if output.optional { ", may be left out" } else { "" };
+            format!("`{name}.{}`: {}{may_be}", output.name, describe::ty(&output.ty))
         }
         Meaning::Metric { node } => {
             let name = view.index.symbols.get(node)?.name.text;
@@ -93,7 +94,7 @@ fn symbol(view: &View<'_>, at: usize) -> String {
                     [only] => text.push_str(&format!(": {}", describe::ty(&only.ty))),
                     outputs => {
                         for output in outputs {
-                            text.push_str(&format!("\n- `{name}.{}`: {}", output.name, describe::short(&output.ty)));
+                            text.push_str(&format!("\n- `{name}.{}`: {}", output.name, describe::output(output)));
                         }
                         if let Some(Type::Table(table)) = outputs.first().map(|output| &output.ty) {
                             text.push_str(&format!("\n\n```mlp\n{}\n```", describe::columns(&table.columns)));

@@ -105,7 +105,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             runner: signature.runner.to_owned(),
             params: self.params,
             inputs,
-            outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
+            outputs: Output::all_of(inferred.outputs, &inferred.optional),
             options: Options { skip, gates, ..options? },
             arg_spans: self.spans,
         };

@@ -92,7 +92,7 @@ fn mentions<'a>(expr: &Expr<'a>, found: &mut Vec<(&'a str, Span)>) {
             mentions(left, found);
             mentions(right, found);
         }
-        ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Wrong => {}
+        ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Maybe(_) | ExprKind::Wrong => {}
     }
 }
 

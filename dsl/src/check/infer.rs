@@ -112,7 +112,7 @@ pub fn predictions(
         runner: signature.runner.to_owned(),
         params,
         inputs: BTreeMap::from([("model".to_owned(), model.input.clone()), ("data".to_owned(), data.input.clone())]),
-        outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
+        outputs: Output::all_of(inferred.outputs, &inferred.optional),
         options: Options::default(),
         arg_spans: BTreeMap::from([("model".to_owned(), model_span), ("data".to_owned(), data_span)]),
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mlp_model::{GpuDemand, OnFailure, Options, ParamType, Span, Value};
 
+use super::expand::PARAMETER;
 use super::value::show;
 use super::{Scope, bind};
 use crate::ast::Field;
@@ -116,7 +117,10 @@ pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut BTreeMap<String
             continue;
         };
         let word = match (ty, field.value.as_name()) {
-            (ParamType::Choice(words), Some(name)) => words.iter().find(|word| **word == name.text),
+            (ParamType::Choice(words), Some(name)) => {
+                let is_parameter = scope.entry(name.text).is_some_and(|entry| entry.word == PARAMETER);
+                words.iter().find(|word| **word == name.text && !is_parameter)
+            }
             _ => None,
         };
         let value = word.map(|word| Value::Str((*word).to_owned()));

@@ -92,6 +92,7 @@ fn words_for(rule: Rule) -> &'static [&'static str] {
         Rule::comma => &["`,`"],
         Rule::type_expr => &["a type"],
         Rule::optional => &["`?`"],
+        Rule::maybe => &["a value"],
         Rule::restriction => &["a rule such as `in 0..=9`"],
         Rule::through | Rule::upto => &["`..=`"],
         Rule::mark => &["a mark"],

@@ -202,9 +202,12 @@ fn operations() -> Catalogue {
         }),
         op("sh", step, sh_args(), |call| {
             let kinds = call.params["outputs"].as_record().expect("checked");
-            let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };
-            let outputs = kinds.iter().map(|(name, value)| (name.clone(), kind(value))).collect();
-            Ok(Inferred { outputs, ..Inferred::default() })
+            let kind = |value: &Value| value.as_str().expect("checked").to_owned();
+            let ty = |value: &Value| if kind(value).starts_with("file") { Type::File } else { Type::Folder };
+            let outputs = kinds.iter().map(|(name, value)| (name.clone(), ty(value))).collect();
+            let optional = kinds.iter().filter(|(_, value)| kind(value).ends_with('?'));
+            let optional = optional.map(|(name, _)| name.clone()).collect();
+            Ok(Inferred { outputs, optional, ..Inferred::default() })
         }),
         op("torch.train", step, train_args(), infer_train),
         op("torch.predict", step, vec![required("model", ArgType::Input(InputType::Model)), table("data")], |call| {
@@ -301,7 +304,7 @@ fn effect_args() -> Vec<Argument> {
 fn sh_args() -> Vec<Argument> {
     let empty = Value::Record([].into());
     let inputs = ArgType::Input(InputType::Record);
-    let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"])));
+    let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder", "file?", "folder?"])));
     // As in the catalogue, strings or secrets.
     vec![
         required("command", ArgType::Param(ParamType::Str)),

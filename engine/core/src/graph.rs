@@ -303,7 +303,7 @@ mod tests {
                 runner: "process".into(),
                 params: BTreeMap::new(),
                 inputs: inputs.iter().map(bind).collect(),
-                outputs: vec![Output { name: "out".into(), ty: Type::File }],
+                outputs: vec![Output { name: "out".into(), ty: Type::File, optional: false }],
                 options: Options::default(),
                 arg_spans: BTreeMap::new(),
             };

@@ -11,7 +11,7 @@ use crate::context::{Context, Request, call_of};
 use crate::effect;
 use crate::graph::Reads;
 use crate::predict;
-use crate::resolve::{Known, Lookup, Miss, Past, Resolved, bind_inputs, resolve};
+use crate::resolve::{Known, Lookup, Miss, Past, Resolved, bind_inputs, left_out, resolve, say_left_out};
 use crate::run::Ahead;
 use crate::tolerance::Tolerance;
 use crate::{Engine, RunError, RunRequest};
@@ -124,6 +124,9 @@ impl Outlook {
             return skip(Arc::clone(reason));
         }
         let inputs = || inputs.iter().filter_map(|&input| before.fates[input].as_ref());
+        if let Some(left_out) = left_out(ctx, idx, &before.known, &before.tolerance) {
+            return skip(say_left_out(ctx, left_out).into());
+        }
         let wait_for = |until: Arc<str>, reason| {
             found(Decision::Unknown { until: until.to_string() }, reason, Fate::Open { until })
         };

@@ -141,6 +141,8 @@ pub enum Because {
     NoChampion { step: usize },
     /// Needs the result of this step, which failed, and without which the run goes on.
     Forgone { step: usize },
+    /// Needs an output of this step, which the step has left out: the one at this place.
+    LeftOut { step: usize, output: usize },
     /// Nothing is started any more since this step failed.
     Stopped { step: usize },
     /// The run was interrupted.
@@ -335,6 +337,14 @@ impl Scheduler {
         self.settle();
     }
 
+    /// What the step needs of another one is not there, although that one has ended well.
+    pub fn on_left_out(&mut self, step: usize, by: usize, output: usize) {
+        if self.states[step].is_unstarted() {
+            self.drop_step(step, Because::LeftOut { step: by, output });
+        }
+        self.settle();
+    }
+
     /// The effect is not to be done: this gate refused.
     pub fn on_refused(&mut self, step: usize, gate: usize) {
         if self.states[step].is_unstarted() {
@@ -502,7 +512,10 @@ impl Scheduler {
         let of_rounds = of_rounds.chain(awaits.iter().copied().filter(|&other| self.states[other] == State::Failed).filter(is_kept));
         let absent = inputs.iter().copied().filter(is_absent).chain(of_rounds);
         let mut causes = absent.map(|input| self.root_cause(input));
-        causes.find(|cause| needs_all || !matches!(cause, Because::NoChampion { .. } | Because::Forgone { .. }))
+        let has_rule = |cause: &Because| {
+            matches!(cause, Because::NoChampion { .. } | Because::Forgone { .. } | Because::LeftOut { .. })
+        };
+        causes.find(|cause| needs_all || !has_rule(cause))
     }
 
     fn root_cause(&self, step: usize) -> Because {

@@ -141,6 +141,16 @@ impl Call {
 pub struct Output {
     pub name: String,
     pub ty: Type,
+    /// The step may leave it out; what needs it is then skipped.
+    pub optional: bool,
+}
+
+impl Output {
+    /// Makes outputs of their names and types, and of the names of those that may be left out.
+    pub fn all_of(outputs: Vec<(String, Type)>, optional: &BTreeSet<String>) -> Vec<Self> {
+        let output = |(name, ty): (String, Type)| Self { optional: optional.contains(&name), name, ty };
+        outputs.into_iter().map(output).collect()
+    }
 }
 
 /// Where an input artifact comes from.

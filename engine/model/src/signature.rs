@@ -143,6 +143,8 @@ pub struct CheckedCall<'a> {
 pub struct Inferred {
     /// Name and type of each output, in order. A single output is called `out` and is meant by the node's name alone.
     pub outputs: Vec<(String, Type)>,
+    /// Outputs that the step may leave out.
+    pub optional: BTreeSet<String>,
     /// Parameters to replace: defaults that depend on columns, normalised code.
     pub params: BTreeMap<String, Value>,
     /// Inputs of records that the call names one by one, so that it cannot do without: `inputs.model_16`. Of all others it

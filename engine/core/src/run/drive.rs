@@ -511,7 +511,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.leases.remove(&step);
         self.is_left_out[step] = match because {
             Because::NoChampion { step } => self.ctx.is_left_out(step),
-            Because::Forgone { .. } => true,
+            Because::Forgone { .. } | Because::LeftOut { .. } => true,
             _ => false,
         };
         self.note_cause(because);
@@ -604,6 +604,9 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     fn words(&self, because: Because) -> String {
         match because {
             Because::Failed { step } | Because::Forgone { step } => format!("`{}` failed", self.name(step)),
+            Because::LeftOut { step, output } => {
+                resolve::say_left_out(&self.ctx, resolve::LeftOut { node: step, output })
+            }
             Because::Stopped { step } => format!("nothing was started after `{}` failed", self.name(step)),
             Because::NoChampion { step } => {
                 self.ctx.absence(step).unwrap_or_else(|| "there is no champion yet".to_owned())

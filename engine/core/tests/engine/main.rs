@@ -2,6 +2,7 @@
 
 mod decisions;
 mod failures;
+mod left_out;
 mod lineage;
 mod memory_store;
 mod real_store;

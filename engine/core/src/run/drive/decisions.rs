@@ -8,6 +8,7 @@ use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, 
 use super::{Drive, Message};
 use crate::bundle::{BundlePart, Pinned};
 use crate::gate::{self, GateOutcome};
+use crate::resolve::{self, LeftOut};
 use crate::run::decide::{self, Candidate, Reading, ReleaseOutcome, Releaser};
 use crate::run::{GateResult, ReleaseResult};
 use crate::scheduler::Because;
@@ -61,6 +62,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             Some(because) => Some(self.words(because)),
             None => refused.map(|&gate| format!("gate `{}` refused", self.name(gate))),
         };
+        let because = because.or_else(|| declared.parts.values().find_map(|part| self.left_out(part)));
         let parts: BTreeMap<String, Candidate> = match because {
             None => declared.parts.iter().map(|(part, made)| (part.clone(), self.candidate(made))).collect(),
             Some(_) => BTreeMap::new(),
@@ -79,6 +81,14 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             },
             move |result| Message::ReleaseDecided { step, result },
         );
+    }
+
+    /// Says that a part is an output which its step has left out.
+    fn left_out(&self, part: &Part) -> Option<String> {
+        let Part::Output { node, output } = part else { return None };
+        let is_made = self.outputs[*node].as_ref()?.iter().any(|made| made.name == *output);
+        let place = self.ctx.call(*node).outputs.iter().position(|declared| declared.name == *output)?;
+        (!is_made).then(|| resolve::say_left_out(&self.ctx, LeftOut { node: *node, output: place }))
     }
 
     fn candidate(&self, part: &Part) -> Candidate {

@@ -26,6 +26,9 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
                 Err(error) => self.on_failed(step, error),
             };
         }
+        if let Some(left_out) = resolve::left_out(&self.ctx, step, &self.outputs, self.scheduler.tolerance()) {
+            return self.scheduler.on_left_out(step, left_out.node, left_out.output);
+        }
         let bound = bind_inputs(&self.ctx, step, &self.outputs, self.scheduler.tolerance());
         self.work(
             step,
