@@ -124,9 +124,12 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     // Both may be without rounds that have failed; two loops need not have lost the same ones.
     let are_alike = of("candidates").len() == of("reports").len();
     if let Some((candidate, report)) = pairs.iter().find(|(one, other)| !are_alike || !belong_together(one, other)) {
-        let message = format!("`{candidate}` and `{report}` are of different rounds, so that nobody knows what was judged");
+        let message =
+            format!("`{candidate}` and `{report}` are of different rounds, so that nobody knows what was judged");
         let error = StepError::new(ErrorClass::Step, "D1152", message).with_argument("reports");
-        return Err(error.with_help("take candidates and reports of one loop, which leaves out whole rounds, or give both the same names"));
+        return Err(error.with_help(
+            "take candidates and reports of one loop, which leaves out whole rounds, or give both the same names",
+        ));
     }
     let mut best: Option<(f64, &str)> = None;
     for (candidate, report) in &pairs {

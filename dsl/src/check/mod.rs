@@ -45,8 +45,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use mlp_model::{
-    Call, CallClass, Catalogue, Input, KnownValues, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span, Value,
-    Waits,
+    Call, CallClass, Catalogue, Input, KnownValues, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span,
+    Value, Waits,
 };
 
 pub use expected::compares;

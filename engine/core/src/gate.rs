@@ -285,7 +285,8 @@ mod tests {
     #[test]
     fn one_number_of_many_is_made_of_those_that_there_are() {
         let folded = |fold| NumExpr::Fold { fold, of: vec![metric(QUALITY), metric(BEFORE)] };
-        let spread = NumExpr::Subtract(Box::new(folded(Fold::Max)), Box::new(NumExpr::Negate(Box::new(folded(Fold::Min)))));
+        let spread =
+            NumExpr::Subtract(Box::new(folded(Fold::Max)), Box::new(NumExpr::Negate(Box::new(folded(Fold::Min)))));
         let checks = vec![
             check("spread", spread, Comparison::LessOrEqual, NumExpr::Number(2.0)),
             check("n", folded(Fold::Count), Comparison::GreaterOrEqual, NumExpr::Number(1.0)),

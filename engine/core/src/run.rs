@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, CheckResult, Decision, ErrorClass, Event, FailedRounds, GateCounts, LoopLimit, Machine, Pipeline, Plan, Record, RunId,
-    RunStatus, StepCounts, StepError, StoreError, Timestamp,
+    Cancel, CheckResult, Decision, ErrorClass, Event, FailedRounds, GateCounts, LoopLimit, Machine, Pipeline, Plan,
+    Record, RunId, RunStatus, StepCounts, StepError, StoreError, Timestamp,
 };
 use tokio::sync::{oneshot, watch};
 

@@ -509,7 +509,8 @@ impl Scheduler {
         let is_kept = |input: &usize| !self.tolerance.is_lost(*input, step);
         let of_rounds = collects.iter().copied().filter(is_absent).filter(is_kept);
         // What failed in a round that was not allowed to fail, with whatever the round has given.
-        let of_rounds = of_rounds.chain(awaits.iter().copied().filter(|&other| self.states[other] == State::Failed).filter(is_kept));
+        let of_rounds = of_rounds
+            .chain(awaits.iter().copied().filter(|&other| self.states[other] == State::Failed).filter(is_kept));
         let absent = inputs.iter().copied().filter(is_absent).chain(of_rounds);
         let mut causes = absent.map(|input| self.root_cause(input));
         let has_rule = |cause: &Because| {
@@ -591,7 +592,8 @@ impl Scheduler {
 impl Step {
     fn bonds(&self) -> impl Iterator<Item = (usize, Bond)> + '_ {
         let with = |bond| move |other: &usize| (*other, bond);
-        let of_rounds = self.collects.iter().map(with(Bond::Collects)).chain(self.awaits.iter().map(with(Bond::Awaits)));
+        let of_rounds =
+            self.collects.iter().map(with(Bond::Collects)).chain(self.awaits.iter().map(with(Bond::Awaits)));
         self.inputs.iter().map(with(Bond::Needs)).chain(of_rounds).chain(self.twin.iter().map(with(Bond::IsTwin)))
     }
 }

@@ -177,7 +177,10 @@ mod tests {
             for node in 0..4 {
                 let expected = node < n_tolerated;
                 assert_eq!(tolerance.on_failed(node, true), expected, "{node} of {tolerated}");
-                assert!((0..=node).all(|lost| tolerance.is_lost(lost, 4) == expected && tolerance.is_tolerated(lost) == expected));
+                assert!(
+                    (0..=node)
+                        .all(|lost| tolerance.is_lost(lost, 4) == expected && tolerance.is_tolerated(lost) == expected)
+                );
             }
         }
     }
@@ -188,7 +191,9 @@ mod tests {
         let mut tolerance = of(&nodes);
         assert!(tolerance.on_failed(0, true) && tolerance.on_failed(1, true));
         // Node 1 is lost, too, whatever became of it; but node 0 is of its own round.
-        assert!(tolerance.is_lost(1, 3) && tolerance.is_lost(0, 2) && !tolerance.is_lost(0, 1) && !tolerance.is_lost(2, 3));
+        assert!(
+            tolerance.is_lost(1, 3) && tolerance.is_lost(0, 2) && !tolerance.is_lost(0, 1) && !tolerance.is_lost(2, 3)
+        );
         let failed = FailedRounds { name: "l".into(), rounds: vec!["a".into()], n_rounds: 2, most: 1, tolerated: true };
         assert_eq!(tolerance.failed_rounds(), [failed]);
     }

@@ -7,8 +7,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use mlp_model::{
-    CacheKey, Decision, Digest, Input, InputRecord, KeyId, Pipeline, Record, RunId, StepError, StepId, StoreError, Stored,
-    Timestamp,
+    CacheKey, Decision, Digest, Input, InputRecord, KeyId, Pipeline, Record, Round, RunId, StepError, StepId,
+    StoreError, Stored, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -195,7 +195,7 @@ impl Engine {
         let Some(call) = call_of(&pipeline.nodes[idx]).filter(|call| !call.options.collects.is_empty()) else {
             return Ok(Vec::new());
         };
-        let mut failed = HashSet::new();
+        let mut failed: HashSet<&Round> = HashSet::new();
         for stored in self.store.run_records(&latest.executed_in)? {
             if let Record::StepFailed { step, .. } = &stored.record
                 && let Some((_, node)) = pipeline.node(&step.step)

@@ -28,8 +28,8 @@ pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCou
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, Removed, StoredObject};
 pub use pipeline::{
-    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, OnFailure, Options,
-    Output, ParamValue, Part, Pipeline, Release, Round, SourceText, Span,
+    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, OnFailure,
+    Options, Output, ParamValue, Part, Pipeline, Release, Round, SourceText, Span,
 };
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};

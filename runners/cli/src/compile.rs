@@ -173,12 +173,7 @@ pub fn render_failure(pipeline: &Pipeline, failure: &mlp_engine::Failure, output
     render_as(severity, pipeline, (&failure.step, &failure.error), output)
 }
 
-fn render_as(
-    severity: Severity,
-    pipeline: &Pipeline,
-    (step, error): (&str, &StepError),
-    output: &Output,
-) -> String {
+fn render_as(severity: Severity, pipeline: &Pipeline, (step, error): (&str, &StepError), output: &Output) -> String {
     let mut labels = Vec::new();
     if let Some((_, node)) = pipeline.node(step) {
         let argument = match &node.kind {

@@ -4,7 +4,6 @@
 
 pub mod everything;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;

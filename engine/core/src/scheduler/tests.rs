@@ -551,14 +551,10 @@ fn what_does_the_same_as_a_failed_round_tries_for_itself() {
 
 #[test]
 fn a_step_that_may_fail_stops_nothing_and_gates_decide_without_its_report() {
-    let steps = vec![
-        call(&[]),
-        call(&[0]),
-        call(&[]),
-        of_kind(StepKind::Gate, &[1, 2]),
-        of_kind(StepKind::Release, &[0, 3]),
-    ];
-    for (class, is_tolerated) in [(ErrorClass::Step, true), (ErrorClass::Data, true), (ErrorClass::Environment, false)] {
+    let steps =
+        vec![call(&[]), call(&[0]), call(&[]), of_kind(StepKind::Gate, &[1, 2]), of_kind(StepKind::Release, &[0, 3])];
+    for (class, is_tolerated) in [(ErrorClass::Step, true), (ErrorClass::Data, true), (ErrorClass::Environment, false)]
+    {
         let tolerance = Tolerance::new((0..5).map(|step| Member { rounds: &[], may_fail: step == 0 }));
         let mut scheduler = Scheduler::new(steps.clone(), pool(2), tolerance, false);
         scheduler.on_started();
@@ -820,6 +816,10 @@ proptest! {
                                 prop_assert!(graph.may_fail[root] && scheduler.state(root) == State::Failed);
                                 prop_assert!(steps[step].kind != StepKind::Gate, "a gate decides without it");
                             }
+                            Because::LeftOut { step: root, .. } => {
+                                prop_assert!(n_starts[root] > 0 || scheduler.state(root) == State::Reused);
+                                prop_assert!(steps[step].kind != StepKind::Gate, "a gate decides without it");
+                            }
                             Because::NoChampion { step: root } => {
                                 prop_assert_eq!(steps[root].kind, StepKind::WithoutChampion);
                             }
@@ -858,6 +858,9 @@ proptest! {
                         }
                         19 if let Some(&gate) = steps[step].inputs.iter().find(|&&i| steps[i].kind == StepKind::Gate) => {
                             scheduler.on_refused(step, gate);
+                        }
+                        18 if let Some(&input) = steps[step].inputs.first() && steps[input].kind != StepKind::Gate => {
+                            scheduler.on_left_out(step, input, 0);
                         }
                         1..8 => {
                             scheduler.on_key_resolved(step, Lookup::Hit);

@@ -29,8 +29,7 @@ fn line(run: &RunSummary) -> String {
     let steps = &run.steps;
     let effects = effects(steps);
     let tolerated = tolerated(steps);
-    let tally =
-        format!("{} run{effects}, {} reused, {} failed{tolerated}", steps.executed, steps.reused, steps.failed);
+    let tally = format!("{} run{effects}, {} reused, {} failed{tolerated}", steps.executed, steps.reused, steps.failed);
     format!(
         "{:<13}{:<18}{:<16}{:<12}{tally:<34}{}",
         run.run.to_string(),

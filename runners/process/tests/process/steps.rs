@@ -292,7 +292,10 @@ fn outputs_that_may_be_left_out_are_taken_if_they_are_there() {
     };
     let taken = |command: &str| step(command).run().unwrap().outputs.into_keys().collect::<Vec<_>>();
     assert_eq!(taken("echo > {model}; rm -r a"), ["model"]);
-    assert_eq!(taken("echo > {model}; echo > {notes}; mkdir {plots}; echo > {deep}"), ["deep", "model", "notes", "plots"]);
+    assert_eq!(
+        taken("echo > {model}; echo > {notes}; mkdir {plots}; echo > {deep}"),
+        ["deep", "model", "notes", "plots"]
+    );
     // One that must be there, or is something else, is refused as ever.
     assert_eq!(step("echo > {notes}").error().code, "P2011");
     assert_eq!(step("echo > {model}; mkdir {notes}").error().code, "P2012");

@@ -39,6 +39,7 @@ impl Infer for SqlInfer {
             params: BTreeMap::from([("query".into(), Value::Str(normal))]),
             // A query cannot be asked of fewer tables than it names.
             named: call.inputs.keys().cloned().collect(),
+            ..Inferred::default()
         })
     }
 }

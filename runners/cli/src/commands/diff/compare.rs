@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, OnFailure, Options, Part, Pipeline, Release, Type, Value};
+use mlp_model::{
+    Call, FirstRelease, Gate, Input, Node, NodeKind, OnFailure, Options, Part, Pipeline, Release, Type, Value,
+};
 
 /// One thing that changed.
 #[derive(Debug, PartialEq, Eq)]
