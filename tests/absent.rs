@@ -145,6 +145,37 @@ step second = sh("cat {table_2} > {o}", inputs: part.table, outputs: { o: file }
 }
 
 #[test]
+fn loops_over_what_loops_over_columns_give_know_their_rounds_one_after_the_other() {
+    let workspace = Workspace::new();
+    workspace.write("rows.csv", "id,day\na,1\nb,2\nc,3\nd,3\n");
+    workspace.write(
+        "chain.mlp",
+        r#"pipeline chain
+
+schema Row { id: str key, day: int in 1..=9 }
+
+source raw = csv.read("rows.csv", schema: Row)
+for day in values(raw.day) tolerate 1 as part {
+  step rows    = table.where(raw, column: day, equals: day)
+  step text    = csv.write(rows)
+  step checked = sh("test " + day + " != 2; cp {text} {o}", inputs: { text }, outputs: { o: file })
+}
+step all = table.concat(part.rows)
+for id in values(all.id) as each {
+  step out = sh("echo " + id + " > {o}", outputs: { o: file })
+}
+step ends = sh("ls in > {o}", inputs: each.out, outputs: { o: file })
+"#,
+    );
+    let ran = workspace.run("chain.mlp", &[]).exits(0);
+    assert_eq!(rounds_failed(&ran), [json!(["part", ["2"], 3, 1, true])]);
+    let unfolded: Vec<_> = ran.events().into_iter().filter(|event| event["event"] == "loop_unfolded").collect();
+    assert_eq!(unfolded.iter().map(|event| &event["name"]).collect::<Vec<_>>(), ["part", "each"], "{ran}");
+    // A step of the second round failed that `all` does not read: its rows are left out all the same.
+    assert_eq!(held(&workspace, "chain.mlp", "ends"), "out_a\nout_c\nout_d\n");
+}
+
+#[test]
 fn a_run_goes_on_without_a_step_that_may_fail_and_says_so() {
     let workspace = Workspace::new();
     workspace.write(

@@ -20,25 +20,26 @@ pub struct Decl<'a> {
     pub kind: DeclKind<'a>,
 }
 
+/// Most declarations of a long file are calls: what is larger stands in a box.
 #[derive(Debug)]
 pub enum DeclKind<'a> {
-    Pipeline(PipelineDecl<'a>),
+    Pipeline(Box<PipelineDecl<'a>>),
     Use(UseDecl<'a>),
-    Param(ParamDecl<'a>),
+    Param(Box<ParamDecl<'a>>),
     Let(LetDecl<'a>),
     Schema(SchemaDecl<'a>),
     Def(DefDecl<'a>),
-    Loop(LoopDecl<'a>),
+    Loop(Box<LoopDecl<'a>>),
     /// Stands only within a `def`.
     Result(ResultDecl<'a>),
     Call(CallDecl<'a>),
     Gate(GateDecl<'a>),
-    Release(ReleaseDecl<'a>),
+    Release(Box<ReleaseDecl<'a>>),
     Test(TestDecl<'a>),
     /// These stand only within a `test`.
-    Given(GivenDecl<'a>),
+    Given(Box<GivenDecl<'a>>),
     Set(SetDecl<'a>),
-    Expect(ExpectDecl<'a>),
+    Expect(Box<ExpectDecl<'a>>),
     /// Could not be parsed; its name, where it has one, is still known to be taken.
     Broken {
         keyword: &'a str,
@@ -236,7 +237,7 @@ pub struct CallDecl<'a> {
     pub value: Expr<'a>,
     pub options: Vec<Field<'a>>,
     /// `when CONDITION`; of an effect, gates are among what `and` joins.
-    pub condition: Option<Expr<'a>>,
+    pub condition: Option<Box<Expr<'a>>>,
 }
 
 impl CallDecl<'_> {
@@ -363,11 +364,11 @@ pub enum ExprKind<'a> {
     Int(u64),
     /// Any other scalar but a string, or `none`.
     Literal(Value),
-    Text(Text<'a>),
+    Text(Box<Text<'a>>),
     Path(Vec<Name<'a>>),
     /// `file?`: a word that says that something may be left out.
     Maybe(Name<'a>),
-    Call(CallExpr<'a>),
+    Call(Box<CallExpr<'a>>),
     List(Vec<Expr<'a>>),
     /// `sizes[0]`.
     Index {

@@ -113,7 +113,7 @@ fn parameters_have_values_of_their_type_and_an_origin() {
 fn a_source_has_its_file_its_schema_and_its_defaults() {
     let pipeline = pipeline();
     let raw = call(&pipeline, "raw");
-    assert_eq!((raw.class, raw.op.as_str(), raw.op_version), (CallClass::Source, "csv.read", 1));
+    assert_eq!((raw.class, raw.op.as_ref(), raw.op_version), (CallClass::Source, "csv.read", 1));
     let path = PathBuf::from("flows/customers.csv");
     assert_eq!(raw.inputs["file"], Input::Path { path, shown: "customers.csv".into(), folder: false });
     assert_eq!(raw.params["delimiter"], Value::Str(",".into()));
@@ -179,7 +179,7 @@ fn an_evaluation_reads_the_predictions_of_its_implicit_step() {
     let quality = call(&pipeline, "quality");
     assert_eq!(quality.inputs, [("predictions".to_owned(), output(&pipeline, "quality.predictions", "out"))].into());
     let predictions = call(&pipeline, "quality.predictions");
-    assert_eq!((predictions.op.as_str(), predictions.class), ("torch.predict", CallClass::Step));
+    assert_eq!((predictions.op.as_ref(), predictions.class), ("torch.predict", CallClass::Step));
     assert_eq!(predictions.inputs["model"], output(&pipeline, "model", "out"));
     assert_eq!(predictions.inputs["data"], output(&pipeline, "parts", "test"));
     assert_eq!(written(predictions.arg_spans["data"]), "parts.test");

@@ -77,7 +77,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     predictions::check_task(call, Task::Binary, "eval.binary")?;
     let threshold = check::number(call, "threshold").map_err(|error| vec![error])?;
     let mut inferred = one_output(Type::Report(ReportType { metrics: METRICS.map(str::to_owned).into() }));
-    inferred.params.insert("threshold".into(), Value::Float(threshold));
+    inferred.params.insert("threshold", Value::Float(threshold));
     Ok(inferred)
 }
 

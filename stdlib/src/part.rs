@@ -73,7 +73,7 @@ pub(crate) fn by_fraction(
         return Err(errors);
     }
     let mut inferred = train_and_test(table);
-    inferred.params.insert("test".into(), Value::Float(test));
+    inferred.params.insert("test", Value::Float(test));
     Ok(inferred)
 }
 

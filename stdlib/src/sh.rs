@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use mlp_model::{ArgError, CallClass, CheckedCall, Inferred, ParamType, Signature, Type, Value};
+use mlp_model::{ArgError, CallClass, CheckedCall, Inferred, Named, ParamType, Signature, Type, Value};
 
 use crate::check::{self, listed, suggest};
 use crate::declare::{Operation, inputs, param, param_or};
@@ -59,19 +59,19 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
             param_or(
                 "at",
                 ParamType::Map(Box::new(ParamType::Str)),
-                Value::Record(BTreeMap::new()),
+                Value::Record(Named::new()),
                 "paths in the folder, for inputs and outputs that do not stand in `in/` and `out/`",
             ),
             param_or(
                 "texts",
                 ParamType::Map(Box::new(ParamType::Str)),
-                Value::Record(BTreeMap::new()),
+                Value::Record(Named::new()),
                 "files to write first: their texts, by path in the folder",
             ),
             param_or(
                 "env",
                 ParamType::Map(Box::new(ParamType::StrOrSecret)),
-                Value::Record(BTreeMap::new()),
+                Value::Record(Named::new()),
                 "variables and their values; a secret by its name",
             ),
             param_or(
@@ -128,14 +128,14 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     let mut errors = Vec::new();
     let inputs: BTreeMap<&str, &Type> =
         call.inputs.iter().filter_map(|(name, ty)| Some((name.strip_prefix("inputs.")?, ty))).collect();
-    let no_outputs = BTreeMap::new();
+    let no_outputs = Named::new();
     let outputs = check::value(call, "outputs").and_then(Value::as_record).unwrap_or(&no_outputs);
     check_inputs(&inputs, &mut errors);
     if outputs.is_empty() && class != CallClass::Effect {
         let error = ArgError::new("E0347", "outputs", "the step has no outputs, so nothing could use its result");
         errors.push(error.with_help("name what the command makes: `outputs: { result: file }`"));
     }
-    for name in outputs.keys().filter(|name| inputs.contains_key(name.as_str())) {
+    for name in outputs.keys().filter(|name| inputs.contains_key(*name)) {
         let message = format!("`{name}` is both an input and an output, so `{{{name}}}` could mean either");
         let error = ArgError::new("E0347", &format!("outputs.{name}"), message);
         errors.push(error.with_help("give one of them another name"));
@@ -147,8 +147,8 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
         Ok(command) => named.extend(check_command(command, &inputs, outputs, at, &mut errors)),
         Err(error) => errors.push(error),
     }
-    named.extend(at.keys().map(String::as_str));
-    let named = named.into_iter().filter(|name| inputs.contains_key(name)).map(|name| format!("inputs.{name}"));
+    named.extend(at.keys());
+    let named = named.into_iter().filter(|name| inputs.contains_key(*name)).map(|name| format!("inputs.{name}"));
     check_variables(call, &mut errors);
     let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
     let has_network = check::value(call, "network").is_some_and(|network| *network == Value::Bool(true));
@@ -164,14 +164,14 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     if !errors.is_empty() {
         return Err(errors);
     }
-    let typed = |(name, kind): (&String, &Value)| {
+    let typed = |(name, kind): (&str, &Value)| {
         let is_folder = kind.as_str().is_some_and(|kind| kind.starts_with("folder"));
-        (name.clone(), if is_folder { Type::Folder } else { Type::File })
+        (name.to_owned(), if is_folder { Type::Folder } else { Type::File })
     };
-    let is_optional = |(_, kind): &(&String, &Value)| kind.as_str().is_some_and(|kind| kind.ends_with('?'));
+    let is_optional = |(_, kind): &(&str, &Value)| kind.as_str().is_some_and(|kind| kind.ends_with('?'));
     Ok(Inferred {
         outputs: outputs.iter().map(typed).collect(),
-        optional: outputs.iter().filter(is_optional).map(|(name, _)| name.clone()).collect(),
+        optional: outputs.iter().filter(is_optional).map(|(name, _)| name.to_owned()).collect(),
         named: named.collect(),
         ..Inferred::default()
     })
@@ -199,20 +199,20 @@ fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
 /// Looks at the paths of `at` and `texts`: inside the folder, each for one thing, none within a file or an output.
 fn check_places(
     call: &CheckedCall<'_>,
-    at: &BTreeMap<String, Value>,
+    at: &Named<Value>,
     inputs: &BTreeMap<&str, &Type>,
-    outputs: &BTreeMap<String, Value>,
+    outputs: &Named<Value>,
     errors: &mut Vec<ArgError>,
 ) {
-    let none = BTreeMap::new();
+    let none = Named::new();
     let texts = check::value(call, "texts").and_then(Value::as_record).unwrap_or(&none);
     let mut places = Vec::new();
-    for (name, path) in at.iter().filter_map(|(name, path)| Some((name.as_str(), path.as_str()?))) {
+    for (name, path) in at.iter().filter_map(|(name, path)| Some((name, path.as_str()?))) {
         let argument = format!("at.{name}");
         let holds = match (inputs.get(name), outputs.get(name)) {
             (None, None) => {
                 let message = format!("`{name}` is neither an input nor an output of this step");
-                let names = inputs.keys().copied().chain(outputs.keys().map(String::as_str));
+                let names = inputs.keys().copied().chain(outputs.keys());
                 let help = suggest(name, names.clone()).unwrap_or_else(|| match listed(names) {
                     known if known.is_empty() => "there are none".to_owned(),
                     known => format!("there are {known}"),
@@ -231,8 +231,7 @@ fn check_places(
         places.push(Place { argument: format!("texts.{path}"), name: path, path, holds: Holds::Nothing });
     }
     let has_unplaced = |mut names: Box<dyn Iterator<Item = &str> + '_>| names.any(|name| !at.contains_key(name));
-    let (in_used, out_used) =
-        (has_unplaced(Box::new(inputs.keys().copied())), has_unplaced(Box::new(outputs.keys().map(String::as_str))));
+    let (in_used, out_used) = (has_unplaced(Box::new(inputs.keys().copied())), has_unplaced(Box::new(outputs.keys())));
     places.retain(|place| match place.mistake(in_used, out_used) {
         Some(message) => {
             let error = ArgError::new("E0358", &place.argument, message);
@@ -301,8 +300,8 @@ fn clash(a: &Place<'_>, b: &Place<'_>) -> Option<(String, &'static str)> {
 fn check_command<'c>(
     command: &'c str,
     inputs: &BTreeMap<&str, &Type>,
-    outputs: &BTreeMap<String, Value>,
-    at: &BTreeMap<String, Value>,
+    outputs: &Named<Value>,
+    at: &Named<Value>,
     errors: &mut Vec<ArgError>,
 ) -> BTreeSet<&'c str> {
     if command.trim().is_empty() {
@@ -326,7 +325,7 @@ fn check_command<'c>(
     if errors.len() > n_errors {
         return mentioned;
     }
-    for name in outputs.keys().filter(|name| !mentioned.contains(name.as_str()) && !at.contains_key(*name)) {
+    for name in outputs.keys().filter(|name| !mentioned.contains(*name) && !at.contains_key(*name)) {
         let message = format!("the command does not mention output `{name}`, so it cannot know where to write it");
         errors.push(
             ArgError::new("E0347", "command", message).with_help(format!("write `{{{name}}}` where its path belongs")),
@@ -335,13 +334,8 @@ fn check_command<'c>(
     mentioned
 }
 
-fn unknown(
-    name: &str,
-    place: Range<usize>,
-    inputs: &BTreeMap<&str, &Type>,
-    outputs: &BTreeMap<String, Value>,
-) -> ArgError {
-    let names = || inputs.keys().copied().chain(outputs.keys().map(String::as_str));
+fn unknown(name: &str, place: Range<usize>, inputs: &BTreeMap<&str, &Type>, outputs: &Named<Value>) -> ArgError {
+    let names = || inputs.keys().copied().chain(outputs.keys());
     let mut error =
         ArgError::new("E0346", "command", format!("`{name}` is neither an input nor an output of this step"));
     error.within = Some(place);
@@ -389,7 +383,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn check_variables(call: &CheckedCall<'_>, errors: &mut Vec<ArgError>) {
-    let none = BTreeMap::new();
+    let none = Named::new();
     let set = check::value(call, "env").and_then(Value::as_record).unwrap_or(&none);
     let no_name =
         |name: &str| format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first");

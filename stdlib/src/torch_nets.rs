@@ -1,8 +1,6 @@
 //! The nets that `torch.train` knows.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{ArgError, ArgType, Constructor, ParamType, Task, Value};
+use mlp_model::{ArgError, ArgType, Constructor, Named, ParamType, Task, Value};
 
 use crate::declare::{param, param_or};
 
@@ -71,7 +69,7 @@ pub(crate) fn check_net(value: &Value, task: Task) -> Result<Value, ArgError> {
         }
         _ => {}
     }
-    let mut normal = BTreeMap::new();
+    let mut normal = Named::new();
     for argument in net.args {
         let value = args.get(argument.name).or(argument.default.as_ref());
         let Some(value) = value else {

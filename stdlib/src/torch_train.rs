@@ -1,10 +1,8 @@
 //! `torch.train`: what it takes and gives. Another crate executes it.
 
-use std::collections::BTreeMap;
-
 use mlp_model::{
-    ArgError, Argument, CheckedCall, Column, Inferred, Marks, ModelType, ParamType, Role, Rule, Scalar, Signature,
-    TableType, Task, Type, Value,
+    ArgError, Argument, CheckedCall, Column, Inferred, Marks, ModelType, Named, ParamType, Role, Rule, Scalar,
+    Signature, TableType, Task, Type, Value,
 };
 
 use crate::check::{self, at, suggest};
@@ -105,7 +103,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let task = task(target).map_err(|error| vec![error])?;
 
     let mut errors = Vec::new();
-    let mut params = BTreeMap::new();
+    let mut params = Named::new();
     let mut settle = |name: &str, checked: Result<Value, ArgError>| match checked {
         Ok(value) => _ = params.insert(name.to_owned(), value),
         Err(error) => errors.push(error),
@@ -121,7 +119,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    params.insert("features".into(), Value::List(features.iter().map(|f| Value::Str(f.name.clone())).collect()));
+    params.insert("features", Value::List(features.iter().map(|f| Value::Str(f.name.clone())).collect()));
     let features = features.into_iter().cloned().collect();
     let model = ModelType { flavour: "torch".into(), task, target: target.clone(), features };
     Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })

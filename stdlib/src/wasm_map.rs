@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mlp_model::{
-    ArgError, CheckedCall, Column, Inferred, InputType, Marks, ParamType, Signature, TableType, Type, Value,
+    ArgError, CheckedCall, Column, Inferred, InputType, Marks, Named, ParamType, Signature, TableType, Type, Value,
 };
 
 use crate::check;
@@ -44,7 +44,7 @@ traceback), other columns or row counts than declared, values against a rule.
             param_or(
                 "params",
                 ParamType::Map(Box::new(ParamType::Literal)),
-                Value::Record([].into()),
+                Value::Record(Named::new()),
                 "values for the function",
             ),
             param_or(

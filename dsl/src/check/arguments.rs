@@ -1,8 +1,6 @@
 //! Checks one parameter of a call or constructor against the type it is declared with.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{ArgType, Constructor, ParamType, Span, TableType, Value};
+use mlp_model::{ArgType, Constructor, Named, ParamType, Span, TableType, Value};
 
 use super::Scope;
 use super::bind::{self, Formal};
@@ -261,7 +259,7 @@ impl Place<'_, '_> {
         let formals: Vec<_> = constructor.args.iter().map(formal).collect();
         let bound = bind::bind(call, &formals, self.scope.report);
         let mut is_complete = bound.is_complete;
-        let mut args = BTreeMap::new();
+        let mut args = Named::new();
         for (argument, value) in constructor.args.iter().zip(bound.values) {
             let place = Place { op: constructor.name, argument: argument.name, part: "", ..*self };
             let value = match (value, &argument.ty) {
@@ -270,7 +268,7 @@ impl Place<'_, '_> {
                 (None, _) => argument.default.clone(),
             };
             match value {
-                Some(value) => drop(args.insert(argument.name.to_owned(), value)),
+                Some(value) => drop(args.insert(argument.name, value)),
                 None => is_complete = false,
             }
         }
@@ -296,7 +294,7 @@ impl Place<'_, '_> {
 
     fn map(&self, ty: &ParamType, fields: &[Field<'_>]) -> Option<Value> {
         let place = Place { part: "a member of ", ..*self };
-        let mut values = BTreeMap::new();
+        let mut values = Named::new();
         let mut is_complete = true;
         for field in fields {
             let name = bind::field_name(self.scope.report, field);

@@ -1,8 +1,8 @@
 //! Checks one call: its inputs, its parameters, the roles of its rows; then asks the operation what it gives.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{ArgType, Argument, Call, CallClass, Input, InputType, Options, Output, RoleRule, Span, Type, Value};
+use mlp_model::{
+    ArgType, Argument, Call, CallClass, Input, InputType, Named, Options, Output, RoleRule, Span, Type, Value, Word,
+};
 
 use super::arguments::{self, Place, TableView};
 use super::calls::{CallInfo, CallResult, Results, Slot};
@@ -15,7 +15,7 @@ use crate::diagnostic::Diagnostic;
 
 /// An input argument and what it was found to be; `None` when that is wrong.
 pub struct Read<'r, 'a> {
-    pub name: &'a str,
+    pub name: &'static str,
     pub slot: Slot<'a>,
     pub span: Span,
     pub found: Option<Found<'r>>,
@@ -29,9 +29,9 @@ pub struct CallCheck<'r, 'a> {
     place: usize,
     reads: Vec<Read<'r, 'a>>,
     /// Members of record arguments, under `ARGUMENT.NAME`.
-    members: Vec<(String, Found<'r>)>,
-    params: BTreeMap<String, Value>,
-    spans: BTreeMap<String, Span>,
+    members: Vec<(Word, Found<'r>)>,
+    params: Named<Value>,
+    spans: Named<Span>,
     is_complete: bool,
 }
 
@@ -46,8 +46,10 @@ impl<'r, 'a> CallCheck<'r, 'a> {
     ) -> Self {
         let op = info.operation.map_or("", |(_, signature)| signature.name);
         let inputs = Inputs { scope, champion, results, places, decl: Some(info.decl), op };
-        let (reads, members) = (Vec::new(), Vec::new());
-        let (params, spans) = (BTreeMap::new(), BTreeMap::new());
+        let n_bound = info.bound.iter().flatten().count();
+        let (reads, members) = (Vec::with_capacity(n_bound.min(3)), Vec::new());
+        let n_params = info.formals.iter().filter(|formal| formal.is_param()).count();
+        let (params, spans) = (Named::with_capacity(n_params), Named::with_capacity(n_bound + info.decl.options.len()));
         Self { scope, info, inputs, place, reads, members, params, spans, is_complete: info.is_complete }
     }
 
@@ -65,13 +67,12 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             return None;
         }
 
-        let mut types = BTreeMap::new();
-        let mut inputs = BTreeMap::new();
+        let (mut types, mut inputs) = (Vec::with_capacity(self.reads.len()), Vec::with_capacity(self.reads.len()));
         let mut reads_champion = false;
-        let mut tables = Vec::new();
+        let mut tables = Vec::with_capacity(self.reads.len());
         let plain = self.reads.iter().filter_map(|read| {
             let found = read.found.as_ref()?;
-            Some((read.name.to_owned(), found, read.span, matches!(read.slot, Slot::Whole(_))))
+            Some((Word::Borrowed(read.name), found, read.span, matches!(read.slot, Slot::Whole(_))))
         });
         let members = self.members.iter().map(|(key, found)| (key.clone(), found, Span::default(), true));
         for (key, found, span, is_bound) in plain.chain(members) {
@@ -79,9 +80,9 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             if let (Type::Table(_), Some((call, output))) = (found.ty, found.from) {
                 tables.push((call, output.to_owned(), span));
             }
-            types.insert(key.clone(), found.ty.clone());
+            types.push((key.clone(), found.ty.clone()));
             if is_bound {
-                inputs.insert(key, found.input.clone());
+                inputs.push((key, found.input.clone()));
             }
         }
         let mut predictions = None;
@@ -89,20 +90,21 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             call.options.skip.clone_from(&skip);
             call.options.on_failure = options.as_ref()?.on_failure;
             let output = call.outputs.first()?;
-            types.insert(argument.name.to_owned(), output.ty.clone());
+            types.push((argument.name.into(), output.ty.clone()));
             let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };
-            inputs.insert(argument.name.to_owned(), input);
-            self.spans.insert(argument.name.to_owned(), data_span);
+            inputs.push((argument.name.into(), input));
+            self.spans.insert(argument.name, data_span);
             predictions = Some(Box::new(call));
         }
+        let (types, inputs): (Named<Type>, Named<Input>) = (types.into_iter().collect(), inputs.into_iter().collect());
         let inferred = infer::infer(&self.scope, self.info, call_expr, signature, (&types, &self.params))?;
         let schema = self.schema();
         self.params.extend(inferred.params);
         let call = Call {
             class: self.info.decl.class,
-            op: signature.name.to_owned(),
+            op: signature.name.into(),
             op_version: signature.version,
-            runner: signature.runner.to_owned(),
+            runner: signature.runner.into(),
             params: self.params,
             inputs,
             outputs: Output::all_of(inferred.outputs, &inferred.optional),
@@ -116,7 +118,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
     /// Reads what stands behind `when`: the gates of an effect, and why the call does not run if a condition is false.
     fn conditions(&self) -> (Vec<usize>, Option<String>) {
         let (mut gates, mut reason) = (Vec::new(), None);
-        let mut open: Vec<&Expr<'a>> = self.info.decl.condition.iter().collect();
+        let mut open: Vec<&Expr<'a>> = self.info.decl.condition.as_deref().into_iter().collect();
         while let Some(condition) = open.pop() {
             match &condition.kind {
                 ExprKind::Binary { op: Binary::And, left, right, .. } if self.info.decl.class == CallClass::Effect => {
@@ -146,7 +148,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
     fn read_inputs(&mut self) {
         for (formal, value) in self.info.formals.iter().zip(&self.info.bound) {
             let Some(value) = *value else { continue };
-            self.spans.insert(formal.name.to_owned(), value.span);
+            self.spans.insert(formal.name, value.span);
             let any_table = InputType::Table(RoleRule::Any);
             let ty = match formal.slot {
                 Slot::Whole(Argument { ty: ArgType::Input(InputType::Record), .. }) => {
@@ -179,12 +181,12 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             let Slot::Whole(Argument { name, ty: ArgType::Param(ty), default, .. }) = formal.slot else { continue };
             let Some(value) = value else {
                 // One that is missing and has no default has been reported.
-                self.params.extend(default.clone().map(|default| ((*name).to_owned(), default)));
+                self.params.extend(default.clone().map(|default| (*name, default)));
                 continue;
             };
             let place = Place { scope: &self.scope, op: self.inputs.op, argument: name, part: "", tables: &tables };
             match arguments::check(&place, ty, value, *default == Some(Value::Null)) {
-                Some(value) => drop(self.params.insert((*name).to_owned(), value)),
+                Some(value) => drop(self.params.insert(*name, value)),
                 None => self.is_complete = false,
             }
         }

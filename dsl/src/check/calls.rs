@@ -1,6 +1,7 @@
 //! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span};
 
@@ -20,7 +21,7 @@ pub struct CallInfo<'a> {
     pub decl: &'a CallDecl<'a>,
     /// The call and the operation; `None` when reported.
     pub operation: Option<(&'a CallExpr<'a>, &'a Signature)>,
-    pub formals: Vec<FormalSlot<'a>>,
+    pub formals: Rc<[FormalSlot<'a>]>,
     /// What each formal is bound to.
     pub bound: Vec<Option<&'a Expr<'a>>>,
     pub is_complete: bool,
@@ -28,7 +29,7 @@ pub struct CallInfo<'a> {
 
 /// An argument as the user sees it: one that takes predictions is seen as a model and a table.
 pub struct FormalSlot<'a> {
-    pub name: &'a str,
+    pub name: &'static str,
     pub slot: Slot<'a>,
 }
 
@@ -69,15 +70,20 @@ pub struct CallResult {
 pub type Results = Vec<Option<CallResult>>;
 
 pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
-    scope.names.calls.iter().map(|inst| bind_call(&scope.of(inst), inst)).collect()
+    let mut known = HashMap::new();
+    scope.names.calls.iter().map(|inst| bind_call(&scope.of(inst), inst, &mut known)).collect()
 }
 
 /// Operations that are effects stand in the catalogue under the name of a step, behind this.
 const EFFECT: &str = "effect.";
 
-fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
+/// The arguments of operations, by the operations' names.
+type Formals<'a> = HashMap<&'static str, Rc<[FormalSlot<'a>]>>;
+
+fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<'a>) -> CallInfo<'a> {
     let decl = inst.decl;
-    let mut info = CallInfo { inst, decl, operation: None, formals: Vec::new(), bound: Vec::new(), is_complete: false };
+    let mut info =
+        CallInfo { inst, decl, operation: None, formals: Rc::default(), bound: Vec::new(), is_complete: false };
     let ExprKind::Call(call) = &decl.value.kind else {
         if !matches!(decl.value.kind, ExprKind::Wrong) {
             let problem =
@@ -125,14 +131,7 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
         });
         return info;
     };
-    for argument in &signature.args {
-        if let ArgType::Input(InputType::Predictions { model, data, .. }) = &argument.ty {
-            info.formals.push(FormalSlot { name: model, slot: Slot::Model(argument) });
-            info.formals.push(FormalSlot { name: data, slot: Slot::Data(argument) });
-        } else {
-            info.formals.push(FormalSlot { name: argument.name, slot: Slot::Whole(argument) });
-        }
-    }
+    info.formals = Rc::clone(known.entry(signature.name).or_insert_with(|| formals_of(signature)));
     let formals: Vec<_> = info.formals.iter().map(|formal| formal.as_formal()).collect();
     let bound = bind::bind(call, &formals, scope.report);
     info.operation = Some((call, signature));
@@ -141,7 +140,24 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>) -> CallInfo<'a> {
     info
 }
 
+fn formals_of(signature: &Signature) -> Rc<[FormalSlot<'_>]> {
+    let mut formals = Vec::with_capacity(signature.args.len() + 1);
+    for argument in &signature.args {
+        if let ArgType::Input(InputType::Predictions { model, data, .. }) = &argument.ty {
+            formals.push(FormalSlot { name: model, slot: Slot::Model(argument) });
+            formals.push(FormalSlot { name: data, slot: Slot::Data(argument) });
+        } else {
+            formals.push(FormalSlot { name: argument.name, slot: Slot::Whole(argument) });
+        }
+    }
+    formals.into()
+}
+
 impl FormalSlot<'_> {
+    pub fn is_param(&self) -> bool {
+        matches!(self.slot, Slot::Whole(Argument { ty: ArgType::Param(_), .. }))
+    }
+
     fn as_formal(&self) -> Formal<'_> {
         let (Slot::Whole(argument) | Slot::Model(argument) | Slot::Data(argument)) = self.slot;
         Formal { name: self.name, required: argument.default.is_none() }

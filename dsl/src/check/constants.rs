@@ -10,7 +10,7 @@ use super::order::sort;
 use super::params::{self, Given};
 use super::report::Report;
 use super::value::Eval;
-use crate::ast::{CallExpr, Expr, ExprKind, RuleKind};
+use crate::ast::{Expr, ExprKind, RuleKind};
 use crate::diagnostic::Diagnostic;
 
 /// Computes the values of every file; returns the pipeline's parameters.
@@ -79,9 +79,8 @@ fn mentions<'a>(expr: &Expr<'a>, found: &mut Vec<(&'a str, Span)>) {
     match &expr.kind {
         ExprKind::Path(path) => found.extend(path.first().map(|name| (name.text, name.span))),
         ExprKind::List(items) => items.iter().for_each(|item| mentions(item, found)),
-        ExprKind::Record(fields) | ExprKind::Call(CallExpr { args: fields, .. }) => {
-            fields.iter().for_each(|field| mentions(&field.value, found));
-        }
+        ExprKind::Record(fields) => fields.iter().for_each(|field| mentions(&field.value, found)),
+        ExprKind::Call(call) => call.args.iter().for_each(|field| mentions(&field.value, found)),
         ExprKind::Index { list, index } => {
             mentions(list, found);
             mentions(index, found);

@@ -1,9 +1,9 @@
 //! What a check has found out about each name, for an editor: also of a file with mistakes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use mlp_model::{Output, Schema, Value};
+use mlp_model::{Named, Output, Schema, Value};
 
 use super::Scope;
 use super::calls::Results;
@@ -22,7 +22,7 @@ pub struct Facts {
 pub struct NodeFacts {
     pub op: String,
     /// With defaults, and with what the operation has settled.
-    pub params: BTreeMap<String, Value>,
+    pub params: Named<Value>,
     pub outputs: Vec<Output>,
     /// The schema that its tables' columns come from.
     pub schema: Option<String>,
@@ -37,7 +37,7 @@ impl Facts {
             let Some(result) = result else { continue };
             let schema = result.schema.and_then(|schema| names.schema_decls.get(schema));
             let node = NodeFacts {
-                op: result.call.op,
+                op: result.call.op.into_owned(),
                 params: result.call.params,
                 outputs: result.call.outputs,
                 schema: schema.map(|(schema, _)| schema.name.text.to_owned()),

@@ -1,9 +1,7 @@
 //! Asks operations what calls of theirs result in, and places the mistakes they find.
 
-use std::collections::BTreeMap;
-
 use mlp_model::{
-    ArgError, ArgType, Call, CallClass, CheckedCall, Inferred, Options, Output, Signature, Span, Type, Value,
+    ArgError, ArgType, Call, CallClass, CheckedCall, Inferred, Named, Options, Output, Signature, Span, Type, Value,
 };
 
 use super::Scope;
@@ -18,7 +16,7 @@ pub fn infer<'a>(
     info: &CallInfo<'a>,
     call: &'a CallExpr<'a>,
     signature: &Signature,
-    (inputs, params): (&BTreeMap<String, Type>, &BTreeMap<String, Value>),
+    (inputs, params): (&Named<Type>, &Named<Value>),
 ) -> Option<Inferred> {
     let argument = |name: &str| {
         let mut bound = info.formals.iter().zip(&info.bound);
@@ -43,8 +41,10 @@ fn find_argument<'a>(path: &str, argument: &dyn Fn(&str) -> Option<&'a Expr<'a>>
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let expr = argument(first)?;
     let Some(rest) = rest else { return Some(expr) };
-    let (ExprKind::Record(fields) | ExprKind::Call(CallExpr { args: fields, .. })) = &expr.kind else {
-        return Some(expr);
+    let fields = match &expr.kind {
+        ExprKind::Record(fields) => fields,
+        ExprKind::Call(call) => &call.args,
+        _ => return Some(expr),
     };
     let member = fields.iter().find(|field| {
         let bare = field.value.as_name().map(|name| name.text);
@@ -89,10 +89,10 @@ pub fn predictions(
         scope.report.add(Diagnostic::error("E0203", message).at(model_span, ""));
         return None;
     };
-    let inputs = BTreeMap::from([("model".to_owned(), model.ty.clone()), ("data".to_owned(), data.ty.clone())]);
+    let inputs = Named::from([("model", model.ty.clone()), ("data", data.ty.clone())]);
     let defaults = signature.args.iter().filter(|argument| matches!(argument.ty, ArgType::Param(_)));
-    let params: BTreeMap<String, Value> =
-        defaults.filter_map(|argument| Some((argument.name.to_owned(), argument.default.clone()?))).collect();
+    let params: Named<Value> =
+        defaults.filter_map(|argument| Some((argument.name, argument.default.clone()?))).collect();
     let inferred = match signature.infer.infer(&CheckedCall { inputs: &inputs, params: &params }) {
         Ok(inferred) => inferred,
         Err(errors) => {
@@ -107,13 +107,13 @@ pub fn predictions(
     params.extend(inferred.params);
     Some(Call {
         class: CallClass::Step,
-        op,
+        op: op.into(),
         op_version: signature.version,
-        runner: signature.runner.to_owned(),
+        runner: signature.runner.into(),
         params,
-        inputs: BTreeMap::from([("model".to_owned(), model.input.clone()), ("data".to_owned(), data.input.clone())]),
+        inputs: Named::from([("model", model.input.clone()), ("data", data.input.clone())]),
         outputs: Output::all_of(inferred.outputs, &inferred.optional),
         options: Options::default(),
-        arg_spans: BTreeMap::from([("model".to_owned(), model_span), ("data".to_owned(), data_span)]),
+        arg_spans: Named::from([("model", model_span), ("data", data_span)]),
     })
 }

@@ -1,8 +1,6 @@
 //! Finds what an input argument refers to: an output of a node, a part of the champion, or a path.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{Input, InputType, Span, Type, Value};
+use mlp_model::{Input, InputType, Named, Span, Type, Value, Word};
 
 use super::bind;
 use super::calls::Results;
@@ -102,13 +100,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
     }
 
     /// Reads a record of artifacts: bound as `ARGUMENT.NAME` each.
-    pub fn record(
-        &self,
-        argument: &str,
-        expr: &Expr<'a>,
-        spans: &mut BTreeMap<String, Span>,
-    ) -> Option<Vec<(String, Found<'r>)>> {
-        let mut members: Vec<(String, Found<'r>)> = Vec::new();
+    pub fn record(&self, argument: &str, expr: &Expr<'a>, spans: &mut Named<Span>) -> Option<Vec<(Word, Found<'r>)>> {
+        let mut members: Vec<(Word, Found<'r>)> = Vec::new();
         let mut is_complete = true;
         match &expr.kind {
             ExprKind::Record(fields) => {
@@ -126,7 +119,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
                         is_complete = false;
                         continue;
                     };
-                    let key = format!("{argument}.{}", name.text);
+                    let key = Word::from(format!("{argument}.{}", name.text));
                     if spans.insert(key.clone(), field.value.span).is_some() {
                         let message = format!("`{argument}` has two members called `{}`", name.text);
                         self.scope.report.add(Diagnostic::error("E0207", message).at(name.span, "again here"));
@@ -141,7 +134,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
             }
             ExprKind::Path(path) => {
                 let found = self.member(argument, expr)?;
-                let key = format!("{argument}.{}", path.first().map_or("", |name| name.text));
+                let key = Word::from(format!("{argument}.{}", path.first().map_or("", |name| name.text)));
                 spans.insert(key.clone(), expr.span);
                 members.push((key, found));
             }
@@ -170,8 +163,8 @@ impl<'r, 'a> Inputs<'r, 'a> {
         argument: &str,
         name: &str,
         expr: &Expr<'a>,
-        spans: &mut BTreeMap<String, Span>,
-    ) -> Option<Vec<(String, Found<'r>)>> {
+        spans: &mut Named<Span>,
+    ) -> Option<Vec<(Word, Found<'r>)>> {
         let ExprKind::Path(path) = &expr.kind else { return None };
         let Followed::Found { entity: Entity::Loop(index), rest, .. } = self.scope.follow(path) else { return None };
         let info = &self.scope.names.loops[index];
@@ -189,7 +182,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
                 continue;
             };
             let member = format!("{name}_{}", item.key);
-            let key = format!("{argument}.{member}");
+            let key = Word::from(format!("{argument}.{member}"));
             if spans.insert(key.clone(), expr.span).is_some() {
                 let message = format!("`{argument}` has two members called `{member}`");
                 let problem = Diagnostic::error("E0207", message).at(expr.span, "one for each value of the loop");

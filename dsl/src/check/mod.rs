@@ -40,13 +40,13 @@ mod testing;
 mod types;
 mod value;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
 use mlp_model::{
-    Call, CallClass, Catalogue, Input, KnownValues, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span,
-    Value, Waits,
+    Call, CallClass, Catalogue, Input, KnownValues, Named, Node, NodeKind, Options, Pipeline, Signature, SourceText,
+    Span, Value, Waits, Word,
 };
 
 pub use expected::compares;
@@ -343,26 +343,26 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
 /// Returns the inputs that a call goes on without if their rounds fail: it is in none of those, so that they are items of a
 /// list, and it does not name them.
 fn collected(result: &CallResult, lossy: &HashMap<usize, &CallInst<'_>>, reader: &CallInst<'_>) -> BTreeSet<String> {
-    let is_collected = |(name, input): &(&String, &Input)| {
+    let is_collected = |(name, input): &(&str, &Input)| {
         let Input::Output { node, .. } = input else { return false };
         let Some(made) = lossy.get(node) else { return false };
         made.lossy.iter().any(|round| !reader.lossy.contains(round)) && !result.named.contains(*name)
     };
-    result.call.inputs.iter().filter(is_collected).map(|(name, _)| name.clone()).collect()
+    result.call.inputs.iter().filter(is_collected).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Returns what stands for a node of which nothing can be told before the values of a loop are known.
 fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
     let call = Call {
         class: signature.map_or(CallClass::Step, |signature| signature.class),
-        op: signature.map_or_else(String::new, |signature| signature.name.to_owned()),
+        op: signature.map_or(Word::Borrowed(""), |signature| signature.name.into()),
         op_version: signature.map_or(0, |signature| signature.version),
-        runner: signature.map_or_else(String::new, |signature| signature.runner.to_owned()),
-        params: BTreeMap::new(),
-        inputs: BTreeMap::new(),
+        runner: signature.map_or(Word::Borrowed(""), |signature| signature.runner.into()),
+        params: Named::new(),
+        inputs: Named::new(),
         outputs: Vec::new(),
         options: Options { waits: Some(waits.clone()), ..Options::default() },
-        arg_spans: BTreeMap::new(),
+        arg_spans: Named::new(),
     };
     let (named, reads) = (BTreeSet::new(), Vec::new());
     CallResult { call, predictions: None, reads_champion: false, schema: None, named, reads }

@@ -1,10 +1,9 @@
 //! Reads the options of a call: `with { .. }`, how to run it and what it needs of the machine.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mlp_model::{GpuDemand, OnFailure, Options, ParamType, Span, Value};
+use mlp_model::{GpuDemand, Named, OnFailure, Options, ParamType, Span, Value};
 
 use super::expand::PARAMETER;
 use super::value::show;
@@ -90,7 +89,7 @@ const fn option(
 }
 
 /// Returns the options, and notes where each is written under `with.OPTION`. `None`: something is wrong and reported.
-pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut BTreeMap<String, Span>) -> Option<Options> {
+pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut Named<Span>) -> Option<Options> {
     let report = scope.report;
     let mut options = Options::default();
     let mut is_complete = true;
@@ -179,7 +178,7 @@ fn set(options: &mut Options, name: &str, value: &Value) -> Option<()> {
         }
         "tokens" => {
             let counted =
-                value.as_record()?.iter().map(|(name, n)| Some((name.clone(), whole(n, 1, i64::from(u32::MAX))?)));
+                value.as_record()?.iter().map(|(name, n)| Some((name.to_owned(), whole(n, 1, i64::from(u32::MAX))?)));
             demand.tokens = counted.collect::<Option<_>>()?;
         }
         _ => return None,

@@ -1,8 +1,6 @@
 //! The safety of learning: which rows may reach which argument.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{ArgType, InputType, Role, RoleRule, Signature, Type, Value};
+use mlp_model::{ArgType, InputType, Named, Role, RoleRule, Signature, Type, Value};
 
 use super::Scope;
 use super::call::Read;
@@ -16,7 +14,7 @@ pub fn check_tables(
     call: &CallExpr<'_>,
     signature: &Signature,
     reads: &[Read<'_, '_>],
-    params: &BTreeMap<String, Value>,
+    params: &Named<Value>,
     results: &Results,
 ) {
     for read in reads {

@@ -150,7 +150,7 @@ fn check_base(input: &CheckInput<'_>, units: &[Unit<'_>], diagnostics: Vec<Diagn
 
 fn pipeline_of_module<'a>() -> Decl<'a> {
     let name = Name { text: "tests", span: Span::default() };
-    Decl { doc: "", kind: DeclKind::Pipeline(PipelineDecl { name, as_of: None }) }
+    Decl { doc: "", kind: DeclKind::Pipeline(Box::new(PipelineDecl { name, as_of: None })) }
 }
 
 /// What all tests of a file are checked with.
@@ -398,11 +398,11 @@ impl<'a> Rewrite<'a> {
         let (mut n_expected, mut has_broken) = (0, false);
         for decl in test.body {
             match decl.kind {
-                DeclKind::Given(given) => self.given(given, problems),
+                DeclKind::Given(given) => self.given(*given, problems),
                 DeclKind::Set(set) => self.set(set, problems),
                 DeclKind::Expect(expect) => {
                     n_expected += 1;
-                    self.expect(expect, n_expected);
+                    self.expect(*expect, n_expected);
                 }
                 DeclKind::Call(call) if call.class == CallClass::Source => {
                     self.own_sources.push(call.name.text.to_owned());
@@ -437,7 +437,7 @@ impl<'a> Rewrite<'a> {
     /// Gives a parameter another value.
     fn set(&mut self, set: SetDecl<'a>, problems: &mut Vec<Diagnostic>) {
         let params = self.tree.decls.iter_mut().filter_map(|decl| match &mut decl.kind {
-            DeclKind::Param(param) => Some(param),
+            DeclKind::Param(param) => Some(&mut **param),
             DeclKind::Pipeline(pipeline) => pipeline.as_of.as_mut(),
             _ => None,
         });
@@ -456,11 +456,11 @@ impl<'a> Rewrite<'a> {
     /// Leaves an expectation for the checker; one of figures becomes a gate, which then decides as any other does.
     fn expect(&mut self, expect: ExpectDecl<'a>, number: usize) {
         let ExpectDecl { kind: ExpectKind::Compare(expr), span } = expect else {
-            return self.tree.decls.push(Decl { doc: "", kind: DeclKind::Expect(expect) });
+            return self.tree.decls.push(Decl { doc: "", kind: DeclKind::Expect(Box::new(expect)) });
         };
         if expected::is_count(&expr) {
             let expect = ExpectDecl { kind: ExpectKind::Compare(expr), span };
-            return self.tree.decls.push(Decl { doc: "", kind: DeclKind::Expect(expect) });
+            return self.tree.decls.push(Decl { doc: "", kind: DeclKind::Expect(Box::new(expect)) });
         }
         let name = |text: &'a str| Name { text, span };
         let checks = match expr.kind {
@@ -490,7 +490,7 @@ impl<'a> Rewrite<'a> {
         let Some(written) = inline::read(&table, problems) else { return };
         let path = self.tables.join(format!("{}.csv", name.text));
         let text = Text { value: Cow::Owned(path.to_string_lossy().into_owned()), pieces: Vec::new(), ..table.clone() };
-        let mut args = vec![Field { name: None, value: expr(ExprKind::Text(text), table.span) }];
+        let mut args = vec![Field { name: None, value: expr(ExprKind::Text(Box::new(text)), table.span) }];
         let label = |text: &'a str, span| Some(Label { text: Cow::Borrowed(text), span });
         let old = self.called(name.text).map(|at| &mut self.tree.decls[at].kind);
         if let Some(schema) = schema {
@@ -528,12 +528,12 @@ impl<'a> Rewrite<'a> {
         }
         let end = Span { start: table.span.end, ..table.span };
         let call = CallExpr { path: Name { text: "csv.read", span: name.span }, args, end };
-        let value = expr(ExprKind::Call(call), name.span);
+        let value = expr(ExprKind::Call(Box::new(call)), name.span);
         let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None };
         self.put(Decl { doc: "", kind: DeclKind::Call(call) });
         self.files.push(GivenFile { name: name.text.to_owned(), path, table: written });
         let given = GivenDecl { name, schema: None, table };
-        self.tree.decls.push(Decl { doc: "", kind: DeclKind::Given(given) });
+        self.tree.decls.push(Decl { doc: "", kind: DeclKind::Given(Box::new(given)) });
     }
 }
 

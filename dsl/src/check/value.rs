@@ -1,9 +1,8 @@
 //! Computes constant expressions. Knows parameters; every other name is a mistake here.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
-use mlp_model::{Comparison, Span, Value};
+use mlp_model::{Comparison, Named, Span, Value};
 
 use super::functions;
 use super::names::{Entity, Names};
@@ -49,7 +48,7 @@ impl Eval<'_, '_> {
                 values.into_iter().collect::<Option<_>>().map(Value::List)
             }
             ExprKind::Record(fields) => {
-                let mut values = BTreeMap::new();
+                let mut values = Named::new();
                 let mut is_complete = true;
                 for field in fields {
                     let name = super::bind::field_name(self.report, field);
@@ -123,10 +122,10 @@ impl Eval<'_, '_> {
                 return Err(Box::new(problem));
             };
             let Some(member) = fields.get(name.text) else {
-                let known = listed(fields.keys().map(String::as_str), "and");
+                let known = listed(fields.keys(), "and");
                 let problem = Diagnostic::error("E0202", format!("{subject} has no member `{}`", name.text))
                     .at(name.span, format!("its members are {known}"))
-                    .maybe_help(self.report.suggest(name.text, fields.keys().map(String::as_str)));
+                    .maybe_help(self.report.suggest(name.text, fields.keys()));
                 return Err(Box::new(problem));
             };
             value = member;

@@ -35,7 +35,7 @@ fn seeds(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
 
 /// A program of the user may print or send what it reads.
 fn personal(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
-    for (i, node, call) in subject.calls().filter(|(.., call)| known::PROGRAMS.contains(&call.op.as_str())) {
+    for (i, node, call) in subject.calls().filter(|(.., call)| known::PROGRAMS.contains(&call.op.as_ref())) {
         for writer in subject.before(i) {
             let Some(written) = subject.call(writer) else { continue };
             let Some((_, data)) = known::WRITERS.iter().find(|(op, _)| *op == written.op) else { continue };
@@ -140,7 +140,7 @@ fn transforms(subject: &Subject<'_>, found: &mut Vec<Diagnostic>) {
         });
         for model in models {
             for step in subject.before(model) {
-                let is_transform = subject.call(step).is_some_and(|call| known::TRANSFORMS.contains(&call.op.as_str()));
+                let is_transform = subject.call(step).is_some_and(|call| known::TRANSFORMS.contains(&call.op.as_ref()));
                 let is_released = release.parts.values().any(|part| *part == Part::Transform { node: step });
                 let Some(transform) = subject.pipeline.nodes.get(step).filter(|_| is_transform && !is_released) else {
                     continue;

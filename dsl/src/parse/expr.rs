@@ -98,7 +98,7 @@ impl Builder<'_> {
         match pair.as_rule() {
             Rule::number => self.number(&pair),
             Rule::string => match self.string(pair) {
-                Some(text) => Expr { kind: ExprKind::Text(text), span, depth: 0 },
+                Some(text) => Expr { kind: ExprKind::Text(Box::new(text)), span, depth: 0 },
                 None => wrong(span),
             },
             Rule::list => {
@@ -147,7 +147,7 @@ impl Builder<'_> {
             let args = self.fields(next.into_inner());
             let depth = deepest(&args) + 1;
             let span = Span { end: arguments_end, ..span };
-            (self.bounded(ExprKind::Call(CallExpr { path: path_name, args, end }), span, depth), None)
+            (self.bounded(ExprKind::Call(Box::new(CallExpr { path: path_name, args, end })), span, depth), None)
         } else {
             (self.path_expr(path), Some(next))
         };
@@ -180,7 +180,12 @@ impl Builder<'_> {
                 self.diagnostics.push(Diagnostic::error("E0103", message).at(span, ""));
                 ExprKind::Wrong
             }
-            _ => ExprKind::Path(pair.into_inner().map(|pair| self.name(pair)).collect()),
+            _ => {
+                let names = pair.into_inner();
+                let mut path = Vec::with_capacity(names.len());
+                path.extend(names.map(|pair| self.name(pair)));
+                ExprKind::Path(path)
+            }
         };
         Expr { kind, span, depth: 0 }
     }

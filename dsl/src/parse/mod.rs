@@ -150,7 +150,7 @@ fn parse_block<'a>(
             let mut bindings = bindings.into_iter();
             let (variable, values) = bindings.next()?;
             let (more, body) = (bindings.collect(), body_decls);
-            DeclKind::Loop(LoopDecl { name, variable, values, more, draws, limit, tolerate, body })
+            DeclKind::Loop(Box::new(LoopDecl { name, variable, values, more, draws, limit, tolerate, body }))
         }
         Head::Test(name) => DeclKind::Test(TestDecl { name, body: body_decls }),
     })
@@ -228,7 +228,7 @@ impl<'d> Builder<'d> {
             return Some(DeclKind::Use(self.use_decl(inner)?));
         }
         if rule == Rule::expect_decl {
-            return Some(DeclKind::Expect(self.expect(span, inner)?));
+            return Some(DeclKind::Expect(Box::new(self.expect(span, inner)?)));
         }
         let name = inner.find(|pair| pair.as_rule() == Rule::name).map(|pair| self.name(pair))?;
         Some(match rule {
@@ -238,9 +238,9 @@ impl<'d> Builder<'d> {
                     let name = self.name(inner.next()?);
                     self.param(name, inner)
                 });
-                DeclKind::Pipeline(PipelineDecl { name, as_of })
+                DeclKind::Pipeline(Box::new(PipelineDecl { name, as_of }))
             }
-            Rule::param_decl => DeclKind::Param(self.param(name, inner)?),
+            Rule::param_decl => DeclKind::Param(Box::new(self.param(name, inner)?)),
             Rule::let_decl => {
                 let value = inner.find(|pair| pair.as_rule() == Rule::expr)?;
                 DeclKind::Let(LetDecl { name, value: self.expr(value) })
@@ -250,12 +250,12 @@ impl<'d> Builder<'d> {
             Rule::step_decl => DeclKind::Call(self.call(CallClass::Step, name, inner)?),
             Rule::effect_decl => DeclKind::Call(self.call(CallClass::Effect, name, inner)?),
             Rule::gate_decl => DeclKind::Gate(self.gate(name, inner)?),
-            Rule::given_decl => DeclKind::Given(self.given(name, inner)?),
+            Rule::given_decl => DeclKind::Given(Box::new(self.given(name, inner)?)),
             Rule::set_decl => {
                 let value = inner.find(|pair| pair.as_rule() == Rule::plain)?;
                 DeclKind::Set(SetDecl { name, value: self.expr(value) })
             }
-            _ => DeclKind::Release(self.release(name, inner)?),
+            _ => DeclKind::Release(Box::new(self.release(name, inner)?)),
         })
     }
 
@@ -477,7 +477,7 @@ impl<'d> Builder<'d> {
                 Rule::expr => value = Some(self.expr(pair)),
                 Rule::condition => {
                     let expr = pair.into_inner().find(|pair| pair.as_rule() == Rule::expr)?;
-                    condition = Some(self.expr(expr));
+                    condition = Some(Box::new(self.expr(expr)));
                 }
                 Rule::options => {
                     let record = pair.into_inner().find(|pair| pair.as_rule() == Rule::record)?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use mlp_dsl::{Assignments, CheckInput, Checked, Listed, PathKind, World, WorldError};
 use mlp_model::{
     ArgError, ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType,
-    ModelType, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
+    ModelType, Named, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
 };
 
 /// A world with one text, `churn.mlp`, and a few files beside it.
@@ -160,7 +160,11 @@ fn operations() -> Catalogue {
         optional("level", ParamType::Choice(&["low", "high"]), Value::Str("low".into())),
         optional("by", ParamType::Column { of: "data" }, Value::Null),
         optional("widths", ParamType::List(Box::new(ANY_INT)), Value::List(Vec::new())),
-        optional("kinds", ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))), Value::Record([].into())),
+        optional(
+            "kinds",
+            ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
+            Value::Record(Named::new()),
+        ),
         optional("label", ParamType::Literal, Value::Null),
     ];
     Catalogue::new([
@@ -204,9 +208,9 @@ fn operations() -> Catalogue {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| value.as_str().expect("checked").to_owned();
             let ty = |value: &Value| if kind(value).starts_with("file") { Type::File } else { Type::Folder };
-            let outputs = kinds.iter().map(|(name, value)| (name.clone(), ty(value))).collect();
+            let outputs = kinds.iter().map(|(name, value)| (name.to_owned(), ty(value))).collect();
             let optional = kinds.iter().filter(|(_, value)| kind(value).ends_with('?'));
-            let optional = optional.map(|(name, _)| name.clone()).collect();
+            let optional = optional.map(|(name, _)| name.to_owned()).collect();
             Ok(Inferred { outputs, optional, ..Inferred::default() })
         }),
         op("torch.train", step, train_args(), infer_train),
@@ -290,7 +294,7 @@ fn map_args() -> Vec<Argument> {
         required("source", ArgType::Input(InputType::File)),
         required("columns", ArgType::Param(ParamType::Columns { of: "data" })),
         required("adds", ArgType::Param(ParamType::Schema)),
-        optional("params", ParamType::Map(Box::new(ParamType::Literal)), Value::Record([].into())),
+        optional("params", ParamType::Map(Box::new(ParamType::Literal)), Value::Record(Named::new())),
         optional("profile", ParamType::Choice(&["strict", "fast"]), Value::Str("strict".into())),
     ]
 }
@@ -302,7 +306,7 @@ fn effect_args() -> Vec<Argument> {
 }
 
 fn sh_args() -> Vec<Argument> {
-    let empty = Value::Record([].into());
+    let empty = Value::Record(Named::new());
     let inputs = ArgType::Input(InputType::Record);
     let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder", "file?", "folder?"])));
     // As in the catalogue, strings or secrets.
@@ -365,7 +369,7 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     }
     let features = names.iter().filter_map(|name| table.column(name).cloned()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let params = BTreeMap::from([("features".to_owned(), strings(&names))]);
+    let params = Named::from([("features", strings(&names))]);
     let model = ModelType { flavour: "torch".into(), task: Task::Binary, target, features };
     Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })
 }

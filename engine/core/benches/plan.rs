@@ -12,9 +12,9 @@ use std::time::Instant;
 use mlp_engine::{Engine, RunRequest};
 use mlp_model::{
     ArtifactKind, CacheKey, Call, CallClass, Claim, CommitGuard, Digest, Done, Handle, Input, InputRecord, KeyId,
-    Machine, Node, NodeKind, ObjectFile, Options, Output, OutputRecord, Pipeline, Record, RunId, RunSummary, Runner,
-    RunnerEvent, Sensitivity, Span, StartStep, StepError, StepId, StepResult, Store, StoreError, Stored, Timestamp,
-    Type, Value,
+    Machine, Named, Node, NodeKind, ObjectFile, Options, Output, OutputRecord, Pipeline, Record, RunId, RunSummary,
+    Runner, RunnerEvent, Sensitivity, Span, StartStep, StepError, StepId, StepResult, Store, StoreError, Stored,
+    Timestamp, Type, Value,
 };
 use tokio::sync::watch;
 
@@ -93,11 +93,11 @@ fn pipeline(n_steps: usize, is_chain: bool, salt: i64) -> Pipeline {
             op: "bench".into(),
             op_version: 1,
             runner: "bench".into(),
-            params: BTreeMap::from([("idx".into(), Value::Int(idx as i64)), ("salt".into(), Value::Int(salt))]),
+            params: Named::from([("idx", Value::Int(idx as i64)), ("salt", Value::Int(salt))]),
             inputs: before.into_iter().map(|input| ("data".to_owned(), input)).collect(),
             outputs: vec![Output { name: "out".into(), ty: Type::File, optional: false }],
             options: Options::default(),
-            arg_spans: BTreeMap::new(),
+            arg_spans: Named::new(),
         };
         Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
     };

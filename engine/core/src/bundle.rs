@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mlp_model::{ArtifactKind, Digest, Store, StoreError, Value};
+use mlp_model::{ArtifactKind, Digest, Named, Store, StoreError, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::objects;
@@ -24,7 +24,7 @@ pub enum BundlePart {
     Transform {
         op: String,
         op_version: u32,
-        params: BTreeMap<String, Value>,
+        params: Named<Value>,
         inputs: BTreeMap<String, Pinned>,
     },
     Value {
@@ -116,7 +116,7 @@ mod tests {
                 BundlePart::Transform {
                     op: "wasm.map".into(),
                     op_version: 1,
-                    params: BTreeMap::from([("columns".into(), Value::List(vec![Value::Str("tenure".into())]))]),
+                    params: Named::from([("columns", Value::List(vec![Value::Str("tenure".into())]))]),
                     inputs: BTreeMap::from([("source".into(), pinned(ArtifactKind::File, b"code"))]),
                 },
             ),

@@ -63,7 +63,7 @@ impl Engine {
     pub fn watched(&self, pipeline: &Pipeline) -> Option<Watched> {
         let mut all = Watched::default();
         for call in pipeline.nodes.iter().filter_map(call_of) {
-            all.add(self.runners.get(&call.runner)?.watched(call)?);
+            all.add(self.runners.get(&*call.runner)?.watched(call)?);
         }
         Some(all)
     }

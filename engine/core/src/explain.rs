@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use mlp_model::{CacheKey, Column, Digest, FieldVisitor, KeyField, Schema, Value};
+use mlp_model::{CacheKey, Column, Digest, FieldVisitor, KeyField, Named, Schema, Value};
 use serde::{Deserialize, Serialize};
 
 /// Names a field of a key.
@@ -146,7 +146,7 @@ fn hash_of(value: &Value) -> mlp_model::KeyId {
     let key = CacheKey {
         op: String::new(),
         op_version: 0,
-        params: BTreeMap::from([(String::new(), value.clone())]),
+        params: Named::from([(String::new(), value.clone())]),
         inputs: BTreeMap::new(),
         environment: BTreeMap::new(),
         salt: String::new(),
@@ -236,10 +236,10 @@ mod tests {
         CacheKey {
             op: "torch.train".into(),
             op_version: 1,
-            params: BTreeMap::from([
-                ("epochs".into(), Value::Int(30)),
-                ("lr".into(), Value::Float(1e-3)),
-                ("note".into(), Value::Str("a".into())),
+            params: Named::from([
+                ("epochs", Value::Int(30)),
+                ("lr", Value::Float(1e-3)),
+                ("note", Value::Str("a".into())),
             ]),
             inputs: BTreeMap::from([("data".into(), Digest::of(b"rows"))]),
             environment: BTreeMap::from([("libtorch".into(), "2.10.0".into())]),
@@ -257,9 +257,9 @@ mod tests {
     fn a_change_names_the_field_and_both_values() {
         type Edit = fn(&mut CacheKey);
         let cases: [(Edit, &str); 8] = [
-            (|k| _ = k.params.insert("epochs".into(), Value::Int(60)), "param epochs: 30 -> 60"),
-            (|k| _ = k.params.insert("epochs".into(), Value::Float(30.0)), "param epochs: 30 -> 30.0"),
-            (|k| _ = k.params.insert("seed".into(), Value::Int(7)), "param seed: none -> 7"),
+            (|k| _ = k.params.insert("epochs", Value::Int(60)), "param epochs: 30 -> 60"),
+            (|k| _ = k.params.insert("epochs", Value::Float(30.0)), "param epochs: 30 -> 30.0"),
+            (|k| _ = k.params.insert("seed", Value::Int(7)), "param seed: none -> 7"),
             (|k| _ = k.params.remove("lr"), "param lr: 0.001 -> none"),
             (|k| _ = k.inputs.insert("data".into(), Digest::of(b"new")), "input `data` (data/telco.csv) changed"),
             (|k| _ = k.inputs.insert("code".into(), Digest::of(b"new")), "input `code` is new"),
@@ -276,16 +276,16 @@ mod tests {
         let text = reason_for(|k| {
             k.op_version = 2;
             k.salt = "x".into();
-            k.params = BTreeMap::from([("note".into(), Value::Str("b".repeat(100)))]);
+            k.params = Named::from([("note", Value::Str("b".repeat(100)))]);
         });
         assert_eq!(text.matches(", ").count(), 3);
         assert!(text.ends_with("2 more"), "{text}");
-        assert!(reason_for(|k| _ = k.params.insert("note".into(), Value::Str("b".repeat(100)))).len() < 80);
+        assert!(reason_for(|k| _ = k.params.insert("note", Value::Str("b".repeat(100)))).len() < 80);
     }
 
     #[test]
     fn what_the_hash_cannot_tell_apart_is_no_change() {
-        let with_lr = |lr: f64| CacheKey { params: BTreeMap::from([("lr".into(), Value::Float(lr))]), ..key() };
+        let with_lr = |lr: f64| CacheKey { params: Named::from([("lr", Value::Float(lr))]), ..key() };
         let (plus, minus) = (with_lr(0.0), with_lr(-0.0));
         assert_eq!(plus.id(), minus.id());
         assert_eq!(compare(&plus, &minus).changed, []);
@@ -297,7 +297,7 @@ mod tests {
             let columns = vec![Column::plain("tenure", Scalar::Int), Column::plain("Churn", Scalar::Bool)];
             let mut schema = Schema { name: "Customer".into(), open: false, columns };
             edit(&mut schema);
-            CacheKey { params: BTreeMap::from([("schema".into(), Value::Schema(Box::new(schema)))]), ..key() }
+            CacheKey { params: Named::from([("schema", Value::Schema(Box::new(schema)))]), ..key() }
         };
         let edits: [fn(&mut Schema); 8] = [
             |_| {},

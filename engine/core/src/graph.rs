@@ -149,7 +149,7 @@ impl Reads {
         let mut reads = Self::default();
         match &pipeline.nodes[idx].kind {
             NodeKind::Call(call) => {
-                for (name, input) in &call.inputs {
+                for (name, input) in call.inputs.iter() {
                     let Input::Output { node, .. } = input else { continue };
                     let is_collected = call.options.collects.contains(name);
                     let set = if is_collected { &mut reads.collects } else { &mut reads.needs };
@@ -288,7 +288,7 @@ fn in_backticks(names: &[String]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use mlp_model::{Call, CallClass, Options, Output, Span, Type};
+    use mlp_model::{Call, CallClass, Named, Options, Output, Span, Type};
 
     use super::*;
 
@@ -301,11 +301,11 @@ mod tests {
                 op: "sh".into(),
                 op_version: 1,
                 runner: "process".into(),
-                params: BTreeMap::new(),
+                params: Named::new(),
                 inputs: inputs.iter().map(bind).collect(),
                 outputs: vec![Output { name: "out".into(), ty: Type::File, optional: false }],
                 options: Options::default(),
-                arg_spans: BTreeMap::new(),
+                arg_spans: Named::new(),
             };
             Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
         };

@@ -97,7 +97,7 @@ impl Outlook {
             let node = ctx.node(idx);
             outlook.steps.push(PlannedStep {
                 step: node.name.clone(),
-                op: call_of(node).map_or(String::new(), |call| call.op.clone()),
+                op: call_of(node).map_or(String::new(), |call| call.op.to_string()),
                 decision: planned.decision,
                 reason: std::mem::take(&mut planned.reason),
                 seconds: planned.past.map(|past| past.seconds),

@@ -101,7 +101,7 @@ pub(crate) fn bind_inputs(
     tolerance: &Tolerance,
 ) -> Result<Vec<InputRecord>, StepError> {
     let step = &ctx.node(idx).name;
-    let bind = |(name, input): (&String, &Input)| {
+    let bind = |(name, input): (&str, &Input)| {
         let (digest, shown) = match input {
             Input::Output { node, output } => {
                 let shown = format!("{}.{output}", ctx.node(*node).name);
@@ -116,10 +116,10 @@ pub(crate) fn bind_inputs(
             },
             Input::Champion { release, part } => champion_part(ctx, release, part)?,
         };
-        Ok(InputRecord { name: name.clone(), digest, shown })
+        Ok(InputRecord { name: name.to_owned(), digest, shown })
     };
     let call = ctx.call(idx);
-    let is_there = |(name, input): &(&String, &Input)| match input {
+    let is_there = |(name, input): &(&str, &Input)| match input {
         Input::Output { node, .. } => !(call.options.collects.contains(*name) && tolerance.is_lost(*node, idx)),
         Input::Path { .. } | Input::Champion { .. } => true,
     };
@@ -138,12 +138,12 @@ pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Re
 /// Puts the key together.
 pub(crate) fn key_of(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<CacheKey, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
-    let runner = ctx.runners.get(&call.runner).ok_or_else(|| {
+    let runner = ctx.runners.get(&*call.runner).ok_or_else(|| {
         bug("N6301", format!("step `{}` needs the runner `{}`, which this mlp does not have", node.name, call.runner))
     })?;
     let environment = catch_unwind(AssertUnwindSafe(|| runner.environment(call)));
     Ok(CacheKey {
-        op: call.op.clone(),
+        op: call.op.to_string(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
@@ -258,7 +258,7 @@ fn in_step(mut error: StepError, step: &str, argument: &str) -> StepError {
 pub(crate) fn partial_key(ctx: &Context, idx: usize) -> CacheKey {
     let call = ctx.call(idx);
     CacheKey {
-        op: call.op.clone(),
+        op: call.op.to_string(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: BTreeMap::new(),

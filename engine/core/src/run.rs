@@ -325,8 +325,8 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
             needs.push(None);
             continue;
         };
-        may_lack |= runners.get(&call.runner).is_some_and(|runner| runner.may_lack(call));
-        let implied = runners.get(&call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
+        may_lack |= runners.get(&*call.runner).is_some_and(|runner| runner.may_lack(call));
+        let implied = runners.get(&*call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
         let mut demand = call.options.demand.clone();
         demand.tokens.extend(call.options.limits.iter().map(|limit| (token_of(limit), 1)));
         match pool.need(&demand, &implied) {
@@ -405,7 +405,7 @@ impl Ahead {
     fn lacking(&self, ctx: &Context) -> Vec<(usize, Failure)> {
         let lacking = self.outlook.nodes.iter().filter(|node| self.may_run(**node)).filter_map(|&idx| {
             let call = call_of(ctx.node(idx))?;
-            let runner = ctx.runners.get(&call.runner).filter(|runner| runner.may_lack(call))?;
+            let runner = ctx.runners.get(&*call.runner).filter(|runner| runner.may_lack(call))?;
             Some((idx, Failure::new(&ctx.node(idx).name, runner.lacks(call)?)))
         });
         lacking.collect()

@@ -248,7 +248,10 @@ impl Scheduler {
             }
             self.changed.push_back((step, State::Waiting, State::Failed));
         }
-        self.propagate();
+        // Otherwise what has been skipped takes its effect with everything else.
+        if self.steps.iter().any(|step| matches!(step.kind, StepKind::Broken { .. })) {
+            self.propagate();
+        }
         if let Some(step) = first.filter(|_| !self.keep_going) {
             self.stop(Because::Stopped { step });
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::value::encode_str;
-use crate::{Digest, KeyId, Value};
+use crate::{Digest, KeyId, Named, Value};
 
 /// The cache key of a call. Two calls with equal keys have equal results.
 ///
@@ -18,7 +18,7 @@ pub struct CacheKey {
     /// Raised whenever the operation's result for the same inputs changes.
     pub op_version: u32,
     /// Parameters after defaults and normalisation.
-    pub params: BTreeMap<String, Value>,
+    pub params: Named<Value>,
     /// The digest of each input artifact, source file and code file, by argument name.
     pub inputs: BTreeMap<String, Digest>,
     /// What the runner declares to matter: `libtorch`, `device`, `threads`, a declared variable of the environment.
@@ -110,7 +110,7 @@ mod tests {
         CacheKey {
             op: "torch.train".into(),
             op_version: 1,
-            params: BTreeMap::from([("epochs".into(), Value::Int(5))]),
+            params: Named::from([("epochs", Value::Int(5))]),
             inputs: BTreeMap::from([("data".into(), Digest::of(b"rows"))]),
             environment: BTreeMap::from([("threads".into(), "1".into())]),
             salt: String::new(),
@@ -122,9 +122,9 @@ mod tests {
         let edits: [fn(&mut CacheKey); 9] = [
             |k| k.op = "torch.predict".into(),
             |k| k.op_version = 2,
-            |k| _ = k.params.insert("epochs".into(), Value::Int(10)),
-            |k| _ = k.params.insert("epochs".into(), Value::Float(5.0)),
-            |k| _ = k.params.insert("seed".into(), Value::Int(5)),
+            |k| _ = k.params.insert("epochs", Value::Int(10)),
+            |k| _ = k.params.insert("epochs", Value::Float(5.0)),
+            |k| _ = k.params.insert("seed", Value::Int(5)),
             |k| _ = k.inputs.insert("data".into(), Digest::of(b"other rows")),
             |k| _ = k.inputs.remove("data"),
             |k| _ = k.environment.insert("threads".into(), "2".into()),

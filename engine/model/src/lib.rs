@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod ids;
 mod keep;
+mod named;
 mod pipeline;
 mod plan;
 mod record;
@@ -27,6 +28,7 @@ pub use error::{ErrorClass, StepError};
 pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCounts, Verdict};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, Removed, StoredObject};
+pub use named::{Named, Word};
 pub use pipeline::{
     Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, OnFailure,
     Options, Output, ParamValue, Part, Pipeline, Release, Round, SourceText, Span,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Demand, Type, Value, Waits};
+use crate::{Demand, Named, Type, Value, Waits, Word};
 
 /// A checked `.mlp` file.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,16 +119,16 @@ pub enum CallClass {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     pub class: CallClass,
-    pub op: String,
+    pub op: Word,
     pub op_version: u32,
-    pub runner: String,
-    pub params: BTreeMap<String, Value>,
+    pub runner: Word,
+    pub params: Named<Value>,
     /// By argument name; members of a record argument as `ARGUMENT.NAME`.
-    pub inputs: BTreeMap<String, Input>,
+    pub inputs: Named<Input>,
     pub outputs: Vec<Output>,
     pub options: Options,
     /// Where each argument is written, and each option under `with.OPTION`; for a default, absent.
-    pub arg_spans: BTreeMap<String, Span>,
+    pub arg_spans: Named<Span>,
 }
 
 impl Call {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ArtifactKind, Call, Demand, Digest, Facts, RunId, StepError, Type, Value};
+use crate::{ArtifactKind, Call, Demand, Digest, Facts, Named, RunId, StepError, Type, Value};
 
 /// Executes steps of the operations that name it.
 pub trait Runner: Send + Sync {
@@ -85,7 +85,7 @@ pub struct StartStep {
     /// From 1.
     pub attempt: u32,
     pub op: String,
-    pub params: BTreeMap<String, Value>,
+    pub params: Named<Value>,
     /// By argument name, as in [`Call::inputs`].
     pub inputs: BTreeMap<String, InputFile>,
     /// Name and type of each output to produce.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{CallClass, Role, Type, Value};
+use crate::{CallClass, Named, Role, Type, Value};
 
 /// An operation of the catalogue.
 #[derive(Clone)]
@@ -133,9 +133,9 @@ pub struct Constructor {
 
 /// A call whose arguments have been bound and checked one by one.
 pub struct CheckedCall<'a> {
-    pub inputs: &'a BTreeMap<String, Type>,
+    pub inputs: &'a Named<Type>,
     /// With defaults filled in.
-    pub params: &'a BTreeMap<String, Value>,
+    pub params: &'a Named<Value>,
 }
 
 /// What [`Infer`] found.
@@ -146,7 +146,7 @@ pub struct Inferred {
     /// Outputs that the step may leave out.
     pub optional: BTreeSet<String>,
     /// Parameters to replace: defaults that depend on columns, normalised code.
-    pub params: BTreeMap<String, Value>,
+    pub params: Named<Value>,
     /// Inputs of records that the call names one by one, so that it cannot do without: `inputs.model_16`. Of all others it
     /// takes those that there are.
     pub named: BTreeSet<String>,

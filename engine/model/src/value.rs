@@ -1,11 +1,10 @@
 //! Values that the checker has settled: the parameters of a call.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Schema;
+use crate::{Named, Schema};
 
 /// A checked value of the language, as it stands in parameters and cache keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,11 +23,11 @@ pub enum Value {
     DurationMs(u64),
     SizeBytes(u64),
     List(Vec<Value>),
-    Record(BTreeMap<String, Value>),
+    Record(Named<Value>),
     /// A constructor of the catalogue, such as `torch.mlp([64, 32])`; positional arguments already have their names.
     Call {
         name: String,
-        args: BTreeMap<String, Value>,
+        args: Named<Value>,
     },
     /// A declared table shape. Its name and docs are no part of the key.
     Schema(Box<Schema>),
@@ -60,7 +59,7 @@ impl Value {
         if let Self::List(items) = self { Some(items) } else { None }
     }
 
-    pub fn as_record(&self) -> Option<&BTreeMap<String, Value>> {
+    pub fn as_record(&self) -> Option<&Named<Value>> {
         if let Self::Record(fields) = self { Some(fields) } else { None }
     }
 
@@ -78,7 +77,7 @@ impl Value {
 
     /// Makes what stands for a secret.
     pub fn secret(name: impl Into<String>) -> Self {
-        Self::Call { name: "secret".to_owned(), args: BTreeMap::from([("name".to_owned(), Self::Str(name.into()))]) }
+        Self::Call { name: "secret".to_owned(), args: Named::from([("name".to_owned(), Self::Str(name.into()))]) }
     }
 
     /// Returns the strings of a list of strings.
@@ -136,7 +135,7 @@ pub(crate) fn encode_str(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn encode_map(fields: &BTreeMap<String, Value>, out: &mut Vec<u8>) {
+fn encode_map(fields: &Named<Value>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(fields.len() as u64).to_le_bytes());
     for (name, value) in fields {
         encode_str(name, out);
@@ -202,7 +201,7 @@ impl fmt::Display for Value {
     }
 }
 
-fn write_fields(fields: &BTreeMap<String, Value>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_fields(fields: &Named<Value>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (i, (name, value)) in fields.iter().enumerate() {
         write!(f, "{}{name}: {value}", if i > 0 { ", " } else { "" })?;
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mlp_model::{RunId, Runner, RunnerEvent, StartStep, Value};
+use mlp_model::{Named, RunId, Runner, RunnerEvent, StartStep, Value};
 use mlp_process::ProcessRunner;
 
 fn main() {
@@ -17,8 +17,7 @@ fn main() {
     for round in 0..2 {
         for confine in ["off", "on"] {
             let params = [("command", ":"), ("confine", confine)];
-            let params: BTreeMap<String, Value> =
-                params.map(|(name, text)| (name.to_owned(), Value::Str(text.to_owned()))).into();
+            let params: Named<Value> = params.map(|(name, text)| (name.to_owned(), Value::Str(text.to_owned()))).into();
             let began = Instant::now();
             let workers: Vec<_> = (0..n_jobs)
                 .map(|_| {
@@ -43,7 +42,7 @@ fn main() {
     }
 }
 
-fn once(runner: &ProcessRunner, params: &BTreeMap<String, Value>) -> Duration {
+fn once(runner: &ProcessRunner, params: &Named<Value>) -> Duration {
     let place = tempfile::tempdir().expect("a temporary folder");
     let step = StartStep {
         run: RunId("c0ffee".to_owned()),

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use mlp_model::{ErrorClass, StepError, Value};
+use mlp_model::{ErrorClass, Named, StepError, Value};
 
 /// Where things stand in the folder of a step, as its parameters `at` and `texts` say.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    pub fn read(params: &'a BTreeMap<String, Value>) -> Result<Self, StepError> {
+    pub fn read(params: &'a Named<Value>) -> Result<Self, StepError> {
         let (at, texts) = (strings(params, "at")?, strings(params, "texts")?);
         for (argument, path) in at.values().map(|path| ("at", *path)).chain(texts.keys().map(|path| ("texts", *path))) {
             let is_inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
@@ -41,10 +41,10 @@ impl<'a> Project<'a> {
     }
 }
 
-fn strings<'a>(params: &'a BTreeMap<String, Value>, name: &str) -> Result<BTreeMap<&'a str, &'a str>, StepError> {
+fn strings<'a>(params: &'a Named<Value>, name: &str) -> Result<BTreeMap<&'a str, &'a str>, StepError> {
     let Some(value) = params.get(name) else { return Ok(BTreeMap::new()) };
     let texts = value.as_record().and_then(|fields| {
-        fields.iter().map(|(name, text)| Some((name.as_str(), text.as_str()?))).collect::<Option<BTreeMap<_, _>>>()
+        fields.iter().map(|(name, text)| Some((name, text.as_str()?))).collect::<Option<BTreeMap<_, _>>>()
     });
     texts.ok_or_else(|| {
         StepError::new(ErrorClass::Bug, "P2001", format!("`{name}` of a `sh` step is not what its signature says"))
@@ -74,7 +74,7 @@ mod tests {
     fn a_place_outside_the_folder_is_refused() {
         for path in ["", "/etc/passwd", "../x", "a/../../x", "./x"] {
             let at = Value::Record([("raw".to_owned(), Value::Str(path.to_owned()))].into());
-            let params = BTreeMap::from([("at".to_owned(), at)]);
+            let params = Named::from([("at", at)]);
             let is_refused = Project::read(&params).is_err_and(|error| error.message.contains("no place"));
             assert!(is_refused, "{path}");
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
-use mlp_model::{ErrorClass, StartStep, StepError, Value};
+use mlp_model::{ErrorClass, Named, StartStep, StepError, Value};
 
 const PASSED: &str = "env.";
 
@@ -26,7 +26,7 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    pub fn read(params: &'a BTreeMap<String, Value>) -> Result<Self, StepError> {
+    pub fn read(params: &'a Named<Value>) -> Result<Self, StepError> {
         let bug = |name: &str| {
             StepError::new(ErrorClass::Bug, "P2001", format!("`{name}` of a `sh` step is not what its signature says"))
                 .with_argument(name)
@@ -37,8 +37,8 @@ impl<'a> Settings<'a> {
             for (name, value) in value.as_record().ok_or_else(|| bug("env"))? {
                 check_name("env", name)?;
                 match value.as_secret() {
-                    Some(secret) => secrets.insert(name.as_str(), secret),
-                    None => env.insert(name.as_str(), value.as_str().ok_or_else(|| bug("env"))?),
+                    Some(secret) => secrets.insert(name, secret),
+                    None => env.insert(name, value.as_str().ok_or_else(|| bug("env"))?),
                 };
             }
         }
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn expanded(command: &str) -> Result<String, String> {
-        let params = BTreeMap::from([("command".to_owned(), Value::Str(command.to_owned()))]);
+        let params = Named::from([("command", Value::Str(command.to_owned()))]);
         let paths = [("raw", "in/raw.csv"), ("odd", "in/o'd d$(x)"), ("made", "out/made")];
         let paths = paths.map(|(name, path)| (name.to_owned(), path.to_owned())).into();
         Settings::read(&params).unwrap().expand(&paths).map_err(|error| error.message)

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
-use mlp_model::{ArtifactKind, ErrorClass, Input, InputFile, StartStep, StepError};
+use mlp_model::{ArtifactKind, ErrorClass, Input, InputFile, Named, StartStep, StepError};
 
 use crate::copy::{copy_folder, copy_into};
 use crate::ended;
@@ -18,7 +18,7 @@ const FILE_NAME: &str = "file.";
 
 /// Returns, as `file.NAME`, the name that each file beside the pipeline has in `in/`: the input's name, with the
 /// extension of the file.
-pub fn file_names(inputs: &BTreeMap<String, Input>, project: &Project<'_>) -> BTreeMap<String, String> {
+pub fn file_names(inputs: &Named<Input>, project: &Project<'_>) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for (argument, input) in inputs {
         if let Input::Path { shown, folder: false, .. } = input

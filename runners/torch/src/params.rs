@@ -1,13 +1,11 @@
 //! Reads a step's parameters. The checker has bound and bounded them: what is missing here is our mistake.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{InputFile, StartStep, Value};
+use mlp_model::{InputFile, Named, StartStep, Value};
 
 use crate::fault::Fault;
 
 /// Arguments of a step or of a constructor.
-pub struct Params<'a>(pub &'a BTreeMap<String, Value>);
+pub struct Params<'a>(pub &'a Named<Value>);
 
 impl<'a> Params<'a> {
     pub fn int(&self, name: &str) -> Result<i64, Fault> {

@@ -168,7 +168,10 @@ pub fn read_table(path: &Path) -> RecordBatch {
 }
 
 pub fn call(name: &str, args: &[(&str, Value)]) -> Value {
-    Value::Call { name: name.into(), args: args.iter().map(|(name, value)| ((*name).into(), value.clone())).collect() }
+    Value::Call {
+        name: name.into(),
+        args: args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+    }
 }
 
 pub fn logistic(c: f64) -> Value {
@@ -239,7 +242,7 @@ fn step(
         step: "step".into(),
         attempt: 1,
         op: op.into(),
-        params: params.iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+        params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         inputs,
         outputs: vec![("out".into(), output)],
         environment: BTreeMap::from([("device".into(), "cpu".into()), ("threads".into(), "1".into())]),
@@ -251,7 +254,7 @@ fn step(
 }
 
 pub fn set(mut step: StartStep, name: &str, value: Value) -> StartStep {
-    step.params.insert(name.into(), value);
+    step.params.insert(name.to_owned(), value);
     step
 }
 

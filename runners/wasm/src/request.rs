@@ -2,10 +2,8 @@
 //!
 //! The compiler has checked all of it; what does not fit is a mistake of ours, save what only the table itself can tell.
 
-use std::collections::BTreeMap;
-
 use mlp_artifact::table::ColumnShape;
-use mlp_model::{Column, ErrorClass, InputFile, StartStep, StepError, TableType, Type, Value};
+use mlp_model::{Column, ErrorClass, InputFile, Named, StartStep, StepError, TableType, Type, Value};
 
 use crate::engine::Profile;
 use crate::fail;
@@ -20,7 +18,7 @@ pub struct Request<'a> {
     pub columns: Vec<&'a str>,
     /// The columns that it gives back, with the marks that the result has.
     pub adds: Vec<Column>,
-    pub params: &'a BTreeMap<String, Value>,
+    pub params: &'a Named<Value>,
     pub profile: Profile,
     /// A personal column that the guest is given or gives back, if there is one.
     pub personal: Option<&'a str>,

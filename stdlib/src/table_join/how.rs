@@ -1,8 +1,6 @@
 //! What a call of `table.join` asks for, read from its parameters.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{Column, TableType, Value};
+use mlp_model::{Column, Named, TableType, Value};
 
 /// How many rows of each table may have the same values in `on`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +70,7 @@ pub(crate) struct How {
 
 impl How {
     /// Reads the parameters of a call that was checked; `None` if it was not.
-    pub fn read(params: &BTreeMap<String, Value>) -> Option<Self> {
+    pub fn read(params: &Named<Value>) -> Option<Self> {
         let value = |name: &str| params.get(name).filter(|value| **value != Value::Null);
         let word = |name: &str| value(name).and_then(Value::as_str);
         let names = |name: &str| {

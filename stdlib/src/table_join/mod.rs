@@ -92,8 +92,8 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
         return Err(vec![ArgError::new("E0357", "prefix", message).with_help(help)]);
     }
     let mut inferred = one_output(Type::Table(result));
-    inferred.params.insert("right_on".into(), Value::List(how.right_on.into_iter().map(Value::Str).collect()));
-    inferred.params.insert("expect".into(), Value::Float(how.expect));
+    inferred.params.insert("right_on", Value::List(how.right_on.into_iter().map(Value::Str).collect()));
+    inferred.params.insert("expect", Value::Float(how.expect));
     Ok(inferred)
 }
 

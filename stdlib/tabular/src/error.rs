@@ -1,10 +1,9 @@
 //! How this crate words its failures.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use mlp_artifact::table::TableError;
-use mlp_model::{ErrorClass, InputFile, Schema, StartStep, StepError, Value};
+use mlp_model::{ErrorClass, InputFile, Named, Schema, StartStep, StepError, Value};
 
 /// Data that breaks its schema or its format.
 pub(crate) fn data(code: &str, message: impl Into<String>) -> StepError {
@@ -80,7 +79,7 @@ pub(crate) fn input<'a>(step: &'a StartStep, name: &str) -> Result<&'a InputFile
     step.inputs.get(name).ok_or_else(|| bug(format!("`{}` was started without its input `{name}`", step.op)))
 }
 
-pub(crate) fn schema(params: &BTreeMap<String, Value>) -> Result<&Schema, StepError> {
+pub(crate) fn schema(params: &Named<Value>) -> Result<&Schema, StepError> {
     params.get("schema").and_then(Value::as_schema).ok_or_else(|| bug("the step was started without its schema"))
 }
 

@@ -37,7 +37,7 @@ impl TabularRunner {
 
 impl Runner for TabularRunner {
     fn environment(&self, call: &Call) -> Result<BTreeMap<String, String>, StepError> {
-        Ok(match call.op.as_str() {
+        Ok(match call.op.as_ref() {
             // The planner decides the order of rows where the query does not.
             "sql" => BTreeMap::from([("datafusion".into(), datafusion::DATAFUSION_VERSION.into())]),
             // The encoder decides the bytes.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use mlp_model::{ArtifactKind, Cancel, ErrorClass, Handle, Runner, RunnerEvent, Type, Value};
+use mlp_model::{ArtifactKind, Cancel, ErrorClass, Handle, Named, Runner, RunnerEvent, Type, Value};
 use mlp_stdlib::BuiltinRunner;
 
 use crate::support::{Bench, Cells, digest, infer, mistakes, operations, text, texts, weyl};
@@ -224,7 +224,7 @@ fn a_work_folder_that_cannot_be_written_is_the_machines_trouble() {
 #[test]
 fn a_step_without_its_parameters_or_of_another_runner_is_our_mistake() {
     let mut bench = sample("table.split");
-    bench.step.params.clear();
+    bench.step.params = Named::new();
     assert_eq!(bench.run().unwrap_err().class, ErrorClass::Bug);
     let mut bench = sample("file");
     bench.step.op = "sql".into();

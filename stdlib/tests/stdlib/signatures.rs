@@ -1,8 +1,6 @@
 //! What each operation gives, and each of its refusals; `torch.train` and what uses its models are in `training`.
 
-use std::collections::BTreeMap;
-
-use mlp_model::{Column, Marks, ReportType, Role, Scalar, Schema, TableType, Type, Value};
+use mlp_model::{Column, Marks, Named, ReportType, Role, Scalar, Schema, TableType, Type, Value};
 
 use crate::support::{infer, mistakes, plain, record, table, text, texts};
 
@@ -131,7 +129,7 @@ fn where_keeps_columns_and_role_and_takes_a_value_of_the_columns_type() {
          | use a `where` in a `sql` step"],
     );
     let params = infer("table.where", &all, &of("charges", Value::Int(1))).unwrap().params;
-    assert_eq!(params, BTreeMap::from([("equals".into(), Value::Float(1.0))]));
+    assert_eq!(params, Named::from([("equals", Value::Float(1.0))]));
 }
 
 #[test]
@@ -175,7 +173,7 @@ fn concat_takes_tables_of_one_shape_and_role_and_keeps_every_mark() {
 fn a_whole_number_is_a_float_in_the_key() {
     let inputs = [("predictions", Type::Table(table(&[plain("actual", Scalar::Bool), plain("score", Scalar::Float)])))];
     let params = infer("eval.binary", &inputs, &[("threshold", Value::Int(1))]).unwrap().params;
-    assert_eq!(params, BTreeMap::from([("threshold".into(), Value::Float(1.0))]));
+    assert_eq!(params, Named::from([("threshold", Value::Float(1.0))]));
 }
 
 #[test]

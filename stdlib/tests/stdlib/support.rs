@@ -11,8 +11,8 @@ use arrow::datatypes::{Field, Schema as ArrowSchema};
 use arrow::record_batch::RecordBatch;
 use mlp_artifact::table::{ColumnShape, Reader, Writer, arrow_type};
 use mlp_model::{
-    ArgError, ArgType, Catalogue, CheckedCall, Column, Digest, Inferred, InputFile, Outcome, Role, RunId, Runner,
-    RunnerEvent, Scalar, StartStep, StepError, TableType, Type, Value,
+    ArgError, ArgType, Catalogue, CheckedCall, Column, Digest, Inferred, InputFile, Named, Outcome, Role, RunId,
+    Runner, RunnerEvent, Scalar, StartStep, StepError, TableType, Type, Value,
 };
 use mlp_stdlib::{BuiltinRunner, catalogue};
 
@@ -28,11 +28,11 @@ pub fn operations() -> Catalogue {
 pub fn infer(op: &str, inputs: &[(&str, Type)], params: &[(&str, Value)]) -> Result<Inferred, Vec<ArgError>> {
     let operations = operations();
     let signature = operations.get(op).unwrap_or_else(|| panic!("no operation `{op}`"));
-    let mut bound = BTreeMap::new();
+    let mut bound = Named::new();
     for argument in &signature.args {
         let given = params.iter().find(|(name, _)| *name == argument.name).map(|(_, value)| value.clone());
         if let (ArgType::Param(_), Some(value)) = (&argument.ty, given.or(argument.default.clone())) {
-            bound.insert(argument.name.to_owned(), value);
+            bound.insert(argument.name, value);
         }
     }
     let inputs = inputs.iter().map(|(name, ty)| ((*name).to_owned(), ty.clone())).collect();

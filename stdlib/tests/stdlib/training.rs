@@ -49,7 +49,9 @@ fn train(
     let inferred = infer("torch.train", &[("data", Type::Table(table.clone()))], &params);
     let inferred = inferred.map_err(|errors| mistakes(Err(errors)))?;
     match inferred.outputs.as_slice() {
-        [(name, Type::Model(model))] if name == "out" => Ok((model.clone(), inferred.params.into_iter().collect())),
+        [(name, Type::Model(model))] if name == "out" => {
+            Ok((model.clone(), inferred.params.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()))
+        }
         other => panic!("torch.train gave {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-use mlp_model::{Digest, Marks, Rule};
+use mlp_model::{Digest, Marks, Named, Rule};
 use tempfile::TempDir;
 
 use super::*;
@@ -18,10 +18,10 @@ fn card() -> ModelCard {
         positive: Some(Value::Bool(true)),
         net: Value::Call {
             name: "torch.mlp".into(),
-            args: BTreeMap::from([
-                ("hidden".into(), Value::List(vec![Value::Int(64), Value::Int(32)])),
-                ("dropout".into(), Value::Float(0.123_456_789_012_345_68)),
-                ("l2".into(), Value::Float(1.0)),
+            args: Named::from([
+                ("hidden", Value::List(vec![Value::Int(64), Value::Int(32)])),
+                ("dropout", Value::Float(0.123_456_789_012_345_68)),
+                ("l2", Value::Float(1.0)),
             ]),
         },
         encoding: vec![

@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
                     self.artifact(&pinned.digest, Some(record), made_by)?
                 }
                 BundlePart::Transform { op, op_version, params, inputs } => {
-                    let params = params.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+                    let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect();
                     let fact = Fact::Transform { op: op.clone(), op_version: *op_version, params };
                     let node = self.add(None, fact);
                     for (argument, pinned) in inputs {

@@ -162,7 +162,7 @@ pub(crate) fn start(
         run: run.clone(),
         step: node.name.clone(),
         attempt,
-        op: call.op.clone(),
+        op: call.op.to_string(),
         params: call.params.clone(),
         inputs,
         outputs: call.outputs.iter().map(|output| (output.name.clone(), output.ty.clone())).collect(),
@@ -172,7 +172,7 @@ pub(crate) fn start(
         gpus,
         idempotency_key: idempotency_key(ctx, idx, resolved)?,
     };
-    let runner = ctx.runners.get(&call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
+    let runner = ctx.runners.get(&*call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
     let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };
     let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
     Ok(Started { handle: started.map_err(|_| panicked(&node.name))?, scratch })

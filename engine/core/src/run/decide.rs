@@ -191,7 +191,7 @@ fn keep_transform(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<B
         kept.insert(record.name.clone(), Pinned { kind, digest: record.digest });
     }
     Ok(BundlePart::Transform {
-        op: call.op.clone(),
+        op: call.op.to_string(),
         op_version: call.op_version,
         params: call.params.clone(),
         inputs: kept,

@@ -148,7 +148,7 @@ fn a_failure_before_the_gate_skips_it_and_keeps_what_is_live() {
     let mut pipeline = churn(&desk, 0.9);
     edit_call(&mut pipeline, "model", |call| {
         call.op = "fail".into();
-        call.params.insert("class".into(), Value::Str("data".into()));
+        call.params.insert("class", Value::Str("data".into()));
     });
     let told = desk.run(&pipeline);
     let because = "`model` failed".to_owned();

@@ -66,7 +66,7 @@ fn what_changes_no_content_runs_nothing() {
         node.name.push('2');
     }
     fs::rename(desk.path("data/telco.csv"), desk.path("moved.csv")).unwrap();
-    edit_call(&mut pipeline, "raw2", |call| _ = call.inputs.insert("file".into(), desk.file("moved.csv")));
+    edit_call(&mut pipeline, "raw2", |call| _ = call.inputs.insert("file", desk.file("moved.csv")));
     assert_eq!(desk.run(&pipeline).outcome.steps.executed, 0);
 }
 
@@ -97,7 +97,7 @@ fn a_changed_parameter_runs_its_step_and_what_follows() {
     let desk = Desk::new();
     let mut pipeline = churn(&desk);
     desk.run(&pipeline);
-    edit_call(&mut pipeline, "model", |call| _ = call.params.insert("auc".into(), Value::Float(0.9)));
+    edit_call(&mut pipeline, "model", |call| _ = call.params.insert("auc", Value::Float(0.9)));
     let told = desk.run(&pipeline);
     assert_eq!(told.story(), ["raw reused", "parts reused", "model executed", "scores executed"]);
     assert_eq!(told.reason("model"), "param auc: 0.8 -> 0.9");
@@ -167,7 +167,7 @@ fn the_plan_says_what_the_run_then_does() {
     let desk = Desk::new();
     let mut pipeline = churn(&desk);
     desk.run(&pipeline);
-    edit_call(&mut pipeline, "parts", |call| _ = call.params.insert("seed".into(), Value::Int(7)));
+    edit_call(&mut pipeline, "parts", |call| _ = call.params.insert("seed", Value::Int(7)));
     let plan = desk.engine.plan(&pipeline, &desk.request()).unwrap();
     let told: Vec<(&str, &Decision, &str)> =
         plan.steps.iter().map(|step| (step.step.as_str(), &step.decision, step.reason.as_str())).collect();

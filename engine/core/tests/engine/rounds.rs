@@ -39,7 +39,7 @@ fn network(tolerated: u32, failing: &[&str], class: &str) -> Pipeline {
     let inputs: Vec<_> = collected.iter().map(|(name, input)| (name.as_str(), input.clone())).collect();
     nodes.push(step("all", "join", &inputs, &[], table()));
     let mut pipeline = pipeline(nodes);
-    edit_call(&mut pipeline, "all", |call| call.options.collects = call.inputs.keys().cloned().collect());
+    edit_call(&mut pipeline, "all", |call| call.options.collects = call.inputs.keys().map(str::to_owned).collect());
     pipeline
 }
 
@@ -181,7 +181,7 @@ fn a_plan_knows_which_rounds_cannot_be_read() {
     let mut pipeline = network(1, &[], "step");
     for key in KEYS {
         let file = desk.file(&format!("{key}.csv"));
-        edit_call(&mut pipeline, &format!("l[{key}].model"), |call| _ = call.inputs.insert("file".into(), file));
+        edit_call(&mut pipeline, &format!("l[{key}].model"), |call| _ = call.inputs.insert("file", file));
     }
     desk.run(&pipeline);
     std::fs::remove_file(desk.path("b.csv")).unwrap();

@@ -76,7 +76,7 @@ fn a_demand_that_cannot_be_met_is_refused_before_anything_runs_unless_the_result
     edit_call(&mut pipeline, "b", |call| call.options.demand = Demand { cpu: Some(9), ..Demand::default() });
     // Nothing changed: nobody needs nine cores to look at what is there.
     assert_eq!(desk.run(&pipeline).outcome.steps.reused, 4);
-    edit_call(&mut pipeline, "a", |call| _ = call.params.insert("more".into(), Value::Int(1)));
+    edit_call(&mut pipeline, "a", |call| _ = call.params.insert("more", Value::Int(1)));
     let request = desk.request();
     let planned = desk.engine.plan(&pipeline, &request).unwrap_err();
     let error = desk.try_run(&pipeline, request).err().unwrap();
@@ -140,7 +140,7 @@ fn a_step_is_given_the_memory_it_took_last_time() {
     desk.run_with(&pipeline, machine);
     assert_eq!(most.swap(0, Ordering::SeqCst), 2);
     for name in ["a", "b"] {
-        edit_call(&mut pipeline, name, |call| _ = call.params.insert("salt".into(), Value::Int(1)));
+        edit_call(&mut pipeline, name, |call| _ = call.params.insert("salt", Value::Int(1)));
     }
     let mut request = desk.request();
     machine(&mut request);
@@ -152,7 +152,7 @@ fn a_step_is_given_the_memory_it_took_last_time() {
     for name in ["a", "b"] {
         edit_call(&mut pipeline, name, |call| {
             call.params.remove("salt");
-            call.params.insert("more".into(), Value::Int(1));
+            call.params.insert("more", Value::Int(1));
             call.options.demand.mem_bytes = 1 << 30;
         });
     }
@@ -443,7 +443,7 @@ proptest! {
                     }
                     Edit::Param(step) => {
                         let name = pipeline.nodes[step.index(n_nodes)].name.clone();
-                        edit_call(&mut pipeline, &name, |call| _ = call.params.insert("n".into(), Value::Int(n_edits)));
+                        edit_call(&mut pipeline, &name, |call| _ = call.params.insert("n", Value::Int(n_edits)));
                     }
                     Edit::Rename(step) => pipeline.nodes[step.index(n_nodes)].name = format!("r{n_edits}"),
                     Edit::Damage(output) if !outputs.is_empty() => {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use mlp_engine::{Engine, RunError, RunOutcome, RunRequest};
 use mlp_model::{
-    ArtifactKind, Call, CallClass, Cancel, ErrorClass, Event, Handle, Input, Machine, ModelType, Node, NodeKind,
+    ArtifactKind, Call, CallClass, Cancel, ErrorClass, Event, Handle, Input, Machine, ModelType, Named, Node, NodeKind,
     Options, Outcome, Output, Pipeline, Produced, ReportType, RunId, Runner, RunnerEvent, Scalar, Span, StartStep,
     StepError, StepId, TableType, Task, Timestamp, Type, Value,
 };
@@ -197,14 +197,14 @@ pub fn node(name: &str, kind: NodeKind) -> Node {
 pub fn step(name: &str, op: &str, inputs: &[(&str, Input)], params: &[(&str, Value)], ty: Type) -> Node {
     let call = Call {
         class: CallClass::Step,
-        op: op.into(),
+        op: op.to_owned().into(),
         op_version: 1,
         runner: "test".into(),
         params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         inputs: inputs.iter().map(|(name, input)| ((*name).to_owned(), input.clone())).collect(),
         outputs: vec![Output { name: "out".into(), ty, optional: false }],
         options: Options::default(),
-        arg_spans: BTreeMap::new(),
+        arg_spans: Named::new(),
     };
     node(name, NodeKind::Call(call))
 }

@@ -152,7 +152,7 @@ fn a_failure_since_the_last_result_is_told() {
     let mut pipeline = churn(&desk, 30);
     desk.run(&pipeline);
     edit_call(&mut pipeline, "model", |call| call.op = "fail".into());
-    edit_call(&mut pipeline, "model", |call| _ = call.params.insert("class".into(), Value::Str("step".into())));
+    edit_call(&mut pipeline, "model", |call| _ = call.params.insert("class", Value::Str("step".into())));
     desk.run(&pipeline);
     let why = desk.engine.why(&desk.id("model"), None).unwrap();
     assert_eq!(why.failed_since.unwrap().error.message, "step `model` failed");

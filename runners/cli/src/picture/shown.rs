@@ -101,7 +101,7 @@ impl Graph {
 fn shown(node: &Node, name: String, n_nodes: Option<usize>, first: usize) -> Shown {
     let (op, mut remarks) = match &node.kind {
         NodeKind::Call(call) => {
-            (call.op.clone(), call.options.skip.iter().map(|why| format!("skipped: {why}")).collect())
+            (call.op.to_string(), call.options.skip.iter().map(|why| format!("skipped: {why}")).collect())
         }
         _ => (String::new(), Vec::new()),
     };

@@ -70,7 +70,7 @@ fn known(file: &File<'_>) -> BTreeMap<String, Known> {
             .iter()
             .filter_map(|node| match &node.kind {
                 NodeKind::Call(call) => {
-                    Some((node.name.clone(), Known { op: call.op.clone(), outputs: call.outputs.clone() }))
+                    Some((node.name.clone(), Known { op: call.op.to_string(), outputs: call.outputs.clone() }))
                 }
                 _ => None,
             })

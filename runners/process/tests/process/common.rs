@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mlp_model::{Digest, Handle, InputFile, Outcome, RunId, Runner, RunnerEvent, StartStep, StepError, Type, Value};
+use mlp_model::{
+    Digest, Handle, InputFile, Named, Outcome, RunId, Runner, RunnerEvent, StartStep, StepError, Type, Value,
+};
 use mlp_process::ProcessRunner;
 use tempfile::TempDir;
 
@@ -43,7 +45,7 @@ impl Step {
             step: "shell".to_owned(),
             attempt: 1,
             op: "sh".to_owned(),
-            params: BTreeMap::from([("command".to_owned(), Value::Str(command.to_owned()))]),
+            params: Named::from([("command".to_owned(), Value::Str(command.to_owned()))]),
             inputs: BTreeMap::new(),
             outputs: outputs.iter().map(output).collect(),
             environment: BTreeMap::new(),

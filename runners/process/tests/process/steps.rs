@@ -1,6 +1,5 @@
 //! Facts about what a `sh` step sees and what becomes of its outputs, with real processes.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::{Running, Step, names, runner, wait_until};
 use mlp_model::{
-    ArtifactKind, Call, CallClass, Digest, ErrorClass, Input, InputFile, Options, ReportType, Runner, Type, Value,
+    ArtifactKind, Call, CallClass, Digest, ErrorClass, Input, InputFile, Named, Options, ReportType, Runner, Type,
+    Value,
 };
 use mlp_process::{Means, ProcessRunner, Workshop};
 
@@ -215,17 +215,17 @@ fn passed_variables_and_file_names_stand_in_the_key_and_are_what_the_step_sees()
     let from_path = |shown: &str| Input::Path { path: "/x".into(), shown: shown.to_owned(), folder: false };
     let call = Call {
         class: CallClass::Step,
-        op: "sh".to_owned(),
+        op: "sh".into(),
         op_version: 1,
-        runner: "process".to_owned(),
+        runner: "process".into(),
         params: step.start.params.clone(),
-        inputs: BTreeMap::from([
+        inputs: Named::from([
             ("inputs.raw".to_owned(), from_path("data/telco.csv")),
             ("inputs.fit".to_owned(), Input::Output { node: 0, output: "out".to_owned() }),
         ]),
         outputs: Vec::new(),
         options: Options::default(),
-        arg_spans: BTreeMap::new(),
+        arg_spans: Named::new(),
     };
     let environment = runner().environment(&call).unwrap();
     let expected = [("env.TOKEN", "t-0"), ("file.raw", "raw.csv")];

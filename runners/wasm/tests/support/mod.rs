@@ -11,7 +11,7 @@ use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use mlp_artifact::table::{ColumnShape, Reader, Writer, arrow_type};
 use mlp_model::{
-    Column, Digest, InputFile, Outcome, Progress, Rule, RunId, Scalar, Schema as Declared, StartStep, StepError,
+    Column, Digest, InputFile, Named, Outcome, Progress, Rule, RunId, Scalar, Schema as Declared, StartStep, StepError,
     TableType, Type, Value,
 };
 use mlp_wasm::{Settings, Watch, Workshop};
@@ -83,11 +83,11 @@ impl Bench {
             step: "clean".into(),
             attempt: 1,
             op: "wasm.map".into(),
-            params: BTreeMap::from([
-                ("columns".into(), Value::List(columns.iter().map(|name| Value::Str((*name).into())).collect())),
-                ("adds".into(), Value::Schema(Box::new(Declared { name: "Adds".into(), open: false, columns: adds }))),
-                ("params".into(), Value::Record(BTreeMap::new())),
-                ("profile".into(), Value::Str("strict".into())),
+            params: Named::from([
+                ("columns", Value::List(columns.iter().map(|name| Value::Str((*name).into())).collect())),
+                ("adds", Value::Schema(Box::new(Declared { name: "Adds".into(), open: false, columns: adds }))),
+                ("params", Value::Record(Named::new())),
+                ("profile", Value::Str("strict".into())),
             ]),
             inputs: BTreeMap::from([
                 ("data".into(), input(&data, digest, table(given), size_bytes, "raw")),
@@ -121,7 +121,7 @@ impl Bench {
 
     pub fn param(&mut self, name: &str, value: Value) {
         let Some(Value::Record(params)) = self.step.params.get_mut("params") else { panic!("no params") };
-        params.insert(name.into(), value);
+        params.insert(name.to_owned(), value);
     }
 
     pub fn mark_personal(&mut self, column: &str) {
@@ -132,7 +132,7 @@ impl Bench {
     }
 
     pub fn profile(&mut self, profile: &str) {
-        self.step.params.insert("profile".into(), Value::Str(profile.into()));
+        self.step.params.insert("profile", Value::Str(profile.into()));
     }
 
     pub fn execute(&self, told: &Told) -> Result<Outcome, StepError> {

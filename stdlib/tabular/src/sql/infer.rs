@@ -1,13 +1,12 @@
 //! Says, when a pipeline is checked, what a query's result will be.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use mlp_artifact::table::{TableError, shape_of};
-use mlp_model::{ArgError, CheckedCall, Column, Infer, Inferred, Role, TableType, Type, Value};
+use mlp_model::{ArgError, CheckedCall, Column, Infer, Inferred, Named, Role, TableType, Type, Value};
 
 use super::SqlError;
 use super::lineage::trace_columns;
@@ -36,9 +35,9 @@ impl Infer for SqlInfer {
         let (table, normal) = infer(query, &tables).map_err(|error| vec![arg_error(error)])?;
         Ok(Inferred {
             outputs: vec![("out".into(), Type::Table(table))],
-            params: BTreeMap::from([("query".into(), Value::Str(normal))]),
+            params: Named::from([("query", Value::Str(normal))]),
             // A query cannot be asked of fewer tables than it names.
-            named: call.inputs.keys().cloned().collect(),
+            named: call.inputs.keys().map(str::to_owned).collect(),
             ..Inferred::default()
         })
     }
@@ -49,7 +48,7 @@ pub(super) fn name_of(input: &str) -> &str {
     input.strip_prefix("tables.").unwrap_or(input)
 }
 
-fn tables_of(inputs: &BTreeMap<String, Type>) -> Result<Tables<'_>, Vec<ArgError>> {
+fn tables_of(inputs: &Named<Type>) -> Result<Tables<'_>, Vec<ArgError>> {
     let mut tables = Tables::new();
     let mut errors = Vec::new();
     for (name, ty) in inputs {

@@ -1,13 +1,12 @@
 //! What a query becomes, and what it computes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 use mlp_model::{
-    ArgError, CheckedCall, Column, ErrorClass, Infer, Inferred, Marks, Role, Rule, Scalar, StepError, TableType, Type,
-    Value,
+    ArgError, CheckedCall, Column, ErrorClass, Infer, Inferred, Marks, Named, Role, Rule, Scalar, StepError, TableType,
+    Type, Value,
 };
 
 use super::SqlInfer;
@@ -42,11 +41,11 @@ fn prices() -> TableType {
 }
 
 fn infer(query: &str) -> Result<Inferred, Vec<ArgError>> {
-    let inputs = BTreeMap::from([
+    let inputs = Named::from([
         ("tables.c".to_owned(), Type::Table(customers())),
         ("tables.prices".to_owned(), Type::Table(prices())),
     ]);
-    let params = BTreeMap::from([("query".to_owned(), Value::Str(query.into()))]);
+    let params = Named::from([("query".to_owned(), Value::Str(query.into()))]);
     SqlInfer.infer(&CheckedCall { inputs: &inputs, params: &params })
 }
 
@@ -154,8 +153,8 @@ fn the_role_is_that_of_the_tables_it_reads() {
     use Role::{All, Test, Train, Valid};
     let role = |query: &str, a: Role, b: Role| {
         let ty = |role| Type::Table(TableType { role, ..prices() });
-        let inputs = BTreeMap::from([("tables.a".to_owned(), ty(a)), ("tables.b".to_owned(), ty(b))]);
-        let params = BTreeMap::from([("query".to_owned(), Value::Str(query.into()))]);
+        let inputs = Named::from([("tables.a".to_owned(), ty(a)), ("tables.b".to_owned(), ty(b))]);
+        let params = Named::from([("query".to_owned(), Value::Str(query.into()))]);
         match SqlInfer.infer(&CheckedCall { inputs: &inputs, params: &params }).unwrap().outputs.remove(0).1 {
             Type::Table(table) => table.role,
             other => panic!("{other}"),
@@ -303,8 +302,8 @@ fn a_mistake_points_at_its_place_and_at_a_way_out() {
 
 #[test]
 fn an_input_that_is_no_table_is_refused() {
-    let inputs = BTreeMap::from([("tables.m".to_owned(), Type::File)]);
-    let params = BTreeMap::from([("query".to_owned(), Value::Str("select 1 as x".into()))]);
+    let inputs = Named::from([("tables.m".to_owned(), Type::File)]);
+    let params = Named::from([("query".to_owned(), Value::Str("select 1 as x".into()))]);
     let errors = SqlInfer.infer(&CheckedCall { inputs: &inputs, params: &params }).unwrap_err();
     assert_eq!(
         (errors[0].argument.as_deref(), errors[0].message.as_str()),
@@ -337,8 +336,8 @@ fn rows_type() -> TableType {
 
 /// A step that runs `query` over a table `t` of `n` rows.
 fn query_over(ty: TableType, batch: &RecordBatch, query: &str) -> Fixture {
-    let inputs = BTreeMap::from([("tables.t".to_owned(), Type::Table(ty.clone()))]);
-    let params = BTreeMap::from([("query".to_owned(), Value::Str(query.into()))]);
+    let inputs = Named::from([("tables.t".to_owned(), Type::Table(ty.clone()))]);
+    let params = Named::from([("query".to_owned(), Value::Str(query.into()))]);
     let inferred = SqlInfer.infer(&CheckedCall { inputs: &inputs, params: &params }).unwrap();
     let mut fixture = Fixture::new("sql").table("tables.t", ty, batch);
     fixture.step.outputs = inferred.outputs;

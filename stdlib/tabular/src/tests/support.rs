@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use mlp_artifact::table::{ColumnShape, Reader, Writer};
 use mlp_model::{
-    Column, Digest, InputFile, Marks, Outcome, RunId, Runner, RunnerEvent, Scalar, Schema, StartStep, StepError,
+    Column, Digest, InputFile, Marks, Named, Outcome, RunId, Runner, RunnerEvent, Scalar, Schema, StartStep, StepError,
     TableType, Type, Value,
 };
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ impl Fixture {
             step: "s".into(),
             attempt: 1,
             op: op.into(),
-            params: BTreeMap::new(),
+            params: Named::new(),
             inputs: BTreeMap::new(),
             outputs: vec![("out".into(), Type::File)],
             environment: BTreeMap::new(),
@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     pub(crate) fn param(mut self, name: &str, value: Value) -> Self {
-        self.step.params.insert(name.into(), value);
+        self.step.params.insert(name.to_owned(), value);
         self
     }
 

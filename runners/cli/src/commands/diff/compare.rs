@@ -215,8 +215,7 @@ fn settle(pipeline: &Pipeline, node: usize, texts: &mut [Option<String>]) {
             };
             inputs.push_str(&format!("{name} = {from}; "));
         }
-        let params: BTreeMap<&String, String> =
-            call.params.iter().map(|(name, value)| (name, meaning(value))).collect();
+        let params: BTreeMap<&str, String> = call.params.iter().map(|(name, value)| (name, meaning(value))).collect();
         texts[node] = Some(format!("{} {} {params:?} {inputs}", call.op, call.op_version));
         open.pop();
     }
@@ -244,7 +243,7 @@ fn call_changes(
     if old.op_version != new.op_version {
         why.push(format!("`{}` is version {} instead of {}", new.op, new.op_version, old.op_version));
     }
-    for name in keys(&old.params, &new.params) {
+    for name in all_of(old.params.keys(), new.params.keys()) {
         match (old.params.get(name), new.params.get(name)) {
             (Some(a), Some(b)) if meaning(a) != meaning(b) => why.push(value_change(name, a, b)),
             (None, Some(b)) => why.push(format!("`{name}` is {}", short(&b.to_string()))),
@@ -252,7 +251,7 @@ fn call_changes(
             _ => {}
         }
     }
-    for name in keys(&old.inputs, &new.inputs) {
+    for name in all_of(old.inputs.keys(), new.inputs.keys()) {
         let (a, b) = (old.inputs.get(name), new.inputs.get(name));
         match (a, b) {
             (Some(Input::Output { node: i, output: x }), Some(Input::Output { node: j, output: y })) => {
@@ -296,7 +295,7 @@ fn value_change(name: &str, old: &Value, new: &Value) -> String {
             columns.iter().map(|column| (column.name.clone(), format!("{column:?}"))).collect()
         };
         let (a_columns, b_columns) = (of(&a.columns), of(&b.columns));
-        let mut changed: Vec<String> = keys(&a_columns, &b_columns)
+        let mut changed: Vec<String> = all_of(a_columns.keys(), b_columns.keys())
             .into_iter()
             .filter(|name| a_columns.get(*name) != b_columns.get(*name))
             .map(|name| format!("`{name}`"))
@@ -322,8 +321,11 @@ fn short(text: &str) -> String {
     format!("{} ..", line.chars().take(MOST).collect::<String>())
 }
 
-fn keys<'m, V>(a: &'m BTreeMap<String, V>, b: &'m BTreeMap<String, V>) -> BTreeSet<&'m String> {
-    a.keys().chain(b.keys()).collect()
+fn all_of<'m, N: AsRef<str> + ?Sized + 'm>(
+    old: impl Iterator<Item = &'m N>,
+    new: impl Iterator<Item = &'m N>,
+) -> BTreeSet<&'m str> {
+    old.chain(new).map(AsRef::as_ref).collect()
 }
 
 /// Names the gates of an effect, in any order of the file.
@@ -436,7 +438,7 @@ fn release_changes(
         Part::Transform { node } => format!("step `{}`", path(pipeline, *node, "out")),
         Part::Value(value) => meaning(value),
     };
-    for name in keys(&old.parts, &new.parts) {
+    for name in all_of(old.parts.keys(), new.parts.keys()) {
         match (old.parts.get(name), new.parts.get(name)) {
             (Some(a), Some(b)) => {
                 // A part that means another artifact is told with the step that makes it.
@@ -471,7 +473,7 @@ fn release_changes(
 }
 
 fn params(old: &Pipeline, new: &Pipeline, difference: &mut Difference) {
-    for name in keys(&old.params, &new.params) {
+    for name in all_of(old.params.keys(), new.params.keys()) {
         let why = match (old.params.get(name), new.params.get(name)) {
             (None, Some(_)) => "it is new".to_owned(),
             (Some(_), None) => "it is gone: `--param` would be refused".to_owned(),
