@@ -36,8 +36,8 @@ mod world;
 
 pub use assign::{AS_OF, Assignment, Assignments, Giver, Written};
 pub use check::{
-    CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, NodeFacts, TestCase, check, check_known,
-    check_test, check_tests, compares, declares_tests, inspect, is_reserved, show,
+    CheckInput, Checked, CheckedTests, Expectation, Expected, Facts, Inspector, NodeFacts, TestCase, check,
+    check_known, check_test, check_tests, compares, declares_tests, inspect, inspect_many, is_reserved, show,
 };
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use format::{FormatError, format};

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ls_types::Uri;
 use mlp_dsl::analysis::Document;
-use mlp_dsl::{Assignments, CheckInput, Diagnostic, Facts, Listed, PathKind, World, WorldError, inspect};
+use mlp_dsl::{
+    Assignments, CheckInput, Diagnostic, Facts, Inspector, Listed, PathKind, World, WorldError, inspect_many,
+};
 use mlp_model::SourceText;
 
 use crate::Setup;
@@ -82,13 +84,22 @@ impl Drop for Checker {
 }
 
 fn work(setup: &Setup, shared: &(Mutex<Waiting>, Condvar), sender: &Sender<Outcome>) {
-    let (waiting, wake) = shared;
-    loop {
+    while inspect_many(|inspector| work_with(setup, shared, sender, inspector)) {}
+}
+
+/// Returns whether there may be more to do.
+fn work_with(
+    setup: &Setup,
+    (waiting, wake): &(Mutex<Waiting>, Condvar),
+    sender: &Sender<Outcome>,
+    inspector: &mut Inspector<'_>,
+) -> bool {
+    while !inspector.is_worn() {
         let job = {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
                 if waiting.is_closed {
-                    return;
+                    return false;
                 }
                 if !waiting.jobs.is_empty() {
                     break waiting.jobs.remove(0);
@@ -97,20 +108,21 @@ fn work(setup: &Setup, shared: &(Mutex<Waiting>, Condvar), sender: &Sender<Outco
             }
         };
         // A panic is a bug of ours; it must not take the editor's other files with it.
-        if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| check(setup, job)))
+        if let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| check(setup, job, inspector)))
             && sender.send(outcome).is_err()
         {
-            return;
+            return false;
         }
     }
+    true
 }
 
-pub fn check(setup: &Setup, job: Job) -> Outcome {
+fn check(setup: &Setup, job: Job, inspector: &mut Inspector<'_>) -> Outcome {
     let world = Open { files: &job.open, below: &*setup.world };
     let mut facts = Facts::default();
     let input =
         CheckInput { file: &job.path, params: &Assignments::default(), catalogue: &setup.catalogue, world: &world };
-    let checked = inspect(&input, &mut facts);
+    let checked = inspector.inspect(&input, &mut facts);
     let declared: HashSet<&str> = job.document.declared().collect();
     facts.remember(&job.facts, |name| declared.contains(name.split_once('.').map_or(name, |(first, _)| first)));
     let folder = job.path.parent().unwrap_or(Path::new(""));

@@ -8,8 +8,9 @@ use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signat
 use super::bind::{self, Formal};
 use super::call::CallCheck;
 use super::champion::Champion;
+use super::memo::Recall;
 use super::names::{CallInst, Entity};
-use super::order::Order;
+use super::order::CallOrder;
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
@@ -179,8 +180,9 @@ pub fn check_all<'a>(
     scope: &Scope<'a>,
     infos: &[CallInfo<'a>],
     champion: &Champion<'a>,
-    order: &Order,
+    order: &CallOrder,
     places: &Places,
+    mut recall: Option<&mut Recall>,
 ) -> Results {
     let mut results: Results = infos.iter().map(|_| None).collect();
     // Bodies that are checked by themselves come first: what is wrong in every call is told without a caller.
@@ -189,8 +191,17 @@ pub fn check_all<'a>(
     for index in templates.chain(order.order.iter().filter(|index| !is_template(index))) {
         let Some(info) = infos.get(*index) else { continue };
         let place = places.calls.get(*index).copied().unwrap_or_default();
-        let result = CallCheck::new(scope.of(info.inst), info, champion, &results, places, place).check();
-        results[*index] = result.filter(|_| !order.in_cycle[*index]);
+        let check = || {
+            let result = CallCheck::new(scope.of(info.inst), info, champion, &results, places, place).check();
+            result.filter(|_| !order.in_cycle[*index])
+        };
+        results[*index] = match recall.as_deref_mut() {
+            None => check(),
+            Some(recall) => {
+                let known = recall.find(scope, *index, order.reads(*index)).filter(|_| !order.in_cycle[*index]);
+                known.or_else(|| recall.check(scope, *index, check))
+            }
+        };
     }
     results
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mlp_model::{Named, Output, Schema, Value};
 
 use super::Scope;
-use super::calls::Results;
+use super::calls::CallResult;
 
 /// By name; what is wrong is absent.
 #[derive(Debug, Clone, Default)]
@@ -29,22 +29,26 @@ pub struct NodeFacts {
     pub reads_champion: bool,
 }
 
-impl Facts {
-    pub(super) fn collect(&mut self, scope: &Scope<'_>, results: Results) {
-        let names = scope.names;
-        let results = names.calls.iter().zip(results).enumerate();
-        for (_, (inst, result)) in results.filter(|(call, _)| !names.templates.contains(call)) {
-            let Some(result) = result else { continue };
-            let schema = result.schema.and_then(|schema| names.schema_decls.get(schema));
-            let node = NodeFacts {
-                op: result.call.op.into_owned(),
-                params: result.call.params,
-                outputs: result.call.outputs,
-                schema: schema.map(|(schema, _)| schema.name.text.to_owned()),
-                reads_champion: result.reads_champion,
-            };
-            self.nodes.insert(inst.name.clone(), Arc::new(node));
+impl NodeFacts {
+    pub(super) fn of(scope: &Scope<'_>, result: &CallResult) -> Self {
+        let schema = result.schema.and_then(|schema| scope.names.schema_decls.get(schema));
+        Self {
+            op: result.call.op.to_string(),
+            params: result.call.params.clone(),
+            outputs: result.call.outputs.clone(),
+            schema: schema.map(|(schema, _)| schema.name.text.to_owned()),
+            reads_champion: result.reads_champion,
         }
+    }
+}
+
+impl Facts {
+    /// `known`: by index of the call.
+    pub(super) fn collect(&mut self, scope: &Scope<'_>, known: Vec<Option<Arc<NodeFacts>>>) {
+        let names = scope.names;
+        self.nodes.reserve(known.len());
+        let known = names.calls.iter().zip(known).enumerate().filter(|(call, _)| !names.templates.contains(call));
+        self.nodes.extend(known.filter_map(|(_, (inst, known))| Some((inst.name.clone(), known?))));
         let value = |place: usize| names.values.get(place).cloned().flatten();
         let values = names.params.iter().filter_map(|(decl, place)| Some((decl.name.text, value(*place)?)));
         self.params.extend(values.map(|(name, value)| (name.to_owned(), value)));

@@ -27,10 +27,17 @@ pub struct Unit<'a> {
     pub modules: Vec<Option<usize>>,
 }
 
-/// Loads a pipeline whose own text is read already, and all its modules.
+impl<'a> Unit<'a> {
+    /// The pipeline's own file.
+    pub fn root(input: &CheckInput<'_>, text: &'a str, outline: &'a Outline<'a>, tree: &'a File<'a>) -> Self {
+        Self { path: input.file.to_owned(), text, outline, tree, modules: Vec::new() }
+    }
+}
+
+/// Loads all modules of a pipeline whose own file is parsed already.
 pub fn load<'a>(
     input: &CheckInput<'a>,
-    root: &'a str,
+    root: Unit<'a>,
     texts: &'a Shelf<String>,
     outlines: &'a Shelf<Outline<'a>>,
     trees: &'a Shelf<File<'a>>,
@@ -41,7 +48,7 @@ pub fn load<'a>(
         let tree = trees.put(parse::parse_file(source, outline, diagnostics));
         Unit { path, text, outline, tree, modules: Vec::new() }
     };
-    let mut units = vec![parse(0, input.file.to_owned(), root, diagnostics)];
+    let mut units = vec![root];
     let mut known = HashMap::from([(plain(input.file), 0)]);
     let mut at = 0;
     while let Some(unit) = units.get(at) {

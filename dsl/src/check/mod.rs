@@ -25,8 +25,10 @@ mod grid;
 mod infer;
 mod inline;
 mod inputs;
+mod inspector;
 mod lists;
 mod load;
+mod memo;
 mod names;
 mod options;
 mod order;
@@ -51,6 +53,7 @@ use mlp_model::{
 
 pub use expected::compares;
 pub use facts::{Facts, NodeFacts};
+pub use inspector::{Inspector, inspect_many};
 pub use names::RESERVED;
 pub(crate) use options::OPTIONS;
 pub use schemas::MARKS;
@@ -61,12 +64,15 @@ pub use value::show;
 use crate::assign::Assignments;
 use crate::ast::{Expr, Name};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::outline;
+use crate::parse;
 use crate::shelf::Shelf;
 use crate::world::{World, WorldError};
 use calls::CallResult;
 use columns::{LoopValues, Samples};
 use inputs::Inputs;
 use load::Unit;
+use memo::Memo;
 use names::{CallInst, Entity, Entry, Followed, Item, Names};
 use report::{Findings, Report};
 use value::Eval;
@@ -119,10 +125,23 @@ fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Fa
             return Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() };
         }
     };
-    let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
-    let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
-    let wanted = Wanted { facts, expectations: None };
+    let outline = outline::cut(PIPELINE, &text, &mut diagnostics);
+    let tree = parse::parse_file(PIPELINE, &outline, &mut diagnostics);
+    check_parsed(input, Unit::root(input, &text, &outline, &tree), known, (facts, None), diagnostics)
+}
+
+/// Checks a file that is parsed, and whatever it uses.
+fn check_parsed(
+    input: &CheckInput<'_>,
+    root: Unit<'_>,
+    known: &KnownValues,
+    (facts, memo): (Option<&mut Facts>, Option<&mut Memo>),
+    mut diagnostics: Vec<Diagnostic>,
+) -> Checked {
+    let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
+    let units = load::load(input, root, &texts, &outlines, &trees, &mut diagnostics);
+    let wanted = Wanted { facts, expectations: None, memo };
     let (pipeline, mut diagnostics) = check_units(input, &units, known, wanted, diagnostics);
     // The values of loops are of the pipeline's tables: tests have others, and were checked before there were any.
     if known.is_empty() {
@@ -170,6 +189,8 @@ struct Wanted<'w> {
     /// Then no pipeline is made.
     facts: Option<&'w mut Facts>,
     expectations: Option<&'w mut Vec<Expectation>>,
+    /// What is remembered of the check before.
+    memo: Option<&'w mut Memo>,
 }
 
 fn check_units<'a>(
@@ -194,8 +215,10 @@ fn check_units<'a>(
         let mut learned = Samples::new();
         let loops = LoopValues { known, samples: &samples };
         let report = Report::new(&findings);
-        let wanted = Wanted { facts: wanted.facts.as_deref_mut(), expectations: wanted.expectations.as_deref_mut() };
-        let pipeline = check_with(input, units, root, loops, wanted, report, &mut learned);
+        let memo = wanted.memo.as_deref_mut().filter(|_| samples.is_empty());
+        let (facts, expectations) = (wanted.facts.as_deref_mut(), wanted.expectations.as_deref_mut());
+        let asked = Wanted { facts, expectations, memo };
+        let pipeline = check_with(input, units, root, loops, asked, report, &mut learned);
         learned.retain(|name, _| !known.contains_key(name) && !samples.contains_key(name));
         let mut found = findings.into_diagnostics();
         if learned.is_empty() {
@@ -203,6 +226,8 @@ fn check_units<'a>(
             return (pipeline, found);
         }
         certain.get_or_insert(found);
+        // What calls within open loops are checked with is not remembered.
+        wanted.memo.iter_mut().for_each(|memo| memo.forget());
         samples.extend(learned);
     }
 }
@@ -243,7 +268,7 @@ fn check_with<'a>(
 const PIPELINE: usize = 0;
 
 /// Checks sources, steps, gates and releases. `None` when any of them is wrong, or when facts are asked for instead.
-fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> Option<Vec<Node>> {
+fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples) -> Option<Vec<Node>> {
     let names = scope.names;
     let infos = calls::bind_all(scope);
     let champion = champion::Champion::find(scope);
@@ -264,7 +289,8 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
         }
         n_nodes += 1;
     }
-    let mut results = calls::check_all(scope, &infos, &champion, &order, &places);
+    let mut recall = wanted.memo.as_mut().map(|memo| memo.begin(scope.source.units, names));
+    let mut results = calls::check_all(scope, &infos, &champion, &order, &places, recall.as_mut());
     let inputs = Inputs { scope: *scope, champion: &champion, results: &results, places: &places, decl: None, op: "" };
     given::check_bounds(&inputs);
     given::check_results(&inputs);
@@ -282,7 +308,17 @@ fn check_nodes(scope: &Scope<'_>, wanted: Wanted<'_>, learned: &mut Samples) -> 
         expectations.sort_by_key(|expectation| expectation.span.start);
     }
     if let Some(facts) = wanted.facts {
-        facts.collect(scope, results);
+        match wanted.memo.zip(recall) {
+            Some((memo, recall)) => {
+                let known = memo.end(recall, results, |result| NodeFacts::of(scope, result));
+                facts.collect(scope, known);
+            }
+            None => {
+                let known =
+                    results.iter().map(|result| result.as_ref().map(|result| NodeFacts::of(scope, result).into()));
+                facts.collect(scope, known.collect());
+            }
+        }
         return None;
     }
 

@@ -96,10 +96,25 @@ struct Edge {
 }
 
 /// Sorts the calls and refuses cycles among them.
-pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> Order {
+pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> CallOrder {
     let mut edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
     add_whole_rounds(infos, &mut edges);
-    sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle))
+    let Order { order, in_cycle } = sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle));
+    CallOrder { order, in_cycle, edges }
+}
+
+/// The order of calls, and what each depends on.
+pub struct CallOrder {
+    pub order: Vec<usize>,
+    pub in_cycle: Vec<bool>,
+    edges: Vec<Vec<Edge>>,
+}
+
+impl CallOrder {
+    /// Returns the calls that a call reads from.
+    pub fn reads(&self, call: usize) -> impl Iterator<Item = usize> + '_ {
+        self.edges[call].iter().filter(|edge| !edge.is_of_round).map(|edge| edge.to)
+    }
 }
 
 /// What reads of a loop that may lose rounds waits for all steps of all its rounds: only then it is known which there are.

@@ -172,6 +172,10 @@ impl<'r> Report<'r> {
         diagnostic
     }
 
+    pub fn n_findings(&self) -> usize {
+        self.findings.diagnostics.borrow().len()
+    }
+
     pub fn has_errors(&self) -> bool {
         self.findings.diagnostics.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }

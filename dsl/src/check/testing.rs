@@ -16,7 +16,7 @@ use mlp_model::{
 use super::expected;
 use super::inline;
 use super::load::{self, Unit};
-use super::{CheckInput, Wanted, check_units, has_errors};
+use super::{CheckInput, PIPELINE, Wanted, check_units, has_errors};
 use crate::ast::{
     Binary, CallDecl, CallExpr, CheckDecl, Decl, DeclKind, ExpectDecl, ExpectKind, Expr, ExprKind, Field, File,
     GateDecl, GivenDecl, Label, Name, PipelineDecl, SetDecl, TestDecl, Text,
@@ -108,7 +108,10 @@ fn check_some(input: &CheckInput<'_>, tables: &Path, only: Option<(usize, &Known
     };
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());
     let mut diagnostics = Vec::new();
-    let units = load::load(input, &text, &texts, &outlines, &trees, &mut diagnostics);
+    let outline = outline::cut(PIPELINE, &text, &mut diagnostics);
+    let tree = parse::parse_file(PIPELINE, &outline, &mut diagnostics);
+    let units =
+        load::load(input, Unit::root(input, &text, &outline, &tree), &texts, &outlines, &trees, &mut diagnostics);
     let mut diagnostics = check_base(input, &units, diagnostics);
     let nothing = KnownValues::new();
     let bench = Bench { units: &units, tables, known: only.map_or(&nothing, |(_, known)| known) };
@@ -228,7 +231,7 @@ impl Bench<'_> {
         let params = Default::default();
         let input = CheckInput { file: input.file, params: &params, catalogue: input.catalogue, world: &world };
         let mut expectations = Vec::new();
-        let wanted = Wanted { facts: None, expectations: Some(&mut expectations) };
+        let wanted = Wanted { expectations: Some(&mut expectations), ..Wanted::default() };
         let (pipeline, mut found) = check_units(&input, &units, self.known, wanted, problems);
         let Some(pipeline) = pipeline.filter(|_| !has_errors(&found)) else { return (None, found) };
         let sources = load::sources(&units);
@@ -529,7 +532,7 @@ impl<'a> Rewrite<'a> {
         let end = Span { start: table.span.end, ..table.span };
         let call = CallExpr { path: Name { text: "csv.read", span: name.span }, args, end };
         let value = expr(ExprKind::Call(Box::new(call)), name.span);
-        let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None };
+        let call = CallDecl { class: CallClass::Source, name, value, options: Vec::new(), condition: None, text: 0 };
         self.put(Decl { doc: "", kind: DeclKind::Call(call) });
         self.files.push(GivenFile { name: name.text.to_owned(), path, table: written });
         let given = GivenDecl { name, schema: None, table };

@@ -5,6 +5,7 @@
 
 mod expected;
 mod expr;
+mod kept;
 
 use std::borrow::Cow;
 
@@ -17,6 +18,8 @@ use crate::ast::*;
 use crate::diagnostic::Diagnostic;
 use crate::literal;
 use crate::outline::{Chunk, DECLARING, MAX_DEPTH, Outline};
+
+pub use kept::Kept;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "grammar.pest"]
@@ -486,7 +489,7 @@ impl<'d> Builder<'d> {
                 _ => {}
             }
         }
-        Some(CallDecl { class, name, value: value?, options, condition })
+        Some(CallDecl { class, name, value: value?, options, condition, text: 0 })
     }
 
     fn gate<'a>(&mut self, name: Name<'a>, inner: Pairs<'a, Rule>) -> Option<GateDecl<'a>> {

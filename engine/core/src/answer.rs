@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use mlp_model::{CommitGuard, Done, Record, Store, StoreError};
+use mlp_model::{CommitGuard, Done, Keep, Record, Store, StoreError};
 
 /// Wraps `tell`, so that it hears of an error if the callback is dropped without being called.
 pub(crate) fn answer<T: 'static>(tell: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Done<T> {
@@ -22,6 +22,13 @@ pub(crate) fn commit_and_wait(
 ) -> Result<(), StoreError> {
     let (tell, hear) = mpsc::channel();
     store.commit(records, guard, answer(move |result| _ = tell.send(result)));
+    hear.recv().unwrap_or_else(|_| Err(no_answer()))
+}
+
+/// Commits records of another store, named `from`, and waits until they are on the disk.
+pub(crate) fn commit_of_and_wait(store: &dyn Keep, from: &str, records: Vec<Record>) -> Result<(), StoreError> {
+    let (tell, hear) = mpsc::channel();
+    store.commit_of(from, records, answer(move |result| _ = tell.send(result)));
     hear.recv().unwrap_or_else(|_| Err(no_answer()))
 }
 

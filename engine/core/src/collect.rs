@@ -248,7 +248,7 @@ fn versions_to_keep(registry: &Registry, newest: Option<usize>) -> impl Iterator
         .versions
         .iter()
         .enumerate()
-        .filter(move |(idx, version)| *idx >= n_older || version.held || registry.live == Some(version.version))
+        .filter(move |(idx, version)| *idx >= n_older || version.held || registry.is_live(version))
         .map(|(_, version)| version)
 }
 

@@ -22,7 +22,8 @@ use crate::bundle::{Bundle, BundleError};
 use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::io_trouble;
 use crate::objects;
-use crate::registry::Registry;
+use crate::registry::{Registry, VersionName};
+use crate::versions::RegistryError;
 
 /// The version of the archive's form.
 pub const VERSION: u32 = 1;
@@ -79,7 +80,7 @@ pub enum ExportTarget {
     /// Without a version: the live one.
     Model {
         release: String,
-        version: Option<u64>,
+        version: Option<VersionName>,
     },
 }
 
@@ -92,10 +93,8 @@ pub enum ExportError {
     UnknownRun(RunId),
     #[error("there is no release `{0}`")]
     UnknownRelease(String),
-    #[error("release `{release}` has no version {version}")]
-    UnknownVersion { release: String, version: u64 },
-    #[error("nothing of release `{0}` is live")]
-    NothingLive(String),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     #[error("version {version} of release `{release}` cannot be read: {error}")]
     Bundle { release: String, version: u64, error: BundleError },
     #[error("{} that belong to it are missing or damaged, the first is {}", .0.len(), .0[0].short())]
@@ -110,9 +109,8 @@ impl ExportError {
         Some(match self {
             Self::Running(_) => "export it when it has ended".to_owned(),
             Self::UnknownRun(_) => "`mlp runs` lists them".to_owned(),
-            Self::UnknownRelease(_) | Self::UnknownVersion { .. } | Self::NothingLive(_) => {
-                "`mlp models` lists releases and versions".to_owned()
-            }
+            Self::Registry(error) if error.help().is_some() => return error.help(),
+            Self::UnknownRelease(_) | Self::Registry(_) => "`mlp models` lists releases and versions".to_owned(),
             Self::Bundle { .. } => return None,
             Self::Incomplete(_) => "run its pipeline as it was then: what is missing is made again".to_owned(),
             Self::Store(error) => return crate::fault::store_trouble(error).help,
@@ -161,16 +159,13 @@ impl Content {
                 if records.is_empty() {
                     return Err(ExportError::UnknownRelease(release.clone()));
                 }
-                let number = version.or(registry.live).ok_or_else(|| ExportError::NothingLive(release.clone()))?;
-                let found = registry
-                    .version(number)
-                    .ok_or_else(|| ExportError::UnknownVersion { release: release.clone(), version: number })?;
+                let found = registry.find(version.as_ref())?;
                 let is_it = |record: &Record| {
                     matches!(record, Record::Released { version, bundle, .. }
-                        if *version == number && *bundle == found.bundle)
+                        if *version == found.version && *bundle == found.bundle)
                 };
                 let released = records.into_iter().map(|stored| stored.record).find(is_it);
-                let what = Exported::Release { release: release.clone(), version: number };
+                let what = Exported::Release { release: release.clone(), version: found.version };
                 (what, found.run.clone(), released)
             }
         };
@@ -188,7 +183,7 @@ impl Content {
                     content.objects.insert(result.key_object);
                 }
                 if *other == content.run {
-                    artifacts.extend(outputs_of(store, &stored.record)?);
+                    artifacts.extend(outputs_of(store, stored)?);
                 }
             }
         }
@@ -263,8 +258,8 @@ fn runs_behind(store: &dyn Keep, run: &RunId) -> Result<Vec<(RunId, Vec<Stored>)
     while let Some(run) = open.pop_front() {
         let records = store.run_records(&run)?;
         for stored in &records {
-            if let Record::StepReused { key, .. } = &stored.record
-                && let Some((executed_in, _)) = store.result(key)?
+            if let Record::StepReused { run, key, .. } = &stored.record
+                && let Some((executed_in, _)) = store.result_reused(key, run, stored.seq)?
                 && seen.insert(executed_in.clone())
             {
                 open.push_back(executed_in);
@@ -277,10 +272,12 @@ fn runs_behind(store: &dyn Keep, run: &RunId) -> Result<Vec<(RunId, Vec<Stored>)
 }
 
 /// Returns what a step made or reused, by a record of it.
-fn outputs_of(store: &dyn Keep, record: &Record) -> Result<Vec<(Digest, ArtifactKind)>, StoreError> {
-    let outputs = match record {
+fn outputs_of(store: &dyn Keep, stored: &Stored) -> Result<Vec<(Digest, ArtifactKind)>, StoreError> {
+    let outputs = match &stored.record {
         Record::StepFinished { result, .. } => result.outputs.clone(),
-        Record::StepReused { key, .. } => store.result(key)?.map(|(_, result)| result.outputs).unwrap_or_default(),
+        Record::StepReused { run, key, .. } => {
+            store.result_reused(key, run, stored.seq)?.map(|(_, result)| result.outputs).unwrap_or_default()
+        }
         _ => Vec::new(),
     };
     Ok(outputs.into_iter().map(|output| (output.digest, output.kind)).collect())

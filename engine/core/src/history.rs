@@ -37,14 +37,16 @@ pub(crate) fn past(store: &dyn Store, stored: &Stored) -> Result<Option<Past>, S
             executed_in: run.clone(),
             result: result.clone(),
         }),
-        Record::StepReused { run, step, key, at } => store.result(key)?.map(|(executed_in, result)| Past {
-            seq,
-            run: run.clone(),
-            step: step.clone(),
-            at: *at,
-            executed_in,
-            result,
-        }),
+        Record::StepReused { run, step, key, at } => {
+            store.result_reused(key, run, seq)?.map(|(executed_in, result)| Past {
+                seq,
+                run: run.clone(),
+                step: step.clone(),
+                at: *at,
+                executed_in,
+                result,
+            })
+        }
         _ => None,
     })
 }
@@ -82,7 +84,8 @@ impl<'a> Memory<'a> {
         }
         // The key has been executed again since, with another outcome.
         for stored in self.store.producers(&input.digest)? {
-            if let Some(made) = past(self.store, &stored)?.filter(|made| made.result.key == found.result.key) {
+            let is_it = |made: &Past| made.result.key == found.result.key && is_maker(made);
+            if let Some(made) = past(self.store, &stored)?.filter(is_it) {
                 return Ok(Some(made));
             }
         }

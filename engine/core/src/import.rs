@@ -10,12 +10,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mlp_model::{CacheKey, CommitGuard, Digest, Keep, Record, RunId, StepResult, StoreError};
+use mlp_model::{CommitGuard, Digest, Keep, Record, RunId, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::commit_and_wait;
 use crate::export::{Exported, MANIFEST, Manifest, Packed, RECORDS, SEAL, VERSION, object_name};
 use crate::fault::io_trouble;
+use crate::foreign::{self, run_of};
 use crate::registry::Registry;
 
 /// No honest manifest, and no honest records, are larger: they are held in memory.
@@ -141,17 +142,18 @@ impl Unpacked {
         let left_out: BTreeSet<Digest> = self.manifest.left_out.iter().map(|sized| sized.digest).collect();
         let (mut begun, mut executed) = (BTreeSet::new(), BTreeMap::new());
         for record in &self.records {
-            check_texts(record)?;
+            foreign::check_texts(record).map_err(|what| refused(&what))?;
             let run = run_of(record).ok_or_else(|| refused("it holds a record that no run writes"))?;
-            let is_name = !run.0.is_empty() && run.0.len() <= 32 && run.0.bytes().all(|b| b.is_ascii_alphanumeric());
-            if !is_name {
-                return Err(refused("a run has an impossible name"));
-            }
+            foreign::check_run(run).map_err(|what| refused(&what))?;
             if matches!(record, Record::RunStarted { .. }) != begun.insert(run.clone()) {
                 return Err(refused(&format!("run {run} does not begin with its beginning")));
             }
             if let Record::StepFinished { result, .. } = record {
-                check_key(result, &files)?;
+                let object =
+                    files.get(&result.key_object).ok_or_else(|| refused("the fields of a key are not in it"))?;
+                let fields =
+                    fs::read(object).map_err(|error| ImportError::Store(io_trouble("read", object, &error)))?;
+                foreign::check_key(result, &fields).map_err(|what| refused(&what))?;
                 executed.insert(result.key, result);
             }
             if let Record::Released { release, version, bundle, run, .. } = record {
@@ -242,16 +244,12 @@ fn admit(
     let name = rename.map_or_else(|| release.clone(), str::to_owned);
     let records = store.release_records(&name)?;
     if !records.is_empty() {
-        let known = Registry::fold(&name, &records).version(version).is_some_and(|known| known.bundle == bundle);
         let release = name;
-        return Ok((
-            Some(if known {
-                ImportedRelease::Known { release, version }
-            } else {
-                ImportedRelease::NameInUse { release, version }
-            }),
-            None,
-        ));
+        let outcome = match Registry::fold(&release, &records).holder(&bundle) {
+            Some(known) => ImportedRelease::Known { release, version: known.version },
+            None => ImportedRelease::NameInUse { release, version },
+        };
+        return Ok((Some(outcome), None));
     }
     // Under another name it is another fact, with an id of its own.
     let id =
@@ -360,53 +358,6 @@ fn read_records(text: &[u8], n_records: u64) -> Result<Vec<Record>, ImportError>
         return Err(refused("it holds another number of records than the manifest tells"));
     }
     Ok(records)
-}
-
-/// Checks a result against the fields of its key.
-fn check_key(result: &StepResult, files: &BTreeMap<Digest, &PathBuf>) -> Result<(), ImportError> {
-    let object = files.get(&result.key_object).ok_or_else(|| refused("the fields of a key are not in it"))?;
-    let bytes = fs::read(object).map_err(|error| ImportError::Store(io_trouble("read", object, &error)))?;
-    let key: CacheKey = serde_json::from_slice(&bytes).map_err(|_| refused("the fields of a key cannot be read"))?;
-    let inputs: BTreeMap<&str, Digest> =
-        result.inputs.iter().map(|input| (input.name.as_str(), input.digest)).collect();
-    let same_inputs = key.inputs.iter().map(|(name, digest)| (name.as_str(), *digest)).eq(inputs);
-    if key.id() != result.key || key.op != result.op || !same_inputs {
-        return Err(refused(&format!(
-            "the result of key {} does not fit the fields of that key",
-            result.key.0.short()
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses texts that could play tricks with a terminal.
-fn check_texts(record: &Record) -> Result<(), ImportError> {
-    fn is_plain(value: &serde_json::Value) -> bool {
-        match value {
-            serde_json::Value::String(text) => text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')),
-            serde_json::Value::Array(items) => items.iter().all(is_plain),
-            serde_json::Value::Object(members) => {
-                members.iter().all(|(name, value)| name.chars().all(|c| !c.is_control()) && is_plain(value))
-            }
-            _ => true,
-        }
-    }
-    let value = serde_json::to_value(record).map_err(|error| refused(&format!("a record cannot be read: {error}")))?;
-    if is_plain(&value) { Ok(()) } else { Err(refused("a record holds control characters")) }
-}
-
-/// Names the run that a record belongs to; `None` for records that no run writes.
-fn run_of(record: &Record) -> Option<&RunId> {
-    match record {
-        Record::RunStarted { run, .. }
-        | Record::StepFinished { run, .. }
-        | Record::StepReused { run, .. }
-        | Record::StepFailed { run, .. }
-        | Record::GateDecided { run, .. }
-        | Record::Released { run, .. }
-        | Record::RunFinished { run, .. } => Some(run),
-        _ => None,
-    }
 }
 
 fn refused(what: &str) -> ImportError {

@@ -10,7 +10,7 @@ use mlp_model::{ArtifactKind, Digest, Facts, KeyId, RunId, StepId, StoreError, T
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::BundleError;
-use crate::{Engine, RegistryError};
+use crate::{Engine, RegistryError, VersionName};
 use walk::Walk;
 
 mod walk;
@@ -21,7 +21,7 @@ pub enum LineageStart {
     /// Without a version: the live one.
     Model {
         release: String,
-        version: Option<u64>,
+        version: Option<VersionName>,
     },
 }
 
@@ -124,7 +124,7 @@ pub enum LineageError {
     #[error("no record tells of an artifact {}", .0.short())]
     UnknownArtifact(Digest),
     #[error("version {version} of release `{release}` cannot be read: {error}")]
-    Bundle { release: String, version: u64, error: BundleError },
+    Bundle { release: String, version: VersionName, error: BundleError },
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -137,7 +137,7 @@ impl Engine {
         let mut walk = Walk::new(self);
         match &start {
             LineageStart::Artifact(digest) => walk.start_at_artifact(digest)?,
-            LineageStart::Model { release, version } => walk.start_at_release(release, *version)?,
+            LineageStart::Model { release, version } => walk.start_at_release(release, version.as_ref())?,
         }
         match direction {
             Direction::Up => walk.go_up()?,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mlp_model::{ArtifactKind, Digest, Record, RunStatus, RunSummary, Store, StoreError, Timestamp};
+use mlp_model::{ArtifactKind, Digest, KeyId, Record, RunStatus, RunSummary, Store, StoreError, Stored, Timestamp};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::objects;
@@ -50,11 +50,11 @@ impl Survey {
             objects: BTreeMap::new(),
             records: BTreeSet::new(),
         };
-        let (mut outputs_of, mut reused) = (HashMap::new(), Vec::new());
+        let (mut results, mut reused) = (Results::default(), Vec::new());
         for (idx, summary) in summaries.into_iter().enumerate() {
             let mut uses = Vec::new();
-            for stored in store.run_records(&summary.run)? {
-                match stored.record {
+            for Stored { seq, record } in store.run_records(&summary.run)? {
+                match record {
                     Record::StepFinished { result, .. } => {
                         survey.records.insert(result.key_object);
                         let outputs: Vec<_> =
@@ -63,21 +63,20 @@ impl Survey {
                             survey.meet(digest, kind, result.at, idx);
                         }
                         uses.extend(&outputs);
-                        // Of several results under one key the newest counts, and runs come newest first.
-                        outputs_of.entry(result.key).or_insert(outputs);
+                        results.add((result.key, summary.elsewhere), seq, outputs);
                     }
-                    Record::StepReused { key, at, .. } => reused.push((idx, key, at)),
+                    Record::StepReused { key, at, .. } => reused.push((idx, (key, summary.elsewhere), seq, at)),
                     _ => {}
                 }
             }
             survey.runs.push(SurveyedRun { summary, uses });
         }
-        for (idx, key, at) in reused {
-            let outputs: &Vec<(Digest, ArtifactKind)> = outputs_of.entry(key).or_insert_with(Vec::new);
-            for &(digest, kind) in outputs.iter() {
+        for (idx, of, seq, at) in reused {
+            let outputs = results.before(of, seq);
+            for &(digest, kind) in outputs {
                 survey.meet(digest, kind, at, idx);
             }
-            survey.runs[idx].uses.extend(outputs.iter().copied());
+            survey.runs[idx].uses.extend(outputs);
         }
         for name in store.releases()? {
             let registry = Registry::fold(&name, &store.release_records(&name)?);
@@ -101,6 +100,26 @@ impl Survey {
     /// Returns the run's index.
     pub fn find(&self, run: &mlp_model::RunId) -> Option<usize> {
         self.runs.iter().position(|surveyed| surveyed.summary.run == *run)
+    }
+}
+
+/// A key, and whether its result was made in another store.
+type KeyThere = (KeyId, bool);
+
+/// The outputs of all results, to find those that a record of a reuse means; as [`Store::result_reused`] does.
+#[derive(Default)]
+struct Results(HashMap<KeyThere, BTreeMap<u64, Vec<(Digest, ArtifactKind)>>>);
+
+impl Results {
+    fn add(&mut self, key: KeyThere, seq: u64, outputs: Vec<(Digest, ArtifactKind)>) {
+        self.0.entry(key).or_default().insert(seq, outputs);
+    }
+
+    fn before(&self, (key, elsewhere): KeyThere, seq: u64) -> &[(Digest, ArtifactKind)] {
+        let all = [elsewhere, !elsewhere].map(|elsewhere| self.0.get(&(key, elsewhere)));
+        let found = all.into_iter().flatten().find_map(|results| results.range(..seq).next_back());
+        let newest = || all.into_iter().flatten().find_map(|results| results.iter().next_back());
+        found.or_else(newest).map(|(_, outputs)| outputs.as_slice()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, RunId, Sensitivity, Store, StoreError};
+use crate::{Digest, Done, Record, RunId, Sensitivity, Store, StoreError};
 
 /// A store that can be looked after.
 ///
@@ -34,6 +34,10 @@ pub trait Keep: Store {
 
     /// Returns the runs whose folder ([`Store::run_dir`]) is there, and its bytes.
     fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError>;
+
+    /// As [`Store::commit`], for records of another store, named `from`: what they tell did not happen here. Their results
+    /// count where this store has none under the key, and their runs stand where their instants put them.
+    fn commit_of(&self, from: &str, records: Vec<Record>, done: Done<()>);
 
     /// Removes a run's folder with all it holds. One that is not there is no error.
     fn remove_run_dir(&self, run: &RunId) -> Result<(), StoreError>;

@@ -11,6 +11,7 @@ mod event;
 mod ids;
 mod keep;
 mod named;
+mod other;
 mod pipeline;
 mod plan;
 mod record;
@@ -29,6 +30,7 @@ pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCou
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, Removed, StoredObject};
 pub use named::{Named, Word};
+pub use other::{Copied, OtherStore};
 pub use pipeline::{
     Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, OnFailure,
     Options, Output, ParamValue, Part, Pipeline, Release, Round, SourceText, Span,

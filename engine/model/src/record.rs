@@ -74,12 +74,17 @@ pub enum Record {
         run: RunId,
         at: Timestamp,
     },
-    /// `to` is live from now on; the bundle of `from` is held.
+    /// `to` is live from now on; the bundle of `from` is held. Bundles tell versions apart where two stores that were
+    /// merged had given the same number; records of older versions of mlp do not have them.
     RolledBack {
         id: String,
         release: String,
         from: u64,
         to: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_bundle: Option<Digest>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to_bundle: Option<Digest>,
         reason: String,
         at: Timestamp,
     },
@@ -87,6 +92,8 @@ pub enum Record {
         id: String,
         release: String,
         version: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bundle: Option<Digest>,
         at: Timestamp,
     },
     /// Objects that no kept run or release needs were taken out of the store, or were about to be.

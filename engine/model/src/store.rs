@@ -70,6 +70,12 @@ pub trait Store: Send + Sync {
     /// Returns the newest result stored under `key`, and the run that made it.
     fn result(&self, key: &KeyId) -> Result<Option<(RunId, StepResult)>, StoreError>;
 
+    /// Returns the result that a run reused which says so in record `seq`: the newest one then, in the store that the run
+    /// belongs to.
+    fn result_reused(&self, key: &KeyId, _run: &RunId, _seq: u64) -> Result<Option<(RunId, StepResult)>, StoreError> {
+        self.result(key)
+    }
+
     /// Asks at once what [`Store::result`], [`Store::has_object`] and [`Store::step_history`] will be asked for these
     /// keys next; each answer is then given once. Returns the outputs of each key that has a result. Returns nothing
     /// where asking at once gains nothing.
@@ -174,6 +180,9 @@ pub struct RunSummary {
     pub status: Option<RunStatus>,
     /// Whether the process that started it is still connected.
     pub alive: bool,
+    /// It was made in another store, and is known here since the two were merged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
     pub steps: StepCounts,
     pub seconds: Option<f64>,
 }

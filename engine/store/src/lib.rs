@@ -21,6 +21,9 @@ mod journal;
 mod layout;
 mod ledger;
 mod objects;
+mod other;
+#[cfg(test)]
+mod other_tests;
 mod owner;
 mod process;
 mod protocol;
@@ -38,6 +41,7 @@ mod verify;
 pub use client::{Client, SpawnOwner, StoreStats};
 pub use clock::{Clock, SystemClock};
 pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
+pub use other::Other;
 pub use owner::{serve_owner, serve_owner_on};
 pub use repair::{JournalRepair, LostRecords, Repair, repair, repair_on};
 pub use snapshot::{Basis, Position, Snapshot};

@@ -297,7 +297,7 @@ pub(crate) fn check(fs: &dyn Fs, digest: &Digest, path: &Path) -> Result<Checked
 }
 
 /// Returns what the footer says, if there is a whole one.
-fn read_footer(file: &dyn FsFile, path: &Path) -> Result<Option<Sensitivity>, StoreError> {
+pub(crate) fn read_footer(file: &dyn FsFile, path: &Path) -> Result<Option<Sensitivity>, StoreError> {
     let size_bytes = file.stat().or_fail("look at", path)?.stamp.size_bytes;
     let Some(payload) = size_bytes.checked_sub(FOOTER_LEN as u64) else { return Ok(None) };
     let mut end = [0; FOOTER_LEN];

@@ -14,7 +14,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -61,6 +61,8 @@ pub(crate) enum Request {
     Commit {
         commit: u64,
         guard: Option<CommitGuard>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
         acked_below: u64,
         records: Vec<u32>,
         blobs: Vec<(Digest, u32)>,
@@ -95,6 +97,12 @@ pub(crate) enum Request {
     },
     Result {
         key: KeyId,
+    },
+    /// What a run reused, as its record `seq` says.
+    ResultReused {
+        key: KeyId,
+        run: RunId,
+        seq: u64,
     },
     /// What will be asked about these steps next, in one question.
     Foresee {
@@ -167,6 +175,7 @@ pub(crate) enum Answer {
     Blob(bool),
     Stats(Vec<Option<Known>>),
     Result(Option<(u64, RunId, StepResult)>),
+    ResultReused(Option<(RunId, StepResult)>),
     Foreseen(Vec<Foreseen>),
     Runs(Vec<RunSummary>),
     Stored(Vec<Stored>),

@@ -8,7 +8,7 @@ use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, St
 use crate::index::{Index, IndexError, Order, Row};
 use crate::journal::{Link, Place, Segments};
 use crate::protocol::{Foreseen, Kept};
-use crate::rows::{self, CONSUMED, Mark, PRODUCED, SLOT_LEN, Slot};
+use crate::rows::{self, CONSUMED, Mark, PRODUCED, RunRow, SLOT_LEN, Slot, Started};
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
@@ -41,6 +41,22 @@ impl Questions {
         })
     }
 
+    /// Returns the newest result under `key` that stood before record `seq`, of the store that `run` belongs to if it has
+    /// one.
+    pub fn result_reused(&self, key: &KeyId, run: &RunId, seq: u64) -> Answer<Option<(RunId, StepResult)>> {
+        let row = self.index.get(&rows::run_prefix(&run.0))?;
+        let is_ours = row.as_deref().and_then(RunRow::decode).is_none_or(|row| row.is_ours);
+        for of_ours in [is_ours, !is_ours] {
+            let [first, end] = [0, seq].map(|seq| rows::result_row(key, seq, of_ours));
+            if let Some(row) = self.index.range(&first, &end, Order::Backward, 1)?.first()
+                && let (_, Record::StepFinished { run, result, .. }) = self.record(row)?
+            {
+                return Ok(Some((run, result)));
+            }
+        }
+        Ok(self.result(key)?.map(|(_, run, result)| (run, result)))
+    }
+
     /// Answers for many steps at once. Facts that stand in one frame of the journal cost one reading. `rely_on` hears of
     /// each output before it is looked for.
     pub fn foresee(&self, asked: &[(KeyId, StepId)], rely_on: &dyn Fn(Digest)) -> Answer<Vec<Foreseen>> {
@@ -59,10 +75,14 @@ impl Questions {
         }
         let in_journal = |slot: &Slot| (slot.place.segment, slot.place.offset, slot.start);
         found.sort_unstable_by_key(|(_, _, slot)| in_journal(slot));
-        let mut frames = Frames { segments: &self.segments, last: None };
+        let mut frames = Frames::new(&self.segments);
         let mut inline = Vec::new();
         for (n, seq, slot) in found {
-            let Record::StepFinished { run, result, .. } = self.parse(&slot, frames.bytes(&slot)?)? else { continue };
+            let Record::StepFinished { run, result, .. } =
+                self.parse(&slot, frames.bytes(&slot)?.ok_or_else(behind)?)?
+            else {
+                continue;
+            };
             for (nth, output) in result.outputs.iter().enumerate() {
                 rely_on(output.digest);
                 let kept = match self.index.get(&rows::blob(&output.digest))?.as_deref().and_then(Slot::decode) {
@@ -82,7 +102,7 @@ impl Questions {
         }
         inline.sort_unstable_by_key(|(_, _, _, slot)| in_journal(slot));
         for (n, nth, digest, slot) in inline {
-            if frames.bytes(&slot).is_ok_and(|bytes| Digest::of(bytes) == digest) {
+            if matches!(frames.bytes(&slot), Ok(Some(bytes)) if Digest::of(bytes) == digest) {
                 answers[n].kept[nth] = Kept::Inline;
             }
         }
@@ -97,13 +117,13 @@ impl Questions {
 
     pub fn runs(&self, limit: usize, before: Option<&RunId>) -> Answer<Vec<RunSummary>> {
         let end = match before {
-            None => u64::MAX,
-            Some(run) => match self.index.get(&rows::run_prefix(&run.0))? {
-                Some(row) => row.first_chunk().map_or(0, |seq| u64::from_le_bytes(*seq)),
+            None => Started::NEVER,
+            Some(run) => match self.index.get(&rows::run_prefix(&run.0))?.as_deref().and_then(RunRow::decode) {
+                Some(row) => row.order,
                 None => return Ok(Vec::new()),
             },
         };
-        let older = self.index.range(rows::RUNS_IN_ORDER, &rows::run_in_order(end), Order::Backward, limit)?;
+        let older = self.index.range(rows::RUNS_IN_ORDER, &end.key(), Order::Backward, limit)?;
         let mut summaries = Vec::new();
         for row in older {
             let run = RunId(String::from_utf8_lossy(&row.1).into_owned());
@@ -226,7 +246,7 @@ impl Questions {
         let mut payload = self.segments.read(&slot.place)?;
         let end = slot.start as usize + slot.len as usize;
         if end > payload.len() {
-            return Err(IndexError::Damaged("a row points behind its record".to_owned()).into());
+            return Err(behind());
         }
         payload.truncate(end);
         payload.drain(..slot.start as usize);
@@ -235,8 +255,7 @@ impl Questions {
 
     fn summary(&self, run: &RunId, row: &[u8]) -> Answer<RunSummary> {
         let short = || IndexError::Damaged(format!("the row of run {run} is short"));
-        let started = row.get(8..).and_then(Slot::decode).ok_or_else(short)?;
-        let finished = row.get(8 + SLOT_LEN..).and_then(Slot::decode);
+        let RunRow { started, finished, is_ours, .. } = RunRow::decode(row).ok_or_else(short)?;
         let Record::RunStarted { pipeline, file, params, trigger, at, .. } = self.record_at(&started)? else {
             return Err(IndexError::Damaged(format!("the row of run {run} points elsewhere")).into());
         };
@@ -244,8 +263,8 @@ impl Questions {
             Some(Record::RunFinished { status, steps, seconds, .. }) => (Some(status), steps, Some(seconds)),
             _ => (None, self.count_steps(run)?, None),
         };
-        let run = run.clone();
-        Ok(RunSummary { run, pipeline, file, params, trigger, at, status, alive: false, steps, seconds })
+        let (run, elsewhere) = (run.clone(), !is_ours);
+        Ok(RunSummary { run, pipeline, file, params, trigger, at, status, alive: false, elsewhere, steps, seconds })
     }
 
     /// Counts the steps of a run that has not finished. A step counts by what happened to it last.
@@ -275,22 +294,30 @@ fn slot_of(key: &[u8], value: &[u8]) -> Answer<Slot> {
 }
 
 /// Reads slots and keeps the frame that it read last.
-struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     segments: &'a Segments,
     last: Option<(Place, Vec<u8>)>,
 }
 
-impl Frames<'_> {
-    fn bytes(&mut self, slot: &Slot) -> Answer<&[u8]> {
+impl<'a> Frames<'a> {
+    pub fn new(segments: &'a Segments) -> Self {
+        Self { segments, last: None }
+    }
+
+    /// Returns the bytes of a slot; `None`, if its frame is shorter than the slot says.
+    pub fn bytes(&mut self, slot: &Slot) -> Result<Option<&[u8]>, StoreError> {
         let payload = match self.last.take() {
             Some((place, payload)) if place == slot.place => payload,
             _ => self.segments.read(&slot.place)?,
         };
         let payload = &self.last.insert((slot.place, payload)).1;
         let start = slot.start as usize;
-        let behind = || IndexError::Damaged("a row points behind its record".to_owned());
-        Ok(payload.get(start..start + slot.len as usize).ok_or_else(behind)?)
+        Ok(payload.get(start..start + slot.len as usize))
     }
+}
+
+fn behind() -> Unanswered {
+    IndexError::Damaged("a row points behind its record".to_owned()).into()
 }
 
 /// Returns the lowest and the highest digest whose text begins with `prefix`, if there can be any.

@@ -94,6 +94,7 @@ pub(crate) fn commit(no: u64, records: &[Record]) -> Commit {
         acked_below: no,
         resent: false,
         guard: None,
+        from: None,
         records: records.iter().map(|record| serde_json::to_vec(record).unwrap()).collect(),
         blobs: Vec::new(),
     }

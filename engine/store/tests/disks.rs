@@ -301,7 +301,8 @@ fn connect(workspace: &Path) -> Result<Client, StoreError> {
 
 /// The `n`th commit: a record, an object in the journal and, now and then, one in a file.
 fn commit_of(n: u64) -> (Record, Vec<u8>, Option<Vec<u8>>) {
-    let record = Record::HoldLifted { id: format!("w-{n}"), release: "w".into(), version: n, at: Timestamp(0) };
+    let (id, release) = (format!("w-{n}"), "w".into());
+    let record = Record::HoldLifted { id, release, version: n, bundle: None, at: Timestamp(0) };
     let small = n.to_string().into_bytes();
     let large = n.is_multiple_of(4).then(|| small.repeat(9_000 / small.len()));
     (record, small, large)

@@ -428,6 +428,15 @@ pub enum StoreAction {
     },
     /// Show objects and bytes by kind, journal, runs and growth
     Stats,
+    /// Bring everything that another workspace keeps into this one: objects, results, runs, lineage, releases
+    ///
+    /// The other workspace is only read, also while somebody works in it. Merging again brings what is new there, and
+    /// nothing else. Results of this workspace are preferred to others under the same key; of a release, the latest event of
+    /// both decides what is live. Exit code: 0 everything is here, 1 something was damaged there and left out.
+    Merge {
+        /// The other workspace, or its `.mlp` folder
+        path: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -480,7 +489,7 @@ pub enum ModelsAction {
         name: String,
         /// The version to go back to
         #[arg(long, value_name = "N")]
-        to: Option<u64>,
+        to: Option<mlp_engine::VersionName>,
         /// Why, for the record
         #[arg(long, default_value = "")]
         reason: String,

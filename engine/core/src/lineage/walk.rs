@@ -11,8 +11,8 @@ use super::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, ObjectCou
 use crate::bundle::{Bundle, BundlePart};
 use crate::collect::CollectedObjects;
 use crate::history::{Memory, Past, past, read_key};
-use crate::registry::{Registry, Version};
-use crate::{Engine, RegistryError, objects};
+use crate::registry::{Registry, Version, VersionName};
+use crate::{Engine, objects};
 
 /// What makes two nodes the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ enum Identity {
     Attempt(RunId, StepId),
     Key(KeyId),
     Source(String, Digest),
-    Release(String, u64),
+    Release(String, Digest),
 }
 
 pub(super) struct Walk<'a> {
@@ -99,18 +99,17 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    pub(super) fn start_at_release(&mut self, release: &str, version: Option<u64>) -> Result<(), LineageError> {
+    pub(super) fn start_at_release(
+        &mut self,
+        release: &str,
+        version: Option<&VersionName>,
+    ) -> Result<(), LineageError> {
         let registry = self.engine.versions(release)?;
-        let number = version.or(registry.live).unwrap_or_default();
-        let found = registry.version(number).ok_or_else(|| RegistryError::UnknownVersion {
-            release: release.to_owned(),
-            version: number,
-            last: registry.versions.last().map_or(0, |last| last.version),
-        })?;
-        let node = self.release(release, found, registry.live)?;
+        let found = registry.find(version)?;
+        let node = self.release(&registry, found)?;
         let bundle = Bundle::read(self.memory.store, &found.bundle).map_err(|error| LineageError::Bundle {
             release: release.to_owned(),
-            version: number,
+            version: found.name(),
             error,
         })?;
         for (part, made) in &bundle.parts {
@@ -210,8 +209,8 @@ impl<'a> Walk<'a> {
                 self.link(node, &label, attempt);
             }
             for (part, registry, version) in held_by.remove(&digest).unwrap_or_default() {
-                if !self.known.contains_key(&Identity::Release(registry.release.clone(), version.version)) {
-                    let holder = self.release(&registry.release, &version, registry.live)?;
+                if !self.known.contains_key(&Identity::Release(registry.release.clone(), version.bundle)) {
+                    let holder = self.release(&registry, &version)?;
                     self.link(node, &part, holder);
                 }
             }
@@ -305,19 +304,19 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn release(&mut self, release: &str, version: &Version, live: Option<u64>) -> Result<usize, LineageError> {
+    fn release(&mut self, registry: &Registry, version: &Version) -> Result<usize, LineageError> {
         let whole = self.memory.store.object(&version.bundle)?.is_some();
         self.objects.insert(version.bundle, whole);
         let fact = Fact::Release {
-            release: release.to_owned(),
+            release: registry.release.clone(),
             version: version.version,
             bundle: version.bundle,
             run: version.run.clone(),
             at: version.released_at,
-            live: live == Some(version.version),
+            live: registry.is_live(version),
             held: version.held,
         };
-        Ok(self.add(Some(Identity::Release(release.to_owned(), version.version)), fact))
+        Ok(self.add(Some(Identity::Release(registry.release.clone(), version.bundle)), fact))
     }
 
     /// Returns the newest attempt that made an artifact, or the one of `run` if there is one.

@@ -19,7 +19,7 @@ use crate::fault::{bug, io_trouble, store_trouble};
 use crate::folders;
 use crate::gate::{self, GateOutcome, Measured};
 use crate::names::unique_id;
-use crate::registry::{Admission, Registry};
+use crate::registry::{Admission, Registry, next_instant};
 use crate::run::attempt::{Scratch, type_of_input};
 use crate::sources;
 
@@ -158,7 +158,7 @@ fn admit(ctx: &Context, release: &str, bundle: Digest, by: &Releaser<'_>) -> Res
             };
             return Ok(ReleaseOutcome::Refused { because, live: registry.live });
         }
-        let at = (by.now)();
+        let at = next_instant((by.now)(), &records);
         let record = Record::Released {
             id: unique_id(&["released", by.host, &by.run.0, release, &bundle.to_string()], version, at, &records),
             release: release.to_owned(),

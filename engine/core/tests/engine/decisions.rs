@@ -1,6 +1,6 @@
 //! Gates, champions, releases, rollbacks.
 
-use mlp_engine::{BundlePart, RegistryError, ReleaseOutcome};
+use mlp_engine::{BundlePart, RegistryError, ReleaseOutcome, VersionName};
 use mlp_model::{
     Check, Comparison, ErrorClass, Event, FirstRelease, Gate, GateCounts, Input, Node, NodeKind, NumExpr, Part,
     Pipeline, Record, Release, RunStatus, Scalar, Schema, Span, Value, Verdict,
@@ -195,13 +195,13 @@ fn a_rolled_back_version_is_held_until_the_hold_is_lifted() {
     let back = desk.engine.rollback("churn", None, "declines").unwrap();
     assert_eq!((back.from.version, back.to.version), (2, 1));
     let registry = desk.engine.versions("churn").unwrap();
-    assert_eq!((registry.live, registry.version(2).unwrap().held), (Some(1), true));
+    assert_eq!((registry.live, registry.numbered(2)[0].held), (Some(1), true));
 
     let held = desk.run(&churn(&desk, 0.9));
     assert_eq!(*released(&held), ReleaseOutcome::Held { version: 2, live: Some(1) });
     assert_eq!(held.outcome.status, RunStatus::Succeeded);
 
-    desk.engine.unhold("churn", 2).unwrap();
+    desk.engine.unhold("churn", &2.into()).unwrap();
     assert_eq!(version_of(&desk.run(&churn(&desk, 0.9))), 2);
     let ids: Vec<String> = desk
         .store
@@ -221,7 +221,7 @@ fn a_rollback_that_cannot_be_says_why_and_changes_nothing() {
     let desk = Desk::new();
     desk.run(&churn(&desk, 0.8));
     desk.run(&churn(&desk, 0.9));
-    desk.engine.rollback("churn", Some(1), "declines").unwrap();
+    desk.engine.rollback("churn", Some(&1.into()), "declines").unwrap();
     let cases: [(&str, Option<u64>, &str); 5] = [
         ("chrun", None, "there is no release `chrun`"),
         ("churn", Some(1), "version 1 of release `churn` is live already"),
@@ -235,10 +235,13 @@ fn a_rollback_that_cannot_be_says_why_and_changes_nothing() {
     ];
     let n_records = desk.store.records().len();
     for (release, to, message) in cases {
-        assert_eq!(desk.engine.rollback(release, to, "again").unwrap_err().to_string(), message);
+        assert_eq!(
+            desk.engine.rollback(release, to.map(VersionName::from).as_ref(), "again").unwrap_err().to_string(),
+            message
+        );
     }
     assert_eq!(desk.engine.rollback("chrun", None, "").unwrap_err().help().as_deref(), Some("did you mean `churn`?"));
-    assert!(matches!(desk.engine.unhold("churn", 1), Err(RegistryError::NotHeld { .. })));
+    assert!(matches!(desk.engine.unhold("churn", &1.into()), Err(RegistryError::NotHeld { .. })));
     assert_eq!(desk.store.records().len(), n_records);
 }
 

@@ -89,7 +89,7 @@ fn reused_steps_lead_to_the_run_that_executed_them() {
     let mut renamed = churn(&desk, 60);
     renamed.nodes[0].name = "rows".into();
     desk.run(&renamed);
-    let start = LineageStart::Model { release: "churn".into(), version: Some(2) };
+    let start = LineageStart::Model { release: "churn".into(), version: Some(2.into()) };
     let lines = tree(&desk.engine.lineage(start, Direction::Up).unwrap());
     assert!(lines.contains(&"    out: model in run2 epochs=60".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"        out: raw in run1".to_owned()), "{lines:#?}");
@@ -147,7 +147,7 @@ fn what_nobody_recorded_is_refused() {
     desk.run(&churn(&desk, 30));
     let nothing = desk.engine.lineage(LineageStart::Artifact(Digest::of(b"nothing")), Direction::Up);
     assert!(matches!(nothing, Err(LineageError::UnknownArtifact(_))));
-    let start = LineageStart::Model { release: "churn".into(), version: Some(7) };
+    let start = LineageStart::Model { release: "churn".into(), version: Some(7.into()) };
     let error = desk.engine.lineage(start, Direction::Up).unwrap_err();
     assert_eq!(error.to_string(), "release `churn` has no version 7; it has 1 to 1");
 }

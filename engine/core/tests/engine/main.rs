@@ -5,6 +5,7 @@ mod failures;
 mod left_out;
 mod lineage;
 mod memory_store;
+mod merge;
 mod real_store;
 mod reuse;
 mod rounds;

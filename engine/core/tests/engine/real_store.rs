@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::support::*;
 
-fn connect(workspace: &Path) -> Arc<Client> {
+pub fn connect(workspace: &Path) -> Arc<Client> {
     let root = workspace.to_owned();
     let spawn = move || {
         let root = root.clone();
@@ -22,7 +22,7 @@ fn connect(workspace: &Path) -> Arc<Client> {
     Arc::new(Client::connect(workspace, Box::new(spawn), Arc::new(SystemClock)).unwrap())
 }
 
-fn engine_on(store: Arc<Client>, runner: &Arc<TestRunner>) -> Engine {
+pub fn engine_on(store: Arc<Client>, runner: &Arc<TestRunner>) -> Engine {
     let runners: BTreeMap<String, Arc<dyn Runner>> = BTreeMap::from([("test".to_owned(), runner.clone() as _)]);
     Engine::new(store, runners, Arc::new(|| SystemClock.now()))
 }
@@ -65,7 +65,7 @@ fn results_releases_and_answers_outlive_the_process() {
     let why = engine.why(&desk.id("model"), None).unwrap();
     let changed = why.comparison.unwrap().difference.changed;
     assert_eq!((changed[0].before.as_deref(), changed[0].after.as_deref()), (Some("0.8"), Some("0.9")));
-    let start = LineageStart::Model { release: "churn".into(), version: Some(1) };
+    let start = LineageStart::Model { release: "churn".into(), version: Some(1.into()) };
     let lineage = engine.lineage(start, Direction::Up).unwrap();
     assert_eq!((lineage.objects.present, lineage.objects.total, lineage.nodes.len()), (3, 3, 6));
 }

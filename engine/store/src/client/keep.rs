@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use mlp_model::{Digest, Keep, Removed, RunId, Sensitivity, StoreError, StoredObject};
+use mlp_model::{Digest, Done, Keep, Record, Removed, RunId, Sensitivity, StoreError, StoredObject};
 
-use super::{Answer, Client, Request, misfit};
+use super::{Answer, Client, Request, make_finite, misfit};
 use crate::failure::OrFail;
 use crate::layout::Layout;
 use crate::protocol::IndexState;
@@ -55,6 +55,11 @@ impl Keep for Client {
             Answer::Damaged { n_files, size_bytes } => Ok((n_files, size_bytes)),
             other => Err(misfit(&other)),
         }
+    }
+
+    fn commit_of(&self, from: &str, mut records: Vec<Record>, done: Done<()>) {
+        make_finite(&mut records);
+        self.outgoing.commit(&records, None, Some(from.to_owned()), done);
     }
 
     fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError> {

@@ -371,21 +371,14 @@ impl Store for Client {
 
     fn commit(&self, mut records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>) {
         let (mut started, mut finished) = (Vec::new(), Vec::new());
-        for record in &mut records {
+        make_finite(&mut records);
+        for record in &records {
             match record {
-                // JSON has no such numbers; they would make the record unreadable.
-                Record::StepFinished { result, .. } => {
-                    result.facts.retain(|_, fact| fact.is_finite());
-                    result.seconds = if result.seconds.is_finite() { result.seconds } else { 0.0 };
-                }
                 Record::RunStarted { run, .. } => {
                     self.link.begin_run(run.clone());
                     started.push(run.clone());
                 }
-                Record::RunFinished { run, seconds, .. } => {
-                    *seconds = if seconds.is_finite() { *seconds } else { 0.0 };
-                    finished.push(run.clone());
-                }
+                Record::RunFinished { run, .. } => finished.push(run.clone()),
                 _ => {}
             }
         }
@@ -403,7 +396,7 @@ impl Store for Client {
             ended.iter().for_each(|run| link.end_run(run));
             done(result);
         });
-        self.outgoing.commit(&records, guard, done);
+        self.outgoing.commit(&records, guard, None, done);
     }
 
     fn claim(&self, key: KeyId, answer: Done<Claim>) {
@@ -441,6 +434,13 @@ impl Store for Client {
                 lock(&self.seen).insert(*key, found.as_ref().map_or(0, |found| found.0));
                 Ok(found.map(|(_, run, result)| (run, result)))
             }
+            other => Err(misfit(&other)),
+        }
+    }
+
+    fn result_reused(&self, key: &KeyId, run: &RunId, seq: u64) -> Result<Option<(RunId, StepResult)>, StoreError> {
+        match self.ask(Request::ResultReused { key: *key, run: run.clone(), seq })? {
+            Answer::ResultReused(found) => Ok(found),
             other => Err(misfit(&other)),
         }
     }
@@ -511,6 +511,20 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.outgoing.close();
         self.link.close();
+    }
+}
+
+/// JSON has no numbers that are not finite; they would make a record unreadable.
+fn make_finite(records: &mut [Record]) {
+    for record in records {
+        match record {
+            Record::StepFinished { result, .. } => {
+                result.facts.retain(|_, fact| fact.is_finite());
+                result.seconds = if result.seconds.is_finite() { result.seconds } else { 0.0 };
+            }
+            Record::RunFinished { seconds, .. } => *seconds = if seconds.is_finite() { *seconds } else { 0.0 },
+            _ => {}
+        }
     }
 }
 

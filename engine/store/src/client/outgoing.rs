@@ -85,8 +85,15 @@ impl Outgoing {
         lock(&self.inline).all.get(digest).map(|inline| inline.bytes.clone())
     }
 
-    /// Sends a commit, now or when objects are on the disk.
-    pub fn commit(self: &Arc<Self>, records: &[Record], guard: Option<CommitGuard>, done: Done<()>) {
+    /// Sends a commit, now or when objects are on the disk. `from` names the store that the records were written in, if
+    /// it is another one.
+    pub fn commit(
+        self: &Arc<Self>,
+        records: &[Record],
+        guard: Option<CommitGuard>,
+        from: Option<String>,
+        done: Done<()>,
+    ) {
         let mut attached = Vec::new();
         let mut lens = Vec::with_capacity(records.len());
         for record in records {
@@ -104,7 +111,7 @@ impl Outgoing {
             done(answered.map(|_| ()));
         });
         let prepared = Prepared {
-            request: Request::Commit { commit: 0, guard, acked_below: 0, records: lens, blobs },
+            request: Request::Commit { commit: 0, guard, from, acked_below: 0, records: lens, blobs },
             attached,
             sink,
         };

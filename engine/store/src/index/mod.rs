@@ -413,7 +413,7 @@ mod tests {
             if random.below(40) == 0 {
                 let meta = index.meta();
                 index.close();
-                let (disk, sealed) = (folder.path().join("index.v1.sled"), folder.path().join("index.v1.seal"));
+                let (disk, sealed) = (folder.path().join("index.v2.sled"), folder.path().join("index.v2.seal"));
                 assert!(disk.exists() && sealed.exists());
                 if random.below(2) == 0 {
                     // As after a crash: all rows are counted.

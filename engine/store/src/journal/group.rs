@@ -21,6 +21,9 @@ pub(crate) struct Head {
     pub no: u64,
     /// The client will not ask again for its commits below this number.
     pub acked_below: u64,
+    /// The name of the store that the records were written in, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Position of the first record, counted over all records of the journal from 1.
     pub first: u64,
     /// The length of each record.
@@ -80,8 +83,15 @@ mod tests {
 
     #[test]
     fn a_group_comes_apart_as_it_was_put_together() {
-        let head =
-            Head { client: ClientId("c".into()), no: 3, acked_below: 2, first: 9, records: vec![], blobs: vec![] };
+        let head = Head {
+            client: ClientId("c".into()),
+            no: 3,
+            acked_below: 2,
+            from: None,
+            first: 9,
+            records: vec![],
+            blobs: vec![],
+        };
         let blob = (Digest::of(b"\n\n"), b"\n\n");
         let payload = encode(head, &["{\"a\":1}", "{}"], &[blob]);
         let group = decode(&payload).unwrap();

@@ -1,7 +1,7 @@
 //! Reads the whole journal without changing anything, and says where it ends and why.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mlp_model::StoreError;
 
@@ -20,6 +20,8 @@ pub(crate) struct Inspected {
     pub segment: u32,
     pub end: u64,
     pub fault: Option<Fault>,
+    /// What the first frame continues: drawn at random when the store was begun.
+    pub genesis: Option<[u8; 32]>,
 }
 
 /// What stands behind the part that is whole.
@@ -36,10 +38,17 @@ pub(crate) enum Fault {
 /// # Errors
 /// [`StoreError::NewerFormat`], the operating system, and those of `visit`.
 pub(crate) fn inspect(fs: Arc<dyn Fs>, folder: &Path, visit: &mut Visit<'_>) -> Result<Inspected, StoreError> {
-    let files = Segments { fs, folder: folder.to_owned(), open: Mutex::default() };
+    let files = Segments::new(fs, folder.to_owned());
     let numbers = files.numbers()?;
-    let mut inspected =
-        Inspected { n_segments: numbers.len(), size_bytes: 0, link: None, segment: 0, end: 0, fault: None };
+    let mut inspected = Inspected {
+        n_segments: numbers.len(),
+        size_bytes: 0,
+        link: None,
+        segment: 0,
+        end: 0,
+        fault: None,
+        genesis: None,
+    };
     let Some(last) = numbers.last().copied() else { return Ok(inspected) };
     let damaged = |what: &str| Some(Fault::Damaged { what: what.to_owned() });
     for number in 1..=last {
@@ -62,6 +71,7 @@ pub(crate) fn inspect(fs: Arc<dyn Fs>, folder: &Path, visit: &mut Visit<'_>) -> 
                 return Ok(inspected);
             }
         };
+        inspected.genesis.get_or_insert(first.hash);
         let before = inspected.link.unwrap_or(first);
         if before != first {
             inspected.fault = damaged(&format!("{} does not continue the segment before it", files.name(number)));

@@ -87,7 +87,7 @@ impl Journal {
         visit: &mut Visit<'_>,
         warn: &mut dyn FnMut(String),
     ) -> Result<Opened, StoreError> {
-        let files = Arc::new(Segments { fs, folder, open: Mutex::default() });
+        let files = Arc::new(Segments::new(fs, folder));
         let mut numbers = files.numbers()?;
         files.drop_unborn(&mut numbers, warn)?;
         if numbers.is_empty() {
@@ -223,6 +223,10 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    pub fn new(fs: Arc<dyn Fs>, folder: PathBuf) -> Self {
+        Self { fs, folder, open: Mutex::default() }
+    }
+
     /// Reads the payload of the frame at `place`.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ pub(crate) struct Commit {
     /// Sent before, over a connection that broke: it may have been applied.
     pub resent: bool,
     pub guard: Option<CommitGuard>,
+    /// The name of the store that the records come from, if it is not this one.
+    pub from: Option<String>,
     /// Each record as JSON.
     pub records: Vec<Vec<u8>>,
     pub blobs: Vec<(Digest, Vec<u8>)>,
@@ -161,8 +163,11 @@ impl Ledger {
         let mut change = Change::new(&self.index);
         let mut outcome = Outcome::new(replies, None);
         for ((tail, payload), commit) in tails.iter().zip(&payloads).zip(accepted) {
-            for (seq, record) in (commit.head.first..).zip(&commit.records) {
-                outcome.note(&commit.head.client, seq, record);
+            // What happened elsewhere is no news to those who wait for something to happen here.
+            if commit.head.from.is_none() {
+                for (seq, record) in (commit.head.first..).zip(&commit.records) {
+                    outcome.note(&commit.head.client, seq, record);
+                }
             }
             let group = group::decode(payload).expect("the payload was just put together");
             add(&mut self.applied, &mut change, *tail, group, commit.records)
@@ -179,7 +184,7 @@ impl Ledger {
         n_records: u64,
         in_batch: &mut InBatch,
     ) -> Result<Option<Accepted>, Unanswered> {
-        let Commit { client, no, acked_below, resent, guard, records: texts, mut blobs } = commit;
+        let Commit { client, no, acked_below, resent, guard, from, records: texts, mut blobs } = commit;
         let is_new = in_batch.commits.insert((client.clone(), no));
         if !is_new || resent && load_applied(&mut self.applied, Some(&self.index), &client)?.contains(no) {
             return Ok(None);
@@ -206,7 +211,7 @@ impl Ledger {
                 missing.push((digest, bytes));
             }
         }
-        let head = Head { client, no, acked_below, first: n_records + 1, records: Vec::new(), blobs: Vec::new() };
+        let head = Head { client, no, acked_below, from, first: n_records + 1, records: Vec::new(), blobs: Vec::new() };
         let payload = group::encode(head.clone(), &texts, &missing);
         Ok(Some(Accepted { head, records, payload }))
     }
@@ -265,7 +270,7 @@ impl Replay<'_> {
 }
 
 /// Takes the payload of a frame apart and reads its records.
-fn read_group(tail: &Tail, payload: &[u8]) -> Result<(Group, Vec<Record>), StoreError> {
+pub(crate) fn read_group(tail: &Tail, payload: &[u8]) -> Result<(Group, Vec<Record>), StoreError> {
     let damaged = |what: &str| StoreError::JournalDamaged {
         segment: format!("{:08}.log", tail.place.segment),
         seq: tail.link.seq,
@@ -310,10 +315,7 @@ fn add(
     group: Group,
     records: Vec<Record>,
 ) -> Result<(), IndexError> {
-    let slot = |range: &Range<usize>| {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Slot { place: tail.place, start: number(range.start), len: number(range.len()) }
-    };
+    let slot = |range: &Range<usize>| Slot::of(tail.place, range);
     let records: Vec<_> = records.into_iter().zip(group.records.iter().map(slot)).collect();
     let blobs: Vec<_> = group.blobs.iter().map(|(digest, range)| (*digest, slot(range))).collect();
     let Head { client, no, acked_below, .. } = &group.head;

@@ -122,14 +122,14 @@ impl Session<'_> {
     /// Takes one request; false: do not go on.
     fn take(&self, request: Numbered<Request>, attached: &[u8]) -> bool {
         let Numbered { no, resent, body } = request;
-        if let Request::Commit { commit: commit_no, guard, acked_below, records, blobs } = body {
+        if let Request::Commit { commit: commit_no, guard, from, acked_below, records, blobs } = body {
             let lens = records.iter().copied().chain(blobs.iter().map(|blob| blob.1));
             let Some(mut records_and_blobs) = protocol::split(attached, lens) else { return false };
             let contents = records_and_blobs.split_off(records.len());
             let blobs = blobs.iter().map(|blob| blob.0).zip(contents).collect();
             let client = self.client.clone();
             let records = records_and_blobs;
-            let commit = Commit { client, no: commit_no, acked_below, resent, guard, records, blobs };
+            let commit = Commit { client, no: commit_no, acked_below, resent, guard, from, records, blobs };
             return self.owner.orders.send(Order::Commit { commit, no, outbox: self.outbox.clone() }).is_ok();
         }
         if matches!(body, Request::Remove) {
@@ -242,6 +242,7 @@ impl Session<'_> {
                 Answer::Stats(known.collect::<Result<_, Unanswered>>()?)
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
+            Request::ResultReused { key, run, seq } => Answer::ResultReused(questions.result_reused(&key, &run, seq)?),
             Request::Foresee { asked } => {
                 let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
                 Answer::Foreseen(questions.foresee(&asked, &rely_on)?)
@@ -277,7 +278,7 @@ impl Session<'_> {
             thread::sleep(Duration::from_millis(20));
         }
         if !lock(&self.owner.desk).begin_collection(&self.client) {
-            return Err(StoreError::Owner { message: "another process is collecting just now".to_owned() });
+            return Err(StoreError::Owner { message: "another process is collecting or merging just now".to_owned() });
         }
         // A client that has left may have commits that are still on their way to the journal.
         _ = self.owner.orders.send(Order::Barrier { no, outbox: self.outbox.clone() });

@@ -44,11 +44,7 @@ pub fn openlineage(what: &str, output: &Output) -> Result<Exit, Failure> {
     let releases = store.releases().map_err(store_failure)?;
     let run = if releases.iter().any(|release| release == name) {
         let registry = wiring::engine(Arc::clone(&store))?.versions(name).map_err(registry_failure)?;
-        let number = version.or(registry.live).unwrap_or_default();
-        let found = registry.version(number).ok_or_else(|| {
-            Failure::usage(format!("release `{name}` has no version {number}")).with_help("`mlp models` lists them")
-        })?;
-        found.run.clone()
+        registry.find(version.as_ref()).map_err(registry_failure)?.run.clone()
     } else {
         super::find_run(&*store, what)?.run
     };

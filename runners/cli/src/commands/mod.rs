@@ -19,6 +19,7 @@ pub mod lineage;
 pub mod lint;
 pub mod log;
 pub mod lsp;
+mod merge;
 pub mod models;
 pub mod plan;
 pub mod run;

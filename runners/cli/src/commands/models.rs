@@ -1,6 +1,6 @@
 //! `mlp models`: what is released, the way back, and lifting a hold.
 
-use mlp_engine::{Registry, RegistryError};
+use mlp_engine::{Registry, RegistryError, VersionName};
 
 use super::runs::when;
 use crate::args::ModelsAction;
@@ -26,10 +26,15 @@ pub fn models(action: Option<ModelsAction>, output: &Output) -> Result<Exit, Fai
             }
         }
         Some(ModelsAction::Rollback { name, to, reason }) => {
-            let done = engine.rollback(&name, to, &reason).map_err(registry_failure)?;
-            let (from, to) = (done.from.version, done.to.version);
+            let done = engine.rollback(&name, to.as_ref(), &reason).map_err(registry_failure)?;
+            let (from, to) = (done.from.name(), done.to.name());
             if output.json {
-                output.print_json(&serde_json::json!({ "release": name, "from": from, "to": to, "held": from }));
+                output.print_json(&serde_json::json!({
+                    "release": name,
+                    "from": done.from.version,
+                    "to": done.to.version,
+                    "held": done.from.version,
+                }));
             } else {
                 output.print(format!(
                     "{name}: v{from} -> v{to}. The whole bundle moved: {} -> {}.\n\
@@ -44,9 +49,9 @@ pub fn models(action: Option<ModelsAction>, output: &Output) -> Result<Exit, Fai
             let version = version.ok_or_else(|| {
                 Failure::usage(format!("`{name}` names no version")).with_help(format!("write {name}@N"))
             })?;
-            engine.unhold(name, version).map_err(registry_failure)?;
+            engine.unhold(name, &version).map_err(registry_failure)?;
             if output.json {
-                output.print_json(&serde_json::json!({ "release": name, "version": version, "held": false }));
+                output.print_json(&serde_json::json!({ "release": name, "version": version.number, "held": false }));
             } else {
                 output.print(format!("{name} v{version} is no longer held: a run may release it again."));
             }
@@ -56,10 +61,12 @@ pub fn models(action: Option<ModelsAction>, output: &Output) -> Result<Exit, Fai
 }
 
 fn text(release: &Registry) -> String {
-    let live = release.live.map_or_else(|| "nothing live".to_owned(), |version| format!("v{version} is live"));
+    let live = release
+        .live_version()
+        .map_or_else(|| "nothing live".to_owned(), |version| format!("v{} is live", version.name()));
     let mut lines = vec![format!("{}: {live}", release.release)];
     for version in release.versions.iter().rev() {
-        let mark = if Some(version.version) == release.live { "*" } else { " " };
+        let mark = if release.is_live(version) { "*" } else { " " };
         let held = match (&version.held, &version.held_because) {
             (true, Some(reason)) if !reason.is_empty() => format!("   held: {reason}"),
             (true, _) => "   held".to_owned(),
@@ -67,7 +74,7 @@ fn text(release: &Registry) -> String {
         };
         lines.push(format!(
             "  {mark} v{:<4} {}   released {}   run {}{held}",
-            version.version,
+            version.name().to_string(),
             version.bundle.short(),
             when(version.released_at),
             version.run
@@ -77,9 +84,9 @@ fn text(release: &Registry) -> String {
 }
 
 /// Splits `churn@2` (or `churn@v2`) into the release's name and the version.
-pub fn parse_model(text: &str) -> (&str, Option<u64>) {
+pub fn parse_model(text: &str) -> (&str, Option<VersionName>) {
     match text.split_once('@') {
-        Some((name, version)) => match version.trim_start_matches('v').parse() {
+        Some((name, version)) => match version.parse() {
             Ok(version) => (name, Some(version)),
             Err(_) => (text, None),
         },
@@ -103,9 +110,8 @@ mod tests {
 
     #[test]
     fn a_version_may_be_written_with_or_without_v() {
-        let table = [("churn", ("churn", None)), ("churn@2", ("churn", Some(2))), ("churn@v12", ("churn", Some(12)))];
-        for (text, expected) in table {
-            assert_eq!(parse_model(text), expected);
+        for (text, expected) in [("churn", None), ("churn@2", Some(2)), ("churn@v12", Some(12))] {
+            assert_eq!(parse_model(text), ("churn", expected.map(super::VersionName::from)));
         }
         assert_eq!(parse_model("churn@x"), ("churn@x", None));
     }

@@ -55,6 +55,7 @@ pub fn status_word(run: &RunSummary) -> &'static str {
     match run.status {
         Some(status) => end_word(status),
         None if run.alive => "running",
+        None if run.elsewhere => "unfinished",
         None => "interrupted",
     }
 }

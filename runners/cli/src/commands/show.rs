@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mlp_artifact::model::{Encoding, ModelCard, read_card};
 use mlp_artifact::report::Report;
-use mlp_engine::{BundlePart, Engine};
+use mlp_engine::{BundlePart, Engine, VersionName};
 use mlp_model::{ArtifactKind, Digest, NodeKind, OutputRecord, Pipeline, Record, StepId, StepResult, Store, Type};
 
 use super::models::{parse_model, registry_failure};
@@ -105,8 +105,9 @@ pub fn latest_result(store: &dyn Store, step: &StepId) -> Result<Option<StepResu
     for stored in store.step_history(step, 100).map_err(store_failure)? {
         match stored.record {
             Record::StepFinished { result, .. } => return Ok(Some(result)),
-            Record::StepReused { key, .. } => {
-                if let Some((_, result)) = store.result(&key).map_err(store_failure)? {
+            Record::StepReused { run, key, .. } => {
+                let reused = store.result_reused(&key, &run, stored.seq).map_err(store_failure)?;
+                if let Some((_, result)) = reused {
                     return Ok(Some(result));
                 }
             }
@@ -227,15 +228,12 @@ fn released(
     engine: &Engine,
     store: &dyn Store,
     name: &str,
-    version: Option<u64>,
+    version: Option<VersionName>,
     output: &Output,
 ) -> Result<Exit, Failure> {
     let registry = engine.versions(name).map_err(registry_failure)?;
-    let number = version.or(registry.live).unwrap_or(1);
-    let version = registry.version(number).ok_or_else(|| {
-        let last = registry.versions.last().map_or(0, |v| v.version);
-        Failure::usage(format!("release `{name}` has no version {number}; it has 1 to {last}"))
-    })?;
+    let version = registry.find(version.as_ref()).map_err(registry_failure)?;
+    let number = version.name();
     let bundle = engine
         .bundle(&version.bundle)
         .map_err(|e| Failure::new(Exit::Environment, format!("release `{name}` v{number} cannot be read: {e}")))?;
@@ -244,7 +242,7 @@ fn released(
         output.print_json(&metrics);
         return Ok(Exit::Done);
     }
-    let state = match (Some(number) == registry.live, version.held) {
+    let state = match (registry.is_live(version), version.held) {
         (true, _) => "live",
         (false, true) => "held",
         (false, false) => "not live",

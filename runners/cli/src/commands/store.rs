@@ -23,6 +23,7 @@ pub fn store(action: &StoreAction, output: &Output) -> Result<Exit, Failure> {
         StoreAction::Verify => verify(&workspace, output),
         StoreAction::Repair { cut_journal } => repair(&workspace, *cut_journal, output),
         StoreAction::Stats => stats(&workspace, output),
+        StoreAction::Merge { path } => super::merge::merge(&workspace, path, output),
     }
 }
 

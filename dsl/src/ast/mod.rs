@@ -3,9 +3,13 @@
 //! Borrows from the source text. Knows no names and no types; a part that could not be read is [`ExprKind::Wrong`] and
 //! has been reported already.
 
+mod moved;
+
 use std::borrow::Cow;
 
 use mlp_model::{CallClass, Comparison, Span, Value};
+
+pub use moved::Moved;
 
 /// A parsed file.
 #[derive(Debug, Default)]
@@ -238,6 +242,8 @@ pub struct CallDecl<'a> {
     pub options: Vec<Field<'a>>,
     /// `when CONDITION`; of an effect, gates are among what `and` joins.
     pub condition: Option<Box<Expr<'a>>>,
+    /// The number of its text where parsed declarations are kept: equal texts have equal numbers. Else 0.
+    pub text: usize,
 }
 
 impl CallDecl<'_> {

@@ -1,0 +1,55 @@
+//! What is checked of records that another workspace wrote, before they are believed.
+//!
+//! Whether a result is true cannot be checked by reading; that it belongs to the key under which it would be found, can.
+
+use std::collections::BTreeMap;
+
+use mlp_model::{CacheKey, Digest, Record, RunId, StepResult};
+
+/// Checks a result against the fields of its key. Says what is wrong.
+pub(crate) fn check_key(result: &StepResult, fields: &[u8]) -> Result<(), String> {
+    let key: CacheKey = serde_json::from_slice(fields).map_err(|_| "the fields of a key cannot be read".to_owned())?;
+    let inputs: BTreeMap<&str, Digest> =
+        result.inputs.iter().map(|input| (input.name.as_str(), input.digest)).collect();
+    let same_inputs = key.inputs.iter().map(|(name, digest)| (name.as_str(), *digest)).eq(inputs);
+    if key.id() != result.key || key.op != result.op || !same_inputs {
+        return Err(format!("the result of key {} does not fit the fields of that key", result.key.0.short()));
+    }
+    Ok(())
+}
+
+/// Refuses texts that could play tricks with a terminal.
+pub(crate) fn check_texts(record: &Record) -> Result<(), String> {
+    fn is_plain(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')),
+            serde_json::Value::Array(items) => items.iter().all(is_plain),
+            serde_json::Value::Object(members) => {
+                members.iter().all(|(name, value)| name.chars().all(|c| !c.is_control()) && is_plain(value))
+            }
+            _ => true,
+        }
+    }
+    let value = serde_json::to_value(record).map_err(|error| format!("a record cannot be read: {error}"))?;
+    if is_plain(&value) { Ok(()) } else { Err("a record holds control characters".to_owned()) }
+}
+
+/// Refuses names of runs that could lead elsewhere.
+pub(crate) fn check_run(run: &RunId) -> Result<(), String> {
+    let is_name = !run.0.is_empty() && run.0.len() <= 32 && run.0.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_name { Ok(()) } else { Err("a run has an impossible name".to_owned()) }
+}
+
+/// Names the run that a record belongs to; `None` for records that no run writes.
+pub(crate) fn run_of(record: &Record) -> Option<&RunId> {
+    match record {
+        Record::RunStarted { run, .. }
+        | Record::StepFinished { run, .. }
+        | Record::StepReused { run, .. }
+        | Record::StepFailed { run, .. }
+        | Record::GateDecided { run, .. }
+        | Record::Released { run, .. }
+        | Record::RunFinished { run, .. } => Some(run),
+        _ => None,
+    }
+}
