@@ -338,3 +338,46 @@ step model = torch.train(parts.train, target: Churn, net: torch.mlp([4]))
         assert_eq!(calls, expected, "{text}");
     }
 }
+
+#[test]
+fn rounds_that_may_fail_are_known_and_so_is_who_goes_on_without_them() {
+    let text = r#"pipeline churn
+for a in [1, 2] tolerate 3 as outer {
+  for b in ["x", "y z"] tolerate 0 as inner { step made = sh("make", outputs: { o: file }) }
+  step all = sh("cat", inputs: inner.made, outputs: { o: file })
+}
+for a in [1] as plain { step made = sh("make", outputs: { o: file }) }
+step every = sh("cat", inputs: { inner: outer.inner.made, outer: outer.all, plain: plain.made }, outputs: { o: file })
+"#;
+    let Checked { pipeline, diagnostics, .. } = support::check(text);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    let rounds = |name: &str| -> Vec<(String, String, u32)> {
+        let rounds = &call(&pipeline, name).options.rounds;
+        rounds.iter().map(|round| (round.of.clone(), round.key.clone(), round.tolerated)).collect()
+    };
+    let outer = ("outer".to_owned(), "1".to_owned(), 3);
+    let inner = ("outer[1].inner".to_owned(), r#""y z""#.to_owned(), 0);
+    assert_eq!(rounds(r#"outer[1].inner["y z"].made"#), [inner, outer.clone()]);
+    assert_eq!((rounds("outer[1].all"), rounds("plain[1].made")), (vec![outer], vec![]));
+    let collects = |name: &str| call(&pipeline, name).options.collects.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(collects("outer[2].all"), ["inputs.made_x", "inputs.made_y_z"]);
+    let members = ["inner_1_x", "inner_1_y_z", "inner_2_x", "inner_2_y_z", "outer_1", "outer_2"];
+    assert_eq!(collects("every"), members.map(|member| format!("inputs.{member}")));
+    assert_eq!(collects("plain[1].made"), Vec::<String>::new());
+}
+
+#[test]
+fn outputs_that_may_be_left_out_are_marked() {
+    let text = "pipeline churn\nstep a = sh(\"make\", outputs: { model: file, notes: file?, \"log dir\": folder ? })\n\
+                step b = sh(\"cat\", inputs: { notes: a.notes }, outputs: { o: \"folder?\" })\n";
+    let Checked { pipeline, diagnostics, .. } = support::check(text);
+    let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics:#?}"));
+    let outputs = |name: &str| -> Vec<(String, bool)> {
+        call(&pipeline, name).outputs.iter().map(|output| (output.name.clone(), output.optional)).collect()
+    };
+    let expected = [("log dir".to_owned(), true), ("model".to_owned(), false), ("notes".to_owned(), true)];
+    assert_eq!((outputs("a"), outputs("b")), (expected.to_vec(), vec![("o".to_owned(), true)]));
+    // It is part of the key, since it decides what a result can be.
+    let declared = call(&pipeline, "a").params["outputs"].as_record().expect("a record");
+    assert_eq!((&declared["model"], &declared["notes"]), (&Value::Str("file".into()), &Value::Str("file?".into())));
+}

@@ -8,6 +8,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("D1132", "a target or score that cannot be evaluated"),
     ("D1142", "something in a folder that is neither a file nor a folder"),
     ("D1151", "none of the reports has the figure to choose by"),
+    ("D1152", "candidates and reports are of different rounds"),
     ("D1161", "rows of a join match more than its cardinality allows"),
     ("D1162", "rows of a join have no match"),
     ("D1163", "a join as of a time has two rows of that time"),

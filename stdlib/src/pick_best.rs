@@ -133,6 +133,16 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
         fitting.max_by_key(|(_, end)| end.len()).map_or(usize::MAX, |(place, _)| place)
     };
     pairs.sort_by_key(|(candidate, _)| rank(candidate));
+    // Both may be without rounds that have failed; two loops need not have lost the same ones.
+    let are_alike = of("candidates").len() == of("reports").len();
+    if let Some((candidate, report)) = pairs.iter().find(|(one, other)| !are_alike || !belong_together(one, other)) {
+        let message =
+            format!("`{candidate}` and `{report}` are of different rounds, so that nobody knows what was judged");
+        let error = StepError::new(ErrorClass::Step, "D1152", message).with_argument("reports");
+        return Err(error.with_help(
+            "take candidates and reports of one loop, which leaves out whole rounds, or give both the same names",
+        ));
+    }
     let mut best: Option<(f64, &str)> = None;
     for (candidate, report) in &pairs {
         work.go_on()?;
@@ -159,9 +169,32 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     Ok(Outcome { outputs: [("out".into(), produced)].into(), facts, ..Outcome::default() })
 }
 
+/// Whether a candidate and a report can be of one round: they end alike behind a `_`, unless one has no such end.
+fn belong_together(candidate: &str, report: &str) -> bool {
+    let of = |name: &'_ str| name.split_once('.').map_or(name, |(_, name)| name).to_owned();
+    let (candidate, report) = (of(candidate), of(report));
+    let n_same = candidate.bytes().rev().zip(report.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let may_be_of_a_loop = candidate.contains('_') && report.contains('_');
+    !may_be_of_a_loop || candidate == report || candidate.as_bytes()[candidate.len() - n_same..].contains(&b'_')
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ends;
+    use super::{belong_together, ends};
+
+    #[test]
+    fn a_report_is_of_its_own_round() {
+        for (candidate, report, expected) in [
+            ("candidates.model_16", "reports.quality_16", true),
+            ("candidates.a", "reports.a", true),
+            ("candidates.model_16", "reports.quality_6", false),
+            ("candidates.model_1", "reports.quality_2", false),
+            ("candidates.a", "reports.b", true),
+            ("candidates.big_a", "reports.a", true),
+        ] {
+            assert_eq!(belong_together(candidate, report), expected, "{candidate} {report}");
+        }
+    }
 
     #[test]
     fn names_of_one_loop_have_the_same_ends() {

@@ -26,7 +26,8 @@ that fails ends the step. Inputs are read-only copies.
 must become a file first: `csv.write(clean)`. An input that the command does not mention still counts: the step runs
 again when it changes.
 
-`outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each.
+`outputs` says for each name whether the command makes a `file` or a `folder` there. The command must mention each. One
+that it may leave out is a `file?` or a `folder?`: what needs it is skipped if it is not there.
 
 `at` places inputs and outputs elsewhere in the folder, where a program looks for them by itself, as
 `at: { data: \"data/raw.csv\", model: \"models/m.bin\" }`; the command need not mention an output that is placed.
@@ -52,8 +53,8 @@ Errors: an exit status other than 0 (with the last lines that the command wrote)
             inputs("inputs", "what the command reads, by name"),
             param(
                 "outputs",
-                ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"]))),
-                "what the command makes, by name: `file` or `folder`",
+                ParamType::Map(Box::new(ParamType::Choice(&["file", "folder", "file?", "folder?"]))),
+                "what the command makes, by name: `file` or `folder`, with `?` if it may leave it out",
             ),
             param_or(
                 "at",
@@ -141,10 +142,13 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     }
     let at = check::value(call, "at").and_then(Value::as_record).unwrap_or(&no_outputs);
     check_places(call, at, &inputs, outputs, &mut errors);
+    let mut named = BTreeSet::new();
     match check::string(call, "command") {
-        Ok(command) => check_command(command, &inputs, outputs, at, &mut errors),
+        Ok(command) => named.extend(check_command(command, &inputs, outputs, at, &mut errors)),
         Err(error) => errors.push(error),
     }
+    named.extend(at.keys());
+    let named = named.into_iter().filter(|name| inputs.contains_key(*name)).map(|name| format!("inputs.{name}"));
     check_variables(call, &mut errors);
     let is_off = check::string(call, "confine").is_ok_and(|confine| confine == "off");
     let has_network = check::value(call, "network").is_some_and(|network| *network == Value::Bool(true));
@@ -161,9 +165,16 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
         return Err(errors);
     }
     let typed = |(name, kind): (&str, &Value)| {
-        (name.to_owned(), if kind.as_str() == Some("folder") { Type::Folder } else { Type::File })
+        let is_folder = kind.as_str().is_some_and(|kind| kind.starts_with("folder"));
+        (name.to_owned(), if is_folder { Type::Folder } else { Type::File })
     };
-    Ok(Inferred { outputs: outputs.iter().map(typed).collect(), params: Named::new() })
+    let is_optional = |(_, kind): &(&str, &Value)| kind.as_str().is_some_and(|kind| kind.ends_with('?'));
+    Ok(Inferred {
+        outputs: outputs.iter().map(typed).collect(),
+        optional: outputs.iter().filter(is_optional).map(|(name, _)| name.to_owned()).collect(),
+        named: named.collect(),
+        ..Inferred::default()
+    })
 }
 
 fn check_inputs(inputs: &BTreeMap<&str, &Type>, errors: &mut Vec<ArgError>) {
@@ -285,16 +296,17 @@ fn clash(a: &Place<'_>, b: &Place<'_>) -> Option<(String, &'static str)> {
     Some((message, "only in the folder of an input can something else stand"))
 }
 
-fn check_command(
-    command: &str,
+/// Returns what the command mentions.
+fn check_command<'c>(
+    command: &'c str,
     inputs: &BTreeMap<&str, &Type>,
     outputs: &Named<Value>,
     at: &Named<Value>,
     errors: &mut Vec<ArgError>,
-) {
+) -> BTreeSet<&'c str> {
     if command.trim().is_empty() {
         errors.push(ArgError::new("E0346", "command", "the command is empty"));
-        return;
+        return BTreeSet::new();
     }
     let n_errors = errors.len();
     let mut mentioned = BTreeSet::new();
@@ -311,7 +323,7 @@ fn check_command(
     }
     // A misspelt placeholder is one mistake, not two.
     if errors.len() > n_errors {
-        return;
+        return mentioned;
     }
     for name in outputs.keys().filter(|name| !mentioned.contains(*name) && !at.contains_key(*name)) {
         let message = format!("the command does not mention output `{name}`, so it cannot know where to write it");
@@ -319,6 +331,7 @@ fn check_command(
             ArgError::new("E0347", "command", message).with_help(format!("write `{{{name}}}` where its path belongs")),
         );
     }
+    mentioned
 }
 
 fn unknown(name: &str, place: Range<usize>, inputs: &BTreeMap<&str, &Type>, outputs: &Named<Value>) -> ArgError {

@@ -1,6 +1,6 @@
 //! Says in words, for hovers and lists, what things are. Markdown.
 
-use mlp_model::{Column, InputType, Marks, ParamType, Rule, Type, Value};
+use mlp_model::{Column, InputType, Marks, Output, ParamType, Rule, Type, Value};
 
 use super::callee::{Callee, Formal, Takes};
 use super::index::Symbol;
@@ -164,6 +164,12 @@ pub fn ty(ty: &Type) -> String {
         Type::Report(report) => format!("report: {}", names(report.metrics.iter().map(String::as_str))),
         other => written(other),
     }
+}
+
+/// Returns what an output is, in a few words.
+pub fn output(output: &Output) -> String {
+    let may_be = if output.optional { ", may be left out" } else { "" };
+    format!("{}{may_be}", short(&output.ty))
 }
 
 /// Returns a type in a few words, for lists and hints.

@@ -30,7 +30,8 @@ pub fn hover(view: &View<'_>, at: usize) -> Option<Hover> {
         Meaning::Output { node } => {
             let output = view.node(node)?.outputs.iter().find(|output| output.name == word.text)?;
             let name = view.index.symbols.get(node)?.name.text;
-            format!("`{name}.{}`: {}", output.name, describe::ty(&output.ty))
+            let may_be = if output.optional { ", may be left out" } else { "" };
+            format!("`{name}.{}`: {}{may_be}", output.name, describe::ty(&output.ty))
         }
         Meaning::Metric { node } => {
             let name = view.index.symbols.get(node)?.name.text;
@@ -152,7 +153,7 @@ fn node(view: &View<'_>, at: usize, symbol: &Symbol<'_>) -> String {
         outputs => {
             for output in outputs {
                 let list = if node.lists.contains(&output.name) { "list of: " } else { "" };
-                text.push_str(&format!("\n- `{name}.{}`: {list}{}", output.name, describe::short(&output.ty)));
+                text.push_str(&format!("\n- `{name}.{}`: {list}{}", output.name, describe::output(output)));
             }
             if let Some(Type::Table(table)) = outputs.first().map(|output| &output.ty) {
                 text.push_str(&format!("\n\n```mlp\n{}\n```", describe::columns(&table.columns)));

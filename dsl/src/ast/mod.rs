@@ -121,7 +121,7 @@ pub struct DefDecl<'a> {
     pub body: Vec<Decl<'a>>,
 }
 
-/// `for VARIABLE in VALUES, .. random COUNT seed SEED limit MOST as NAME { BODY }`.
+/// `for VARIABLE in VALUES, .. random COUNT seed SEED limit MOST tolerate MOST as NAME { BODY }`.
 #[derive(Debug)]
 pub struct LoopDecl<'a> {
     pub name: Name<'a>,
@@ -133,6 +133,8 @@ pub struct LoopDecl<'a> {
     pub draws: Option<DrawsExpr<'a>>,
     /// So many of its steps at most run at once.
     pub limit: Option<Expr<'a>>,
+    /// So many of its rounds may fail.
+    pub tolerate: Option<Expr<'a>>,
     /// Sources, steps and further loops.
     pub body: Vec<Decl<'a>>,
 }
@@ -370,6 +372,8 @@ pub enum ExprKind<'a> {
     Literal(Value),
     Text(Box<Text<'a>>),
     Path(Vec<Name<'a>>),
+    /// `file?`: a word that says that something may be left out.
+    Maybe(Name<'a>),
     Call(Box<CallExpr<'a>>),
     List(Vec<Expr<'a>>),
     /// `sizes[0]`.
@@ -420,7 +424,7 @@ impl<'a> Expr<'a> {
                 left.each_path(found);
                 right.each_path(found);
             }
-            ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Wrong => {}
+            ExprKind::Int(_) | ExprKind::Literal(_) | ExprKind::Text(_) | ExprKind::Maybe(_) | ExprKind::Wrong => {}
         }
     }
 }

@@ -29,7 +29,7 @@ moved! {
     UseDecl { module, name }
     LetDecl { name, value }
     DefDecl { name, params, body }
-    LoopDecl { name, variable, values, more, draws, limit, body }
+    LoopDecl { name, variable, values, more, draws, limit, tolerate, body }
     DrawsExpr { count, seed }
     ResultDecl { content, span }
     ParamDecl { name, ty, default, rules }
@@ -201,6 +201,7 @@ impl Moved for ExprKind<'_> {
             Self::Int(_) | Self::Literal(_) | Self::Wrong => {}
             Self::Text(text) => text.moved(by),
             Self::Path(names) => names.moved(by),
+            Self::Maybe(word) => word.moved(by),
             Self::Call(call) => call.moved(by),
             Self::List(items) => items.moved(by),
             Self::Index { list, index } => {

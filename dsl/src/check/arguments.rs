@@ -57,6 +57,14 @@ pub fn check(place: &Place<'_, '_>, ty: &ParamType, expr: &Expr<'_>, allows_none
             values.into_iter().collect::<Option<_>>().map(Value::List)
         }
         (ParamType::Choice(words), ExprKind::Path(path)) if path.len() == 1 => place.choice(words, expr, path.first()?),
+        (ParamType::Choice(words), ExprKind::Maybe(word)) => {
+            let optional = format!("{}?", word.text);
+            if !words.contains(&optional.as_str()) {
+                place.unknown_choice(words, &optional, expr.span);
+                return None;
+            }
+            Some(Value::Str(optional))
+        }
         (ParamType::Schema, ExprKind::Path(path)) => place.schema(path, expr.span),
         (ParamType::Call(constructors), ExprKind::Call(call)) => place.call(constructors, call),
         (ParamType::StrOrSecret, ExprKind::Call(call)) if call.path.text == "secret" => place.secret(call),

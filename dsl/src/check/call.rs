@@ -88,6 +88,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         let mut predictions = None;
         if let Some((argument, data_span, mut call)) = scoring {
             call.options.skip.clone_from(&skip);
+            call.options.on_failure = options.as_ref()?.on_failure;
             let output = call.outputs.first()?;
             types.push((argument.name.into(), output.ty.clone()));
             let input = Input::Output { node: self.place.saturating_sub(1), output: output.name.clone() };
@@ -106,11 +107,12 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             runner: signature.runner.into(),
             params: self.params,
             inputs,
-            outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
+            outputs: Output::all_of(inferred.outputs, &inferred.optional),
             options: Options { skip, gates, ..options? },
             arg_spans: self.spans,
         };
-        Some(CallResult { call, predictions, reads_champion, schema, reads: tables })
+        let named = inferred.named;
+        Some(CallResult { call, predictions, reads_champion, schema, named, reads: tables })
     }
 
     /// Reads what stands behind `when`: the gates of an effect, and why the call does not run if a condition is false.

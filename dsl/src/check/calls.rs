@@ -1,6 +1,6 @@
 //! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span};
@@ -61,6 +61,8 @@ pub struct CallResult {
     pub reads_champion: bool,
     /// The schema that its table's columns come from.
     pub schema: Option<usize>,
+    /// Inputs that it names one by one.
+    pub named: BTreeSet<String>,
     /// The tables it reads: call, output and where that is written.
     pub reads: Vec<(usize, String, Span)>,
 }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use mlp_model::{CallClass, LoopLimit, Span, Value};
+use mlp_model::{self as model, CallClass, LoopLimit, Span, Value};
 
 use super::bind::{self, Formal};
 use super::columns::{self, LoopValues};
@@ -86,6 +86,7 @@ impl<'a> Names<'a> {
                         within: self.within,
                         limits: Rc::clone(&self.limits),
                         over,
+                        lossy: Rc::clone(&self.lossy),
                         is_open: false,
                         is_template: false,
                         rounds: None,
@@ -107,8 +108,8 @@ impl<'a> Names<'a> {
             let entity = match def {
                 Ok(None) => {
                     let (doc, skip, within) = (decl.doc, skip.clone(), self.within);
-                    let limits = Rc::clone(&self.limits);
-                    self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within, limits });
+                    let (limits, lossy) = (Rc::clone(&self.limits), Rc::clone(&self.lossy));
+                    self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within, limits, lossy });
                     Entity::Call(self.calls.len() - 1)
                 }
                 Ok(Some(def)) => {
@@ -121,6 +122,7 @@ impl<'a> Names<'a> {
                         skip: skip.clone(),
                         within: self.within,
                         limits: Rc::clone(&self.limits),
+                        lossy: Rc::clone(&self.lossy),
                         inner: None,
                         shortcut: Cell::default(),
                     });
@@ -297,6 +299,7 @@ impl<'a> Expander<'_, 'a> {
         let prefix = format!("{}.", self.names.groups[group].name);
         self.names.within = self.names.groups[group].within;
         self.names.limits = Rc::clone(&self.names.groups[group].limits);
+        self.names.lossy = Rc::clone(&self.names.groups[group].lossy);
         let entities = self.names.declare_calls(inner, body, &prefix, inner_report, &skip);
         self.names.groups[group].inner = Some(inner);
         for entity in entities {
@@ -326,7 +329,7 @@ impl<'a> Expander<'_, 'a> {
                 Some(Values::Open(sample)) => vec![(columns::OPEN_KEY.to_owned(), vec![sample])],
                 None => return,
             };
-        let limit = rounds::limit(decl, &eval);
+        let (limit, tolerated) = (rounds::limit(decl, &eval), rounds::tolerated(decl, &eval));
         let is_open = values.iter().any(|(key, _)| key == columns::OPEN_KEY);
         self.names.loops[index].is_open = is_open;
         let of_table = self.names.loops[index].over.is_some();
@@ -365,6 +368,9 @@ impl<'a> Expander<'_, 'a> {
                 }
             };
             let inner = self.round_env(env, decl, &values, report);
+            let info = &self.names.loops[index];
+            let round = |tolerated| model::Round { of: info.name.clone(), key: key.clone(), tolerated };
+            self.names.lossy = tolerated.map(round).into_iter().chain(info.lossy.iter().cloned()).collect();
             let prefix = format!("{}[{key}].", self.names.loops[index].name);
             let entities = self.names.declare_calls(inner, &decl.body, &prefix, report, &skip);
             known.push((Round { key, env: inner }, entities));
@@ -393,7 +399,8 @@ impl<'a> Expander<'_, 'a> {
     fn template_round(&mut self, index: usize) {
         let LoopInfo { decl, env, report, .. } = self.names.loops[index];
         rounds::refuse_files(decl, report);
-        rounds::limit(decl, &Eval { report, names: self.names, env: Some(env) });
+        let eval = Eval { report, names: self.names, env: Some(env) };
+        _ = (rounds::limit(decl, &eval), rounds::tolerated(decl, &eval));
         self.names.loops[index].is_template = true;
         let inner = self.round_env(env, decl, &[], report);
         let prefix = format!("{}[..].", self.names.loops[index].name);

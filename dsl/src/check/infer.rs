@@ -112,7 +112,7 @@ pub fn predictions(
         runner: signature.runner.into(),
         params,
         inputs: Named::from([("model", model.input.clone()), ("data", data.input.clone())]),
-        outputs: inferred.outputs.into_iter().map(|(name, ty)| Output { name, ty }).collect(),
+        outputs: Output::all_of(inferred.outputs, &inferred.optional),
         options: Options::default(),
         arg_spans: Named::from([("model", model_span), ("data", data_span)]),
     })

@@ -43,13 +43,13 @@ mod types;
 mod value;
 mod zip;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
 use mlp_model::{
-    Call, CallClass, Catalogue, KnownValues, Named, Node, NodeKind, Options, Pipeline, Signature, SourceText, Span,
-    Value, Waits, Word,
+    Call, CallClass, Catalogue, Input, KnownValues, Named, Node, NodeKind, Options, Pipeline, Signature, SourceText,
+    Span, Value, Waits, Word,
 };
 
 pub(crate) use calls::EFFECT;
@@ -327,6 +327,8 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
     // Without a mistake something is unknown only because it depends on the very value of an open loop.
     let any_waits = || waits.values().next().filter(|_| !scope.report.has_errors());
     let mut nodes = Vec::with_capacity(n_nodes);
+    let lossy: HashMap<usize, &CallInst<'_>> =
+        places.calls.iter().copied().zip(&names.calls).filter(|(_, inst)| !inst.lossy.is_empty()).collect();
     let (mut gates, mut releases) = (gates.into_iter(), releases.into_iter());
     for item in &names.items {
         let (name, span, doc, kind) = match item {
@@ -338,7 +340,9 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
                 };
                 for call in result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]) {
                     call.options.limits = inst.limits.to_vec();
+                    call.options.rounds = inst.lossy.to_vec();
                 }
+                result.call.options.collects = collected(&result, &lossy, inst);
                 if let Some(open) = names.open_around(inst.within) {
                     let waits = waits.get(&open)?;
                     let calls = result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]);
@@ -374,6 +378,17 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
     Some(nodes)
 }
 
+/// Returns the inputs that a call goes on without if their rounds fail: it is in none of those, so that they are items of a
+/// list, and it does not name them.
+fn collected(result: &CallResult, lossy: &HashMap<usize, &CallInst<'_>>, reader: &CallInst<'_>) -> BTreeSet<String> {
+    let is_collected = |(name, input): &(&str, &Input)| {
+        let Input::Output { node, .. } = input else { return false };
+        let Some(made) = lossy.get(node) else { return false };
+        made.lossy.iter().any(|round| !reader.lossy.contains(round)) && !result.named.contains(*name)
+    };
+    result.call.inputs.iter().filter(is_collected).map(|(name, _)| name.to_owned()).collect()
+}
+
 /// Returns what stands for a node of which nothing can be told before the values of a loop are known.
 fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
     let call = Call {
@@ -387,7 +402,8 @@ fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
         options: Options { waits: Some(waits.clone()), ..Options::default() },
         arg_spans: Named::new(),
     };
-    CallResult { call, predictions: None, reads_champion: false, schema: None, reads: Vec::new() }
+    let (named, reads) = (BTreeSet::new(), Vec::new());
+    CallResult { call, predictions: None, reads_champion: false, schema: None, named, reads }
 }
 
 /// Where calls and gates stand in the checked pipeline, by their index among their kind.

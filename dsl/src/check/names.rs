@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use mlp_model::{LoopLimit, Schema, Span, Value};
+use mlp_model::{self as model, LoopLimit, Schema, Span, Value};
 
 use super::report::Report;
 use crate::ast::{
@@ -83,10 +83,14 @@ pub struct CallInst<'a> {
     /// The innermost loop over a table that it is within.
     pub within: Option<usize>,
     pub limits: Limits,
+    pub lossy: Lossy,
 }
 
 /// Those of the loops that something is in, from the inside out.
 pub type Limits = Rc<[LoopLimit]>;
+
+/// The rounds that something is in, of loops that may lose some; from the inside out.
+pub type Lossy = Rc<[model::Round]>;
 
 pub struct DefInfo<'a> {
     pub decl: &'a DefDecl<'a>,
@@ -104,6 +108,7 @@ pub struct Group<'a> {
     pub skip: Option<Rc<str>>,
     pub within: Option<usize>,
     pub limits: Limits,
+    pub lossy: Lossy,
     /// The name space of the expanded body; `None` where the call is wrong or not expanded.
     pub inner: Option<usize>,
     /// Where following its result leads, once that is known.
@@ -121,6 +126,7 @@ pub struct LoopInfo<'a> {
     pub within: Option<usize>,
     /// Those of the loops around it.
     pub limits: Limits,
+    pub lossy: Lossy,
     /// The column whose values, or the table whose rows it goes over.
     pub over: Option<TableOf<'a>>,
     /// Its values are not known.
@@ -208,6 +214,7 @@ pub struct Names<'a> {
     pub within: Option<usize>,
     /// Those of the loops in whose bodies names are being declared.
     pub limits: Limits,
+    pub lossy: Lossy,
     pub bounds: Vec<Bound<'a>>,
     pub gates: Vec<(&'a GateDecl<'a>, &'a str)>,
     pub releases: Vec<(&'a ReleaseDecl<'a>, &'a str)>,

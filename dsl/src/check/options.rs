@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use mlp_model::{GpuDemand, Named, Options, ParamType, Span, Value};
+use mlp_model::{GpuDemand, Named, OnFailure, Options, ParamType, Span, Value};
 
+use super::expand::PARAMETER;
 use super::value::show;
 use super::{Scope, bind};
 use crate::ast::Field;
@@ -20,7 +21,7 @@ pub struct RunOption {
     pub default: Value,
 }
 
-pub static OPTIONS: [RunOption; 8] = [
+pub static OPTIONS: [RunOption; 9] = [
     option("timeout", "the attempt is ended after this time", DURATION, ParamType::Duration, Value::Null),
     option(
         "retries",
@@ -34,6 +35,13 @@ pub static OPTIONS: [RunOption; 8] = [
         "how long the first further attempt waits; each one after it twice as long",
         DURATION,
         ParamType::Duration,
+        Value::Null,
+    ),
+    option(
+        "on_failure",
+        "`skip`: the run does not fail when the step does, and what needs it is skipped",
+        "`stop` or `skip`",
+        ParamType::Choice(&["stop", "skip"]),
         Value::Null,
     ),
     option(
@@ -98,7 +106,7 @@ pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut Named<Span>) ->
             continue;
         }
         seen.push(name.text.clone());
-        let Some(RunOption { takes, .. }) = OPTIONS.iter().find(|known| known.name == name.text) else {
+        let Some(RunOption { takes, ty, .. }) = OPTIONS.iter().find(|known| known.name == name.text) else {
             let names = OPTIONS.each_ref().map(|known| known.name);
             let listed = names.map(|name| format!("`{name}`")).join(", ");
             let problem = Diagnostic::error("E0212", format!("`{}` is not an option", name.text));
@@ -107,7 +115,15 @@ pub fn read(scope: &Scope<'_>, fields: &[Field<'_>], spans: &mut Named<Span>) ->
             is_complete = false;
             continue;
         };
-        let Some(value) = scope.eval().value(&field.value) else {
+        let word = match (ty, field.value.as_name()) {
+            (ParamType::Choice(words), Some(name)) => {
+                let is_parameter = scope.entry(name.text).is_some_and(|entry| entry.word == PARAMETER);
+                words.iter().find(|word| **word == name.text && !is_parameter)
+            }
+            _ => None,
+        };
+        let value = word.map(|word| Value::Str((*word).to_owned()));
+        let Some(value) = value.or_else(|| scope.eval().value(&field.value)) else {
             is_complete = false;
             continue;
         };
@@ -141,6 +157,13 @@ fn set(options: &mut Options, name: &str, value: &Value) -> Option<()> {
         "timeout" => options.timeout = Some(duration(value)?),
         "backoff" => options.backoff = Some(duration(value)?),
         "retries" => options.retries = whole(value, 0, 100)?,
+        "on_failure" => {
+            options.on_failure = match value.as_str()? {
+                "stop" => OnFailure::Stop,
+                "skip" => OnFailure::Skip,
+                _ => return None,
+            };
+        }
         "cpu" => demand.cpu = Some(whole(value, 1, 4096)?),
         "mem" => demand.mem_bytes = size(value)?,
         "gpu_mem" => demand.gpu_mem_bytes = size(value)?,

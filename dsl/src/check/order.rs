@@ -91,11 +91,14 @@ struct Edge {
     span: Span,
     /// Only the type depends: the bytes come from an earlier run.
     through_champion: bool,
+    /// Only waits until it has ended.
+    is_of_round: bool,
 }
 
 /// Sorts the calls and refuses cycles among them.
 pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> CallOrder {
-    let edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
+    let mut edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
+    add_whole_rounds(infos, &mut edges);
     let Order { order, in_cycle } = sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle));
     CallOrder { order, in_cycle, edges }
 }
@@ -110,7 +113,28 @@ pub struct CallOrder {
 impl CallOrder {
     /// Returns the calls that a call reads from.
     pub fn reads(&self, call: usize) -> impl Iterator<Item = usize> + '_ {
-        self.edges[call].iter().map(|edge| edge.to)
+        self.edges[call].iter().filter(|edge| !edge.is_of_round).map(|edge| edge.to)
+    }
+}
+
+/// What reads of a loop that may lose rounds waits for all steps of all its rounds: only then it is known which there are.
+fn add_whole_rounds(infos: &[CallInfo<'_>], edges: &mut [Vec<Edge>]) {
+    let mut of_loops: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (call, info) in infos.iter().enumerate() {
+        info.inst.lossy.iter().for_each(|round| of_loops.entry(&round.of).or_default().push(call));
+    }
+    for (info, edges) in infos.iter().zip(edges.iter_mut()).filter(|_| !of_loops.is_empty()) {
+        let mut collected: Vec<(&str, Span)> = Vec::new();
+        for edge in edges.iter().filter(|edge| !edge.through_champion) {
+            let outside = infos[edge.to].inst.lossy.iter().filter(|round| !info.inst.lossy.contains(round));
+            for round in outside {
+                if collected.iter().all(|(known, _)| *known != round.of) {
+                    collected.push((&round.of, edge.span));
+                }
+            }
+        }
+        let whole = collected.into_iter().flat_map(|(of, span)| of_loops[of].iter().map(move |&to| (to, span)));
+        edges.extend(whole.map(|(to, span)| Edge { to, span, through_champion: false, is_of_round: true }));
     }
 }
 
@@ -121,7 +145,7 @@ fn edges_of(scope: &Scope<'_>, info: &CallInfo<'_>, champion: &Champion<'_>) -> 
         let info = &scope.names.loops[index];
         let Some(of) = &info.over else { continue };
         if let Followed::Found { entity: Entity::Call(call), .. } = scope.names.follow(info.env, &of.table) {
-            edges.push(Edge { to: call, span: of.span, through_champion: false });
+            edges.push(Edge { to: call, span: of.span, through_champion: false, is_of_round: false });
         }
     }
     for (formal, value) in info.formals.iter().zip(&info.bound) {
@@ -148,16 +172,16 @@ fn add_edge(scope: &Scope<'_>, expr: &Expr<'_>, champion: &Champion<'_>, edges: 
     match scope.follow(path) {
         Followed::Champion { path, .. } => {
             if let Some((_, _, ChampionPart::Output { call, .. })) = champion.part(&path) {
-                edges.push(Edge { to: call, span: expr.span, through_champion: true });
+                edges.push(Edge { to: call, span: expr.span, through_champion: true, is_of_round: false });
             }
         }
         Followed::Found { entity: Entity::Call(call), .. } => {
-            edges.push(Edge { to: call, span: expr.span, through_champion: false });
+            edges.push(Edge { to: call, span: expr.span, through_champion: false, is_of_round: false });
         }
         Followed::Found { entity: Entity::Loop(index), rest, .. } => {
             for item in lists::items(scope, index, &rest, expr.span).into_iter().flatten() {
                 if let Followed::Found { entity: Entity::Call(call), .. } = item.followed {
-                    edges.push(Edge { to: call, span: expr.span, through_champion: false });
+                    edges.push(Edge { to: call, span: expr.span, through_champion: false, is_of_round: false });
                 }
             }
         }
@@ -187,7 +211,11 @@ fn refuse_cycle(scope: &Scope<'_>, infos: &[CallInfo<'_>], cycle: &[(usize, Edge
         Diagnostic::error("E0209", format!("steps depend on each other: {chain}"))
     };
     let needs = |call: usize, edge: &Edge| {
-        let verb = if edge.through_champion { "has the type of" } else { "needs" };
+        let verb = match edge {
+            Edge { through_champion: true, .. } => "has the type of",
+            Edge { is_of_round: true, .. } => "waits for whole rounds, and so for",
+            Edge { .. } => "needs",
+        };
         format!("`{}` {verb} `{}`", name(call), name(edge.to))
     };
     problem = problem.at(first_edge.span, needs(*first, first_edge));

@@ -67,11 +67,19 @@ fn listed(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>, around: &Around<'_>) -> Opti
 
 /// Returns how many steps of a loop run at once, if it says that.
 pub fn limit(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>) -> Option<u32> {
-    let expr = decl.limit.as_ref()?;
+    most("limit", 1, decl.limit.as_ref()?, eval)
+}
+
+/// Returns how many rounds of a loop may fail, if it says that.
+pub fn tolerated(decl: &LoopDecl<'_>, eval: &Eval<'_, '_>) -> Option<u32> {
+    most("tolerate", 0, decl.tolerate.as_ref()?, eval)
+}
+
+fn most(word: &str, least: i64, expr: &Expr<'_>, eval: &Eval<'_, '_>) -> Option<u32> {
     let (code, message) = match eval.value(expr)? {
-        Value::Int(n) if n >= 1 => return Some(u32::try_from(n).unwrap_or(u32::MAX)),
-        Value::Int(n) => ("E0302", format!("`limit` takes an int of at least 1, got {n}")),
-        other => ("E0301", format!("`limit` takes an int, got {}", kind(&other))),
+        Value::Int(n) if n >= least => return Some(u32::try_from(n).unwrap_or(u32::MAX)),
+        Value::Int(n) => ("E0302", format!("`{word}` takes an int of at least {least}, got {n}")),
+        other => ("E0301", format!("`{word}` takes an int, got {}", kind(&other))),
     };
     eval.report.add(Diagnostic::error(code, message).at(expr.span, ""));
     None

@@ -60,6 +60,12 @@ impl Eval<'_, '_> {
                 is_complete.then_some(Value::Record(values))
             }
             ExprKind::Call(call) => functions::call(self, call, expr.span),
+            ExprKind::Maybe(word) => {
+                let message = format!("`{}?` is no value", word.text);
+                let problem = Diagnostic::error("E0301", message).at(expr.span, "nothing can be left out here");
+                self.report.add(problem.help("`file?` and `folder?` stand among the `outputs` of a command"));
+                None
+            }
             ExprKind::Wrong => None,
         }
     }

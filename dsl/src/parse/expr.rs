@@ -202,6 +202,11 @@ impl Builder<'_> {
                     Rule::label | Rule::text_label => {
                         name = pair.into_inner().next().and_then(|pair| self.label(pair));
                     }
+                    Rule::maybe => {
+                        let span = self.span(&pair);
+                        let word = pair.into_inner().next().map(|name| ExprKind::Maybe(self.name(name)));
+                        value = word.map(|kind| Expr { kind, span, depth: 0 });
+                    }
                     _ => value = Some(self.expr(pair)),
                 }
             }

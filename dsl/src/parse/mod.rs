@@ -149,11 +149,11 @@ fn parse_block<'a>(
     parse_rule(source, outline, (body.end, chunk.end), Rule::no_tail, diagnostics)?;
     Some(match head? {
         Head::Def(name, params) => DeclKind::Def(DefDecl { name, params, body: body_decls }),
-        Head::For { bindings, draws, limit, name } => {
+        Head::For { bindings, draws, limit, tolerate, name } => {
             let mut bindings = bindings.into_iter();
             let (variable, values) = bindings.next()?;
             let (more, body) = (bindings.collect(), body_decls);
-            DeclKind::Loop(Box::new(LoopDecl { name, variable, values, more, draws, limit, body }))
+            DeclKind::Loop(Box::new(LoopDecl { name, variable, values, more, draws, limit, tolerate, body }))
         }
         Head::Test(name) => DeclKind::Test(TestDecl { name, body: body_decls }),
     })
@@ -162,7 +162,13 @@ fn parse_block<'a>(
 /// What stands before the body of a declaration that holds others.
 enum Head<'a> {
     Def(Name<'a>, Vec<ParamDecl<'a>>),
-    For { bindings: Vec<(Name<'a>, Expr<'a>)>, draws: Option<DrawsExpr<'a>>, limit: Option<Expr<'a>>, name: Name<'a> },
+    For {
+        bindings: Vec<(Name<'a>, Expr<'a>)>,
+        draws: Option<DrawsExpr<'a>>,
+        limit: Option<Expr<'a>>,
+        tolerate: Option<Expr<'a>>,
+        name: Name<'a>,
+    },
     Test(Text<'a>),
 }
 
@@ -270,7 +276,8 @@ impl<'d> Builder<'d> {
     }
 
     fn for_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {
-        let (mut bindings, mut draws, mut limit, mut name) = (Vec::new(), None, None, None);
+        let (mut bindings, mut draws, mut name) = (Vec::new(), None, None);
+        let (mut limit, mut tolerate) = (None, None);
         for pair in pair.into_inner() {
             match pair.as_rule() {
                 Rule::name => name = Some(self.name(pair)),
@@ -285,14 +292,15 @@ impl<'d> Builder<'d> {
                     let (count, seed) = (exprs.next()?, exprs.next()?);
                     draws = Some(DrawsExpr { count: self.expr(count), seed: self.expr(seed) });
                 }
-                Rule::limit => {
+                rule @ (Rule::limit | Rule::tolerate) => {
                     let most = pair.into_inner().find(|pair| pair.as_rule() == Rule::expr)?;
-                    limit = Some(self.expr(most));
+                    let place = if rule == Rule::limit { &mut limit } else { &mut tolerate };
+                    *place = Some(self.expr(most));
                 }
                 _ => {}
             }
         }
-        Some(Head::For { bindings, draws, limit, name: name? })
+        Some(Head::For { bindings, draws, limit, tolerate, name: name? })
     }
 
     fn def_head<'a>(&mut self, pair: Pair<'a, Rule>) -> Option<Head<'a>> {

@@ -119,7 +119,7 @@ fn op(
 }
 
 fn gives(ty: Type) -> Result<Inferred, Vec<ArgError>> {
-    Ok(Inferred { outputs: vec![("out".into(), ty)], params: Named::new() })
+    Ok(Inferred { outputs: vec![("out".into(), ty)], ..Inferred::default() })
 }
 
 fn data<'a>(call: &CheckedCall<'a>, name: &str) -> &'a TableType {
@@ -180,7 +180,7 @@ fn operations() -> Catalogue {
         op("table.split", step, split_args(), |call| {
             let part = |role| Type::Table(TableType { role, ..data(call, "data").clone() });
             let outputs = vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
-            Ok(Inferred { outputs, params: Named::new() })
+            Ok(Inferred { outputs, ..Inferred::default() })
         }),
         op("table.concat", step, vec![required("tables", ArgType::Input(InputType::Record))], |call| {
             let first = call.inputs.values().next().cloned();
@@ -207,9 +207,12 @@ fn operations() -> Catalogue {
         }),
         op("sh", step, sh_args(), |call| {
             let kinds = call.params["outputs"].as_record().expect("checked");
-            let kind = |value: &Value| if value.as_str() == Some("file") { Type::File } else { Type::Folder };
-            let outputs = kinds.iter().map(|(name, value)| (name.to_owned(), kind(value))).collect();
-            Ok(Inferred { outputs, params: Named::new() })
+            let kind = |value: &Value| value.as_str().expect("checked").to_owned();
+            let ty = |value: &Value| if kind(value).starts_with("file") { Type::File } else { Type::Folder };
+            let outputs = kinds.iter().map(|(name, value)| (name.to_owned(), ty(value))).collect();
+            let optional = kinds.iter().filter(|(_, value)| kind(value).ends_with('?'));
+            let optional = optional.map(|(name, _)| name.to_owned()).collect();
+            Ok(Inferred { outputs, optional, ..Inferred::default() })
         }),
         op("torch.train", step, train_args(), infer_train),
         op("torch.predict", step, vec![required("model", ArgType::Input(InputType::Model)), table("data")], |call| {
@@ -306,7 +309,7 @@ fn effect_args() -> Vec<Argument> {
 fn sh_args() -> Vec<Argument> {
     let empty = Value::Record(Named::new());
     let inputs = ArgType::Input(InputType::Record);
-    let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder"])));
+    let kinds = ParamType::Map(Box::new(ParamType::Choice(&["file", "folder", "file?", "folder?"])));
     // As in the catalogue, strings or secrets.
     vec![
         required("command", ArgType::Param(ParamType::Str)),
@@ -369,7 +372,7 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let params = Named::from([("features", strings(&names))]);
     let model = ModelType { flavour: "torch".into(), task: Task::Binary, target, features };
-    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params })
+    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })
 }
 
 fn eval_args() -> Vec<Argument> {

@@ -95,7 +95,7 @@ fn pipeline(n_steps: usize, is_chain: bool, salt: i64) -> Pipeline {
             runner: "bench".into(),
             params: Named::from([("idx", Value::Int(idx as i64)), ("salt", Value::Int(salt))]),
             inputs: before.into_iter().map(|input| ("data".to_owned(), input)).collect(),
-            outputs: vec![Output { name: "out".into(), ty: Type::File }],
+            outputs: vec![Output { name: "out".into(), ty: Type::File, optional: false }],
             options: Options::default(),
             arg_spans: Named::new(),
         };

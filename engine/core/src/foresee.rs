@@ -7,6 +7,7 @@ use mlp_model::StepId;
 
 use crate::context::{Context, call_of};
 use crate::resolve::{Known, bind_inputs, key_of};
+use crate::tolerance::Tolerance;
 
 /// A pipeline that is narrower than this gains nothing.
 const MIN_WIDTH: usize = 8;
@@ -50,7 +51,8 @@ fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(mlp_model::KeyId
     if ctx.absence(idx).is_some() {
         return None;
     }
-    let inputs = bind_inputs(ctx, idx, known).ok()?;
+    // Nothing has failed yet.
+    let inputs = bind_inputs(ctx, idx, known, &Tolerance::default()).ok()?;
     let key = key_of(ctx, idx, &inputs).ok()?;
     let step = StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() };
     Some((key.id(), step))

@@ -57,6 +57,32 @@ pub fn evaluate(gate: &Gate, reports: &BTreeMap<usize, Measured>, name: impl Fn(
     GateOutcome { passed, checks }
 }
 
+/// Returns the gate without what it reads of `lost` nodes, where one number of many is made of those that there are.
+pub fn without(gate: &Gate, lost: &BTreeSet<usize>) -> Gate {
+    let check = |check: &Check| Check {
+        left: expr_without(&check.left, lost),
+        right: expr_without(&check.right, lost),
+        ..check.clone()
+    };
+    Gate { checks: gate.checks.iter().map(check).collect(), first: gate.first.clone() }
+}
+
+fn expr_without(expr: &NumExpr, lost: &BTreeSet<usize>) -> NumExpr {
+    let boxed = |expr: &NumExpr| Box::new(expr_without(expr, lost));
+    match expr {
+        NumExpr::Number(_) | NumExpr::Metric { .. } => expr.clone(),
+        NumExpr::Negate(inner) => NumExpr::Negate(boxed(inner)),
+        NumExpr::Add(left, right) => NumExpr::Add(boxed(left), boxed(right)),
+        NumExpr::Subtract(left, right) => NumExpr::Subtract(boxed(left), boxed(right)),
+        NumExpr::Multiply(left, right) => NumExpr::Multiply(boxed(left), boxed(right)),
+        NumExpr::Divide(left, right) => NumExpr::Divide(boxed(left), boxed(right)),
+        NumExpr::Fold { fold, of } => {
+            let is_there = |expr: &&NumExpr| metric_nodes(expr).iter().all(|node| !lost.contains(node));
+            NumExpr::Fold { fold: *fold, of: of.iter().filter(is_there).cloned().collect() }
+        }
+    }
+}
+
 /// Returns the nodes whose reports the gate's checks read.
 pub fn nodes_read(gate: &Gate) -> BTreeSet<usize> {
     gate.checks.iter().flat_map(nodes_of).collect()
@@ -254,6 +280,24 @@ mod tests {
             assert_eq!((fold(how, &all), fold(how, &[])), (Some(of_all), of_none), "{how:?}");
             assert_eq!(fold(how, &some), (how == Fold::Count).then_some(1.0), "{how:?}");
         }
+    }
+
+    #[test]
+    fn one_number_of_many_is_made_of_those_that_there_are() {
+        let folded = |fold| NumExpr::Fold { fold, of: vec![metric(QUALITY), metric(BEFORE)] };
+        let spread =
+            NumExpr::Subtract(Box::new(folded(Fold::Max)), Box::new(NumExpr::Negate(Box::new(folded(Fold::Min)))));
+        let checks = vec![
+            check("spread", spread, Comparison::LessOrEqual, NumExpr::Number(2.0)),
+            check("n", folded(Fold::Count), Comparison::GreaterOrEqual, NumExpr::Number(1.0)),
+            check("one", metric(BEFORE), Comparison::Less, NumExpr::Number(1.0)),
+        ];
+        let gate = without(&Gate { checks, first: None }, &BTreeSet::from([BEFORE]));
+        let outcome = decide(&gate, report(Some(0.75)), report(None));
+        let lefts: Vec<Option<f64>> = outcome.checks.iter().map(|check| check.left).collect();
+        // What is read by itself cannot be left out.
+        assert_eq!(lefts, [Some(1.5), Some(1.0), None]);
+        assert!(!outcome.checks[0].metrics.contains_key("before.auc"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Nodes keep the indices of [`Pipeline::nodes`]. Knows nothing of keys, results or what a node does.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use mlp_model::{Input, Node, NodeKind, NumExpr, Part, Pipeline};
 use petgraph::Direction;
@@ -34,8 +34,16 @@ impl Graph {
         for _ in 0..n_nodes {
             dag.add_node(());
         }
+        let mut of_loops: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (idx, node) in pipeline.nodes.iter().enumerate() {
-            for input in needs(pipeline, node)? {
+            node.rounds().iter().for_each(|round| of_loops.entry(&round.of).or_default().push(idx));
+        }
+        for (idx, node) in pipeline.nodes.iter().enumerate() {
+            let mut inputs = needs(pipeline, node)?;
+            for collected in loops_collected(pipeline, node, &inputs) {
+                inputs.extend(&of_loops[collected]);
+            }
+            for input in inputs {
                 dag.add_edge(NodeIndex::new(input), NodeIndex::new(idx), ());
             }
         }
@@ -51,7 +59,8 @@ impl Graph {
         &self.order
     }
 
-    /// Returns the nodes that `node` needs, each once, in the order of declaration.
+    /// Returns the nodes that `node` needs, each once, in the order of declaration. Who reads of a round of a loop that may lose
+    /// some, without being in it, waits for all of all rounds: only then it is known which there are.
     pub fn inputs(&self, node: usize) -> Vec<usize> {
         let mut inputs: Vec<usize> = neighbours(&self.dag, node, Direction::Incoming).collect();
         inputs.sort_unstable();
@@ -117,6 +126,75 @@ fn topological_order(dag: &DiGraph<(), ()>) -> Vec<usize> {
         }
     }
     order
+}
+
+/// Returns the loops that may lose rounds, of which a node reads from outside.
+fn loops_collected<'p>(pipeline: &'p Pipeline, node: &Node, inputs: &BTreeSet<usize>) -> BTreeSet<&'p str> {
+    let read = inputs.iter().flat_map(|&input| pipeline.nodes[input].rounds());
+    let is_outside = |of: &&str| node.rounds().iter().all(|own| own.of != **of);
+    read.map(|round| round.of.as_str()).filter(is_outside).collect()
+}
+
+/// What a node reads of others; what it waits for besides is not here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    /// It cannot do without.
+    pub needs: BTreeSet<usize>,
+    /// It goes on without those whose rounds have failed.
+    pub collects: BTreeSet<usize>,
+}
+
+impl Reads {
+    pub(crate) fn of(pipeline: &Pipeline, idx: usize) -> Self {
+        let mut reads = Self::default();
+        match &pipeline.nodes[idx].kind {
+            NodeKind::Call(call) => {
+                for (name, input) in call.inputs.iter() {
+                    let Input::Output { node, .. } = input else { continue };
+                    let is_collected = call.options.collects.contains(name);
+                    let set = if is_collected { &mut reads.collects } else { &mut reads.needs };
+                    set.insert(*node);
+                }
+                reads.needs.extend(call.options.waits.iter().map(|waits| waits.node));
+                reads.needs.extend(&call.options.gates);
+            }
+            NodeKind::Gate(gate) => {
+                for side in gate.checks.iter().flat_map(|check| [&check.left, &check.right]) {
+                    read_by(side, false, pipeline, &mut reads);
+                }
+            }
+            NodeKind::Release(release) => {
+                reads.needs.extend(release.parts.values().filter_map(|part| match part {
+                    Part::Output { node, .. } | Part::Transform { node } => Some(*node),
+                    Part::Value(_) => None,
+                }));
+                reads.needs.extend(&release.gates);
+            }
+        }
+        let needs = &reads.needs;
+        reads.collects.retain(|node| !needs.contains(node));
+        reads
+    }
+}
+
+/// Adds what an expression of a gate reads: one number of many is made of those that there are.
+fn read_by(expr: &NumExpr, is_folded: bool, pipeline: &Pipeline, reads: &mut Reads) {
+    match expr {
+        NumExpr::Number(_) => {}
+        NumExpr::Metric { node, .. } => {
+            let may_be_lost = is_folded && !pipeline.nodes[*node].rounds().is_empty();
+            let set = if may_be_lost { &mut reads.collects } else { &mut reads.needs };
+            set.insert(*node);
+        }
+        NumExpr::Negate(inner) => read_by(inner, is_folded, pipeline, reads),
+        NumExpr::Fold { of, .. } => of.iter().for_each(|expr| read_by(expr, true, pipeline, reads)),
+        NumExpr::Add(left, right)
+        | NumExpr::Subtract(left, right)
+        | NumExpr::Multiply(left, right)
+        | NumExpr::Divide(left, right) => {
+            [left, right].into_iter().for_each(|side| read_by(side, is_folded, pipeline, reads));
+        }
+    }
 }
 
 /// Returns the nodes that `node` needs, checked to exist and to make what is asked of them.
@@ -225,7 +303,7 @@ mod tests {
                 runner: "process".into(),
                 params: Named::new(),
                 inputs: inputs.iter().map(bind).collect(),
-                outputs: vec![Output { name: "out".into(), ty: Type::File }],
+                outputs: vec![Output { name: "out".into(), ty: Type::File, optional: false }],
                 options: Options::default(),
                 arg_spans: Named::new(),
             };

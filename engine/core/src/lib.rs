@@ -40,6 +40,7 @@ mod run;
 pub mod scheduler;
 mod sources;
 mod survey;
+pub mod tolerance;
 mod unfold;
 mod verify;
 mod versions;

@@ -9,8 +9,11 @@ use mlp_model::{Decision, KeyId, Pipeline, Plan, PlannedStep, StepError};
 
 use crate::context::{Context, Request, call_of};
 use crate::effect;
-use crate::resolve::{Known, Lookup, Miss, Past, Resolved, bind_inputs, resolve};
+use crate::graph::Reads;
+use crate::predict;
+use crate::resolve::{Known, Lookup, Miss, Past, Resolved, bind_inputs, left_out, resolve, say_left_out};
 use crate::run::Ahead;
+use crate::tolerance::Tolerance;
 use crate::{Engine, RunError, RunRequest};
 
 impl Engine {
@@ -51,7 +54,29 @@ enum Fate {
     },
     Absent {
         reason: Arc<str>,
+        has_failed: bool,
     },
+}
+
+/// What is known of the nodes that have been looked at.
+struct Before {
+    known: Known,
+    fates: Vec<Option<Fate>>,
+    tolerance: Tolerance,
+}
+
+impl Before {
+    /// Returns why a node will not run: what it needs is absent, or what it collects is, and the round was not allowed to
+    /// fail.
+    fn absent(&self, ctx: &Context, idx: usize, inputs: &[usize]) -> Option<&Arc<str>> {
+        let reads = Reads::of(&ctx.pipeline, idx);
+        inputs.iter().find_map(|input| match self.fates[*input].as_ref()? {
+            Fate::Absent { reason, .. } if reads.needs.contains(input) => Some(reason),
+            Fate::Absent { .. } if self.tolerance.is_lost(*input, idx) => None,
+            Fate::Absent { reason, has_failed } if *has_failed || reads.collects.contains(input) => Some(reason),
+            _ => None,
+        })
+    }
 }
 
 impl Outlook {
@@ -64,11 +89,11 @@ impl Outlook {
             twin_of: vec![None; n_nodes],
             to_run: HashMap::new(),
         };
-        let mut known: Known = vec![None; n_nodes];
-        let mut fates: Vec<Option<Fate>> = vec![None; n_nodes];
+        let tolerance = predict::tolerance(ctx, |idx| ctx.request.is_wanted[idx]);
+        let mut before = Before { known: vec![None; n_nodes], fates: vec![None; n_nodes], tolerance };
         for &idx in ctx.request.graph.order().iter().filter(|&&idx| ctx.request.is_wanted[idx]) {
-            let mut planned = outlook.look_at(ctx, idx, &mut known, &fates);
-            fates[idx] = Some(planned.fate);
+            let mut planned = outlook.look_at(ctx, idx, &mut before);
+            before.fates[idx] = Some(planned.fate);
             let node = ctx.node(idx);
             outlook.steps.push(PlannedStep {
                 step: node.name.clone(),
@@ -83,24 +108,24 @@ impl Outlook {
         outlook
     }
 
-    fn look_at(&mut self, ctx: &Context, idx: usize, known: &mut Known, fates: &[Option<Fate>]) -> Found {
+    fn look_at(&mut self, ctx: &Context, idx: usize, before: &mut Before) -> Found {
         let node = ctx.node(idx);
         let found = |decision, reason: String, fate| Found { decision, reason, fate, past: None };
         if call_of(node).is_none() {
             return found(Decision::Decide, "decided in every run".to_owned(), Fate::Known);
         }
-        let skip = |reason: Arc<str>| found(Decision::Skip, reason.to_string(), Fate::Absent { reason });
+        let skip =
+            |reason: Arc<str>| found(Decision::Skip, reason.to_string(), Fate::Absent { reason, has_failed: false });
         if let Some(reason) = ctx.absence(idx) {
             return skip(reason.into());
         }
         let inputs = ctx.request.graph.inputs(idx);
-        let inputs = || inputs.iter().filter_map(|&input| fates[input].as_ref());
-        let absent = inputs().find_map(|fate| match fate {
-            Fate::Absent { reason } => Some(reason),
-            _ => None,
-        });
-        if let Some(reason) = absent {
+        if let Some(reason) = before.absent(ctx, idx, &inputs) {
             return skip(Arc::clone(reason));
+        }
+        let inputs = || inputs.iter().filter_map(|&input| before.fates[input].as_ref());
+        if let Some(left_out) = left_out(ctx, idx, &before.known, &before.tolerance) {
+            return skip(say_left_out(ctx, left_out).into());
         }
         let wait_for = |until: Arc<str>, reason| {
             found(Decision::Unknown { until: until.to_string() }, reason, Fate::Open { until })
@@ -116,11 +141,12 @@ impl Outlook {
             let until: Arc<str> = ctx.node(waits.node).name.as_str().into();
             return wait_for(Arc::clone(&until), format!("unknown until `{until}` has run"));
         }
-        let resolved = bind_inputs(ctx, idx, known).and_then(|inputs| resolve(ctx, idx, inputs)).map(Arc::new);
+        let bound = bind_inputs(ctx, idx, &before.known, &before.tolerance);
+        let resolved = bound.and_then(|inputs| resolve(ctx, idx, inputs)).map(Arc::new);
         let answer = match &resolved {
             Ok(resolved) => match &resolved.lookup {
                 Lookup::Hit(hit) => {
-                    known[idx] = Some(hit.result.outputs.clone().into());
+                    before.known[idx] = Some(hit.result.outputs.clone().into());
                     let reason = match effect::is_effect(ctx, idx) {
                         true => effect::done(hit),
                         false => format!("same key as in run {}", hit.run),
@@ -146,8 +172,9 @@ impl Outlook {
                 }
             },
             Err(error) => {
+                before.tolerance.on_failed(idx, Tolerance::is_tolerable(error.class));
                 let reason = format!("`{}` cannot run", node.name).into();
-                found(Decision::Fail, error.message.clone(), Fate::Absent { reason })
+                found(Decision::Fail, error.message.clone(), Fate::Absent { reason, has_failed: true })
             }
         };
         self.resolved[idx] = Some(resolved);

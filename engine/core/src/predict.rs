@@ -9,9 +9,11 @@ use std::collections::BinaryHeap;
 use mlp_model::{CallClass, Decision, ErrorClass, NodeKind, StoreError};
 
 use crate::context::Context;
+use crate::graph::Reads;
 use crate::plan::Outlook;
 use crate::resolve::{Past, newest_result, step_id};
 use crate::scheduler::{Command, Lookup, Need, Pool, Scheduler, Step, StepKind};
+use crate::tolerance::{Member, Tolerance};
 
 /// The length of a step in a run none of whose steps has a past.
 const TYPICAL_MS: u64 = 1000;
@@ -55,16 +57,30 @@ pub(crate) fn steps_of(ctx: &Context, outlook: &Outlook, needs: &[Option<Need>])
     (0..ctx.pipeline.nodes.len())
         .map(|idx| {
             let kind = kind(idx);
-            let mut inputs = if kind == StepKind::Unwanted { Vec::new() } else { request.graph.inputs(idx) };
+            let is_wanted = kind != StepKind::Unwanted;
+            let all = if is_wanted { request.graph.inputs(idx) } else { Vec::new() };
+            let reads = if is_wanted { Reads::of(&ctx.pipeline, idx) } else { Reads::default() };
+            let is_read = |input: &usize| reads.needs.contains(input) || reads.collects.contains(input);
             // What does the same as another step waits for it, and has its result.
-            if let (StepKind::Call { .. } | StepKind::Effect { .. }, Some(twin)) = (kind, outlook.twin_of[idx])
-                && !inputs.contains(&twin)
-            {
-                inputs.push(twin);
+            let is_call = matches!(kind, StepKind::Call { .. } | StepKind::Effect { .. });
+            let twin = outlook.twin_of[idx].filter(|twin| is_call && !all.contains(twin));
+            Step {
+                kind,
+                awaits: all.into_iter().filter(|input| !is_read(input)).collect(),
+                inputs: reads.needs.into_iter().collect(),
+                collects: reads.collects.into_iter().collect(),
+                twin,
+                priority: priorities[idx],
+                need: needs[idx].clone(),
             }
-            Step { kind, inputs, priority: priorities[idx], need: needs[idx].clone() }
         })
         .collect()
+}
+
+/// Returns what may fail among the nodes that are part of it.
+pub(crate) fn tolerance(ctx: &Context, is_part: impl Fn(usize) -> bool) -> Tolerance {
+    let nodes = ctx.pipeline.nodes.iter().enumerate();
+    Tolerance::new(nodes.map(|(idx, node)| if is_part(idx) { node.into() } else { Member::default() }))
 }
 
 /// Returns how long each node takes, in milliseconds: nothing, where nothing runs.
@@ -88,7 +104,11 @@ pub(crate) fn forecast(ctx: &Context, outlook: &Outlook, steps: &[Step], pool: &
     if !runs {
         return Forecast::default();
     }
-    let end = |uncertain_run| end_of(steps.to_vec(), pool.clone(), &fates(ctx, outlook, uncertain_run));
+    let tolerance = tolerance(ctx, |idx| ctx.request.is_wanted[idx]);
+    let end = |uncertain_run| {
+        let fates = fates(ctx, outlook, uncertain_run);
+        end_of(steps.to_vec(), pool.clone(), tolerance.clone(), &fates)
+    };
     let seconds = end(false);
     let is_certain = !has(|decision| matches!(decision, Decision::Unknown { .. }));
     Forecast { seconds, seconds_at_most: if is_certain { seconds } else { end(true) } }
@@ -117,8 +137,8 @@ fn fates(ctx: &Context, outlook: &Outlook, uncertain_run: bool) -> Vec<Fate> {
 }
 
 /// Lets the scheduler run through all steps and returns after how many seconds the last one ends.
-fn end_of(steps: Vec<Step>, pool: Pool, fates: &[Fate]) -> f64 {
-    let mut scheduler = Scheduler::new(steps, pool, true);
+fn end_of(steps: Vec<Step>, pool: Pool, tolerance: Tolerance, fates: &[Fate]) -> f64 {
+    let mut scheduler = Scheduler::new(steps, pool, tolerance, true);
     let mut now = 0;
     let mut ends: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     scheduler.on_started();
@@ -160,11 +180,14 @@ mod tests {
         let step = |(_, inputs, cpu): &(f64, &[usize], u32)| Step {
             kind: StepKind::Call { retries: 0 },
             inputs: inputs.to_vec(),
+            collects: vec![],
+            awaits: vec![],
+            twin: None,
             priority: 0,
             need: Some(need(*cpu)),
         };
         let fates: Vec<Fate> = steps.iter().map(|step| Fate::Runs { micros: (step.0 * 1e6) as u64 }).collect();
-        end_of(steps.iter().map(step).collect(), pool, &fates)
+        end_of(steps.iter().map(step).collect(), pool, Tolerance::default(), &fates)
     }
 
     #[test]

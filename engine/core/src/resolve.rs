@@ -15,6 +15,7 @@ use crate::explain;
 use crate::fault::{bug, panicked, store_trouble};
 use crate::history;
 use crate::objects;
+use crate::tolerance::Tolerance;
 
 /// A step whose inputs are known.
 #[derive(Debug, Clone)]
@@ -64,8 +65,41 @@ pub(crate) struct Hit {
 /// The outputs of each node that has them by now.
 pub(crate) type Known = Vec<Option<Arc<[OutputRecord]>>>;
 
-/// Binds the inputs of a step all of whose upstream steps are known. Cheap: nothing is read.
-pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Vec<InputRecord>, StepError> {
+/// An output that a node has left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub node: usize,
+    /// Its place among the node's outputs.
+    pub output: usize,
+}
+
+/// Finds an output that a step needs and that the node which could have made it has left out.
+pub(crate) fn left_out(ctx: &Context, idx: usize, known: &Known, tolerance: &Tolerance) -> Option<LeftOut> {
+    let call = ctx.call(idx);
+    call.inputs.iter().find_map(|(name, input)| {
+        let Input::Output { node, output } = input else { return None };
+        let is_lost = call.options.collects.contains(name) && tolerance.is_lost(*node, idx);
+        let made = known[*node].as_ref().filter(|_| !is_lost)?;
+        let is_made = made.iter().any(|made| made.name == *output);
+        let output = ctx.call(*node).outputs.iter().position(|declared| declared.name == *output)?;
+        (!is_made).then_some(LeftOut { node: *node, output })
+    })
+}
+
+/// Says that a node has left out an output.
+pub(crate) fn say_left_out(ctx: &Context, LeftOut { node, output }: LeftOut) -> String {
+    let name = ctx.call(node).outputs.get(output).map_or("", |output| &output.name);
+    format!("`{}` left out its output `{name}`", ctx.node(node).name)
+}
+
+/// Binds the inputs of a step all of whose upstream steps are known, without those it collects of rounds that have failed. Cheap:
+/// nothing is read.
+pub(crate) fn bind_inputs(
+    ctx: &Context,
+    idx: usize,
+    known: &Known,
+    tolerance: &Tolerance,
+) -> Result<Vec<InputRecord>, StepError> {
     let step = &ctx.node(idx).name;
     let bind = |(name, input): (&str, &Input)| {
         let (digest, shown) = match input {
@@ -84,7 +118,12 @@ pub(crate) fn bind_inputs(ctx: &Context, idx: usize, known: &Known) -> Result<Ve
         };
         Ok(InputRecord { name: name.to_owned(), digest, shown })
     };
-    ctx.call(idx).inputs.iter().map(bind).collect()
+    let call = ctx.call(idx);
+    let is_there = |(name, input): &(&str, &Input)| match input {
+        Input::Output { node, .. } => !(call.options.collects.contains(*name) && tolerance.is_lost(*node, idx)),
+        Input::Path { .. } | Input::Champion { .. } => true,
+    };
+    call.inputs.iter().filter(is_there).map(bind).collect()
 }
 
 /// Computes the key and looks it up.
@@ -136,6 +175,10 @@ pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Resu
     for output in &ctx.call(idx).outputs {
         let name = &output.name;
         let stored = result.outputs.iter().find(|stored| stored.name == *name);
+        // It was left out. Nothing else makes a result lack an output.
+        if output.optional && stored.is_none() {
+            continue;
+        }
         let Some(stored) = stored.filter(|stored| Some(stored.kind) == output.ty.artifact_kind()) else {
             return unusable(format!("the stored result has no output `{name}`"));
         };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, CheckResult, Decision, ErrorClass, Event, GateCounts, LoopLimit, Machine, Pipeline, Plan, Record, RunId,
-    RunStatus, StepCounts, StepError, StoreError, Timestamp,
+    Cancel, CheckResult, Decision, ErrorClass, Event, FailedRounds, GateCounts, LoopLimit, Machine, Pipeline, Plan,
+    Record, RunId, RunStatus, StepCounts, StepError, StoreError, Timestamp,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -71,6 +71,8 @@ pub struct RunOutcome {
     pub gates: GateCounts,
     /// In the order in which they happened; the last attempt of each failed step, gate or release.
     pub failures: Vec<Failure>,
+    /// Of loops that tolerate failed rounds.
+    pub failed_rounds: Vec<FailedRounds>,
     pub gate_results: Vec<GateResult>,
     pub releases: Vec<ReleaseResult>,
     pub seconds: f64,
@@ -80,6 +82,14 @@ pub struct RunOutcome {
 pub struct Failure {
     pub step: String,
     pub error: StepError,
+    /// The run does not fail for it.
+    pub is_tolerated: bool,
+}
+
+impl Failure {
+    fn new(step: impl Into<String>, error: StepError) -> Self {
+        Self { step: step.into(), error, is_tolerated: false }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -153,12 +163,16 @@ impl Engine {
             steps: StepCounts::default(),
             gates: GateCounts::default(),
             failures: Vec::new(),
+            failed_rounds: Vec::new(),
             gate_results: Vec::new(),
             releases: Vec::new(),
             seconds: 0.0,
         };
         let mut parts = Parts { request: &request, started_at, loops, cancel, carried: Carried::default() };
         let trouble = self.run_parts(pipeline, (wanted, needs), &mut parts, &mut outcome, &mut on_event).await;
+        for failed in &outcome.failed_rounds {
+            on_event(&Event::RoundsFailed { run: request.run.clone(), failed: failed.clone() });
+        }
         let at = (self.clock)();
         outcome.seconds = (at.0 - started_at.0).max(0) as f64 / 1000.0;
         let finished = Record::RunFinished {
@@ -205,7 +219,7 @@ impl Engine {
                 None => match self.select_again(&pipeline, request) {
                     Ok(found) => found,
                     Err(error) => {
-                        parts.refuse(vec![Failure { step: "targets".to_owned(), error }], outcome, on_event);
+                        parts.refuse(vec![Failure::new("targets", error)], outcome, on_event);
                         outcome.status = status(outcome, false, false);
                         return None;
                     }
@@ -323,7 +337,7 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
                     let class = if shortage.is_setting { ErrorClass::User } else { ErrorClass::Environment };
                     let error = StepError::new(class, "N6601", shortage.message).with_help(shortage.help);
                     let error = error.with_argument(format!("with.{}", shortage.option));
-                    (idx, Failure { step: node.name.clone(), error })
+                    (idx, Failure::new(&node.name, error))
                 }));
             }
         }
@@ -392,7 +406,7 @@ impl Ahead {
         let lacking = self.outlook.nodes.iter().filter(|node| self.may_run(**node)).filter_map(|&idx| {
             let call = call_of(ctx.node(idx))?;
             let runner = ctx.runners.get(&*call.runner).filter(|runner| runner.may_lack(call))?;
-            Some((idx, Failure { step: ctx.node(idx).name.clone(), error: runner.lacks(call)? }))
+            Some((idx, Failure::new(&ctx.node(idx).name, runner.lacks(call)?)))
         });
         lacking.collect()
     }
@@ -424,11 +438,12 @@ fn started_record(pipeline: &Pipeline, request: &RunRequest, at: Timestamp) -> R
 
 /// Returns how a run ended, from what happened in it.
 fn status(outcome: &RunOutcome, was_interrupted: bool, was_over_budget: bool) -> RunStatus {
+    let mut failures = outcome.failures.iter().filter(|failure| !failure.is_tolerated).peekable();
     if was_interrupted {
         RunStatus::Cancelled
-    } else if outcome.failures.iter().any(|failure| failure.error.class == ErrorClass::Data) {
+    } else if failures.clone().any(|failure| failure.error.class == ErrorClass::Data) {
         RunStatus::Rejected
-    } else if !outcome.failures.is_empty() {
+    } else if failures.peek().is_some() {
         RunStatus::Failed
     } else if was_over_budget {
         RunStatus::OverBudget

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use mlp_model::{Cancel, ErrorClass};
 
+use crate::tolerance::Tolerance;
 pub use pool::{Grant, Need, Pool, Shortage};
 use queue::Queue;
 
@@ -24,7 +25,7 @@ mod tests;
 /// What there is to do. Steps are numbered; those of one run refer to each other by number.
 pub struct Scheduler {
     steps: Vec<Step>,
-    dependents: Vec<Vec<usize>>,
+    dependents: Vec<Vec<(usize, Bond)>>,
     states: Vec<State>,
     attempts: Vec<u32>,
     /// Why a step was skipped.
@@ -36,8 +37,9 @@ pub struct Scheduler {
     pool: Pool,
     /// What each step holds of the pool.
     grants: Vec<Option<Grant>>,
-    /// Transitions whose effect on the dependents is still to come.
-    changed: VecDeque<(usize, State)>,
+    tolerance: Tolerance,
+    /// Transitions whose effect on the dependents is still to come: from what to what.
+    changed: VecDeque<(usize, State, State)>,
     commands: VecDeque<Command>,
     keep_going: bool,
     /// Why nothing new is started any more.
@@ -51,7 +53,14 @@ pub struct Scheduler {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub kind: StepKind,
+    /// Whose results it needs.
     pub inputs: Vec<usize>,
+    /// Whose results it takes, but for those of rounds that have failed and may.
+    pub collects: Vec<usize>,
+    /// What else there is in the rounds of those: it waits until that has ended.
+    pub awaits: Vec<usize>,
+    /// Does the same as this one, and waits for its result.
+    pub twin: Option<usize>,
     /// How long the longest way from here to an end is: what is ready starts in the order of this.
     pub priority: u64,
     /// Of a call: what it takes of the pool while it runs. `None`: nothing.
@@ -76,9 +85,20 @@ pub enum StepKind {
     /// Came to its result in an earlier part of the run.
     Done,
     /// Failed in an earlier part of the run.
-    Broken,
+    Broken {
+        is_tolerable: bool,
+    },
     Gate,
     Release,
+}
+
+/// How a step depends on another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bond {
+    Needs,
+    Collects,
+    Awaits,
+    IsTwin,
 }
 
 /// How far a step is.
@@ -119,6 +139,10 @@ pub enum Because {
     Failed { step: usize },
     /// Needs the result of this step, which reads a champion that does not exist yet. No failure.
     NoChampion { step: usize },
+    /// Needs the result of this step, which failed, and without which the run goes on.
+    Forgone { step: usize },
+    /// Needs an output of this step, which the step has left out: the one at this place.
+    LeftOut { step: usize, output: usize },
     /// Nothing is started any more since this step failed.
     Stopped { step: usize },
     /// The run was interrupted.
@@ -160,27 +184,25 @@ pub enum Lookup {
 }
 
 impl Scheduler {
-    /// `inputs` must be free of cycles and name wanted steps only; needs are those of `pool`.
-    pub fn new(steps: Vec<Step>, pool: Pool, keep_going: bool) -> Self {
+    /// What steps depend on must be free of cycles and name wanted steps only; needs are those of `pool`.
+    pub fn new(steps: Vec<Step>, pool: Pool, tolerance: Tolerance, keep_going: bool) -> Self {
         let n_steps = steps.len();
         let mut dependents = vec![Vec::new(); n_steps];
         for (idx, step) in steps.iter().enumerate() {
-            for &input in &step.inputs {
-                dependents[input].push(idx);
-            }
+            step.bonds().for_each(|(other, bond)| dependents[other].push((idx, bond)));
         }
         let states: Vec<State> = steps
             .iter()
             .map(|step| match step.kind {
                 StepKind::Unwanted => State::Unwanted,
                 StepKind::Done => State::Reused,
-                StepKind::Broken => State::Failed,
+                StepKind::Broken { .. } => State::Failed,
                 _ => State::Waiting,
             })
             .collect();
-        let is_missing = |input: &&usize| steps[**input].kind != StepKind::Done;
+        let is_missing = |(other, _): &(usize, Bond)| steps[*other].kind != StepKind::Done;
         Self {
-            n_missing: steps.iter().map(|step| step.inputs.iter().filter(is_missing).count()).collect(),
+            n_missing: steps.iter().map(|step| step.bonds().filter(is_missing).count()).collect(),
             n_open: states.iter().filter(|&&state| state == State::Waiting).count(),
             queue: Queue::new(steps.iter().map(|step| step.need.as_ref())),
             pool,
@@ -190,6 +212,7 @@ impl Scheduler {
             states,
             attempts: vec![0; n_steps],
             causes: vec![None; n_steps],
+            tolerance,
             changed: VecDeque::new(),
             commands: VecDeque::new(),
             keep_going,
@@ -217,13 +240,20 @@ impl Scheduler {
 
     /// Lets failures of earlier parts of the run have their effect.
     fn on_broken_before(&mut self) {
-        let broken = |&step: &usize| self.steps[step].kind == StepKind::Broken;
-        let broken: Vec<usize> = (0..self.steps.len()).filter(broken).collect();
-        let Some(&first) = broken.first() else { return };
-        self.changed.extend(broken.into_iter().map(|step| (step, State::Failed)));
-        self.propagate();
-        if !self.keep_going {
-            self.stop(Because::Stopped { step: first });
+        let mut first = None;
+        for step in 0..self.steps.len() {
+            let StepKind::Broken { is_tolerable } = self.steps[step].kind else { continue };
+            if !self.tolerance.on_failed(step, is_tolerable) {
+                first = first.or(Some(step));
+            }
+            self.changed.push_back((step, State::Waiting, State::Failed));
+        }
+        // Otherwise what has been skipped takes its effect with everything else.
+        if self.steps.iter().any(|step| matches!(step.kind, StepKind::Broken { .. })) {
+            self.propagate();
+        }
+        if let Some(step) = first.filter(|_| !self.keep_going) {
+            self.stop(Because::Stopped { step });
         }
     }
 
@@ -283,9 +313,10 @@ impl Scheduler {
             return true;
         }
         if self.states[step].may_become(State::Failed) {
+            let is_tolerated = self.tolerance.on_failed(step, Tolerance::is_tolerable(class));
             self.set(step, State::Failed);
             self.propagate();
-            if !self.keep_going && self.stop.is_none() {
+            if !is_tolerated && !self.keep_going && self.stop.is_none() {
                 self.stop(Because::Stopped { step });
             }
         }
@@ -305,6 +336,14 @@ impl Scheduler {
     pub fn on_over_budget(&mut self, step: usize) {
         if self.states[step].is_unstarted() {
             self.drop_step(step, Because::OverBudget { step });
+        }
+        self.settle();
+    }
+
+    /// What the step needs of another one is not there, although that one has ended well.
+    pub fn on_left_out(&mut self, step: usize, by: usize, output: usize) {
+        if self.states[step].is_unstarted() {
+            self.drop_step(step, Because::LeftOut { step: by, output });
         }
         self.settle();
     }
@@ -367,6 +406,11 @@ impl Scheduler {
         self.states[step]
     }
 
+    /// What has failed so far of what may fail.
+    pub fn tolerance(&self) -> &Tolerance {
+        &self.tolerance
+    }
+
     /// Returns the UUIDs of the GPUs that the step may use now.
     pub fn gpus(&self, step: usize) -> Vec<String> {
         self.grants[step].as_ref().map(|grant| self.pool.gpus(grant)).unwrap_or_default()
@@ -387,8 +431,8 @@ impl Scheduler {
         self.n_open -= usize::from(next.has_ended());
         match next {
             State::Ready | State::Granted => self.queue.push(step, self.steps[step].priority),
-            State::Written => self.changed.push_back((step, next)),
-            _ if next.has_ended() => self.changed.push_back((step, next)),
+            State::Written => self.changed.push_back((step, from, next)),
+            _ if next.has_ended() => self.changed.push_back((step, from, next)),
             _ => {}
         }
     }
@@ -400,18 +444,27 @@ impl Scheduler {
 
     /// Lets every transition take its effect on the dependents.
     fn propagate(&mut self) {
-        while let Some((step, state)) = self.changed.pop_front() {
+        while let Some((step, from, state)) = self.changed.pop_front() {
             for nth in 0..self.dependents[step].len() {
-                let dependent = self.dependents[step][nth];
+                let (dependent, bond) = self.dependents[step][nth];
                 if !self.states[dependent].is_unstarted() {
                     continue;
                 }
+                // What was written and then lost counted before.
+                let is_over = matches!(state, State::Failed | State::Skipped) && from != State::Written;
+                let may_go_on = match bond {
+                    Bond::Needs => false,
+                    Bond::Collects | Bond::Awaits => is_over,
+                    Bond::IsTwin => is_over && self.tolerance.is_tolerated(step),
+                };
                 let kind = self.steps[dependent].kind;
                 let is_decision = matches!(kind, StepKind::Gate | StepKind::Release);
                 let counts = match kind {
                     StepKind::Gate | StepKind::Release => state.has_ended(),
-                    StepKind::Effect { .. } => matches!(state, State::Executed | State::Reused | State::Decided),
-                    _ => matches!(state, State::Written | State::Reused),
+                    StepKind::Effect { .. } => {
+                        matches!(state, State::Executed | State::Reused | State::Decided) || may_go_on
+                    }
+                    _ => matches!(state, State::Written | State::Reused) || may_go_on,
                 };
                 if counts {
                     self.n_missing[dependent] -= 1;
@@ -428,11 +481,14 @@ impl Scheduler {
     /// Takes a waiting step up, all of whose inputs have come.
     fn begin(&mut self, step: usize) {
         match self.steps[step].kind {
-            StepKind::Unwanted | StepKind::WithoutChampion | StepKind::Done | StepKind::Broken => {}
-            StepKind::Call { .. } | StepKind::Effect { .. } => {
-                self.set(step, State::Resolving);
-                self.commands.push_back(Command::ResolveKey { step });
-            }
+            StepKind::Unwanted | StepKind::WithoutChampion | StepKind::Done | StepKind::Broken { .. } => {}
+            StepKind::Call { .. } | StepKind::Effect { .. } => match self.obstacle(step, true) {
+                Some(because) => self.skip(step, because),
+                None => {
+                    self.set(step, State::Resolving);
+                    self.commands.push_back(Command::ResolveKey { step });
+                }
+            },
             StepKind::Gate => match self.obstacle(step, false) {
                 Some(because) => self.skip(step, because),
                 None => {
@@ -448,18 +504,27 @@ impl Scheduler {
         }
     }
 
-    /// Returns why a decision lacks an input. A gate has a rule for an absent champion, a release has none.
-    fn obstacle(&self, step: usize, needs_champion: bool) -> Option<Because> {
-        self.steps[step]
-            .inputs
-            .iter()
-            .filter(|&&input| matches!(self.states[input], State::Failed | State::Skipped))
-            .map(|&input| self.root_cause(input))
-            .find(|cause| needs_champion || !matches!(cause, Because::NoChampion { .. }))
+    /// Returns why a step lacks an input. A gate has a rule for an absent champion and for what the run goes on without, nothing
+    /// else has.
+    fn obstacle(&self, step: usize, needs_all: bool) -> Option<Because> {
+        let Step { inputs, collects, awaits, .. } = &self.steps[step];
+        let is_absent = |input: &usize| matches!(self.states[*input], State::Failed | State::Skipped);
+        let is_kept = |input: &usize| !self.tolerance.is_lost(*input, step);
+        let of_rounds = collects.iter().copied().filter(is_absent).filter(is_kept);
+        // What failed in a round that was not allowed to fail, with whatever the round has given.
+        let of_rounds = of_rounds
+            .chain(awaits.iter().copied().filter(|&other| self.states[other] == State::Failed).filter(is_kept));
+        let absent = inputs.iter().copied().filter(is_absent).chain(of_rounds);
+        let mut causes = absent.map(|input| self.root_cause(input));
+        let has_rule = |cause: &Because| {
+            matches!(cause, Because::NoChampion { .. } | Because::Forgone { .. } | Because::LeftOut { .. })
+        };
+        causes.find(|cause| needs_all || !has_rule(cause))
     }
 
     fn root_cause(&self, step: usize) -> Because {
-        self.causes[step].unwrap_or(Because::Failed { step })
+        let is_forgone = self.tolerance.is_forgone(step);
+        self.causes[step].unwrap_or(if is_forgone { Because::Forgone { step } } else { Because::Failed { step } })
     }
 
     fn skip(&mut self, step: usize, because: Because) {
@@ -473,6 +538,8 @@ impl Scheduler {
         if self.attempts[step] == 0 {
             return self.skip(step, because);
         }
+        // It might have succeeded yet, so that it says nothing about its round.
+        self.tolerance.on_failed(step, false);
         self.set(step, State::Failed);
         self.commands.push_back(Command::GiveUp { step, because });
     }
@@ -515,11 +582,22 @@ impl Scheduler {
     fn may_retry(&self, step: usize, class: ErrorClass) -> bool {
         let (StepKind::Call { retries } | StepKind::Effect { retries }) = self.steps[step].kind else { return false };
         // The record of an input may have been lost after this step had started.
-        let inputs_stand = self.steps[step].inputs.iter().all(|&input| self.states[input] != State::Failed);
+        let Step { inputs, collects, .. } = &self.steps[step];
+        let stands = |input: &usize| self.states[*input] != State::Failed || self.tolerance.is_lost(*input, step);
+        let inputs_stand = inputs.iter().chain(collects).all(stands);
         self.stop.is_none()
             && inputs_stand
             && self.attempts[step] <= retries
             && matches!(class, ErrorClass::Step | ErrorClass::Environment)
+    }
+}
+
+impl Step {
+    fn bonds(&self) -> impl Iterator<Item = (usize, Bond)> + '_ {
+        let with = |bond| move |other: &usize| (*other, bond);
+        let of_rounds =
+            self.collects.iter().map(with(Bond::Collects)).chain(self.awaits.iter().map(with(Bond::Awaits)));
+        self.inputs.iter().map(with(Bond::Needs)).chain(of_rounds).chain(self.twin.iter().map(with(Bond::IsTwin)))
     }
 }
 

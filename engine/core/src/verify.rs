@@ -4,14 +4,14 @@
 //! a result is shown.
 
 use std::fs;
-use std::path::Component;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use mlp_artifact::differ::{Difference, Side, first_difference};
 use mlp_model::{
-    ArtifactKind, Call, CallClass, Digest, Input, Outcome, Output, OutputRecord, Pipeline, RunId, RunnerEvent,
-    StepError, StoreError,
+    ArtifactKind, Call, CallClass, Digest, Input, Outcome, Output, OutputRecord, Pipeline, Produced, RunId,
+    RunnerEvent, StepError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,8 +78,9 @@ pub enum CheckedResult {
 pub struct HowItDiffers {
     pub output: String,
     pub kind: ArtifactKind,
-    pub stored: Digest,
-    pub made: Digest,
+    /// `None`: it was left out.
+    pub stored: Option<Digest>,
+    pub made: Option<Digest>,
     /// `None`: what was stored can no longer be read.
     pub first: Option<Difference>,
 }
@@ -200,6 +201,19 @@ fn execute_again(
     check_sources(ctx, idx, resolved)?;
     for output in &ctx.call(idx).outputs {
         let stored = stored.iter().find(|stored| stored.name == output.name);
+        if output.optional {
+            match (stored, outcome.outputs.get(&output.name)) {
+                (None, None) => continue,
+                (Some(_), Some(_)) => {}
+                (stored, made) => {
+                    let kind = output.ty.artifact_kind().unwrap_or(ArtifactKind::File);
+                    let made = made.map(|made| digest_of(ctx, step, output, made, &started.scratch)).transpose()?;
+                    let (output, stored) = (output.name.clone(), stored.map(|stored| stored.digest));
+                    let made = made.map(|made| made.digest);
+                    return Ok(Some(HowItDiffers { output, kind, stored, made, first: None }));
+                }
+            }
+        }
         let stored = stored.ok_or_else(|| bug("N6303", format!("`{step}` has no stored output `{}`", output.name)))?;
         if let Some(how) = compare(ctx, step, output, stored, &outcome, &started.scratch)? {
             return Ok(Some(how));
@@ -230,39 +244,62 @@ fn compare(
     outcome: &Outcome,
     scratch: &Scratch,
 ) -> Result<Option<HowItDiffers>, StepError> {
-    let fault = |what: &str| bug("N6303", format!("output `{}` of step `{step}` {what}", output.name));
+    let produced = outcome.outputs.get(&output.name);
+    let produced = produced.ok_or_else(|| fault(step, output, "was not made"))?;
+    let made = digest_of(ctx, step, output, produced, scratch)?;
+    if made.digest == stored.digest {
+        return Ok(None);
+    }
+    let first = match ctx.store.object(&stored.digest).map_err(|error| store_trouble(&error))? {
+        None => None,
+        Some(object) => {
+            let before = Side { path: &object.path, size_bytes: object.size_bytes };
+            let after = Side { path: &made.path, size_bytes: made.size_bytes };
+            first_difference(stored.kind, before, after).ok().flatten()
+        }
+    };
+    let (kind, stored, made) = (stored.kind, Some(stored.digest), Some(made.digest));
+    Ok(Some(HowItDiffers { output: output.name.clone(), kind, stored, made, first }))
+}
+
+fn fault(step: &str, output: &Output, what: &str) -> StepError {
+    bug("N6303", format!("output `{}` of step `{step}` {what}", output.name))
+}
+
+/// What an execution made, with its bytes; for a folder, those of its list.
+struct Made {
+    digest: Digest,
+    path: PathBuf,
+    size_bytes: u64,
+}
+
+fn digest_of(
+    ctx: &Context,
+    step: &str,
+    output: &Output,
+    produced: &Produced,
+    scratch: &Scratch,
+) -> Result<Made, StepError> {
+    let fault = |what: &str| fault(step, output, what);
     let work_dir = scratch.path().join("out");
-    let produced = outcome.outputs.get(&output.name).ok_or_else(|| fault("was not made"))?;
     let path = work_dir.join(&produced.path);
     if !path.starts_with(&work_dir) || path.components().any(|part| part == Component::ParentDir) {
         return Err(fault("is outside its work folder"));
     }
     let found = fs::symlink_metadata(&path).map_err(|_| fault("was announced, but is not there"))?;
-    let trouble = |error: StoreError| store_trouble(&error);
-    let (made, path, size_bytes) = if stored.kind == ArtifactKind::Folder {
+    if output.ty.artifact_kind() == Some(ArtifactKind::Folder) {
         let manifest = folders::digest(&*ctx.store, &path).map_err(|error| {
             let message = format!("output `{}` of step `{step}` cannot be kept: {error}", output.name);
             StepError::new(mlp_model::ErrorClass::Step, "N6304", message)
         })?;
         let (bytes, list) = (manifest.to_bytes(), scratch.path().join("list"));
         fs::write(&list, &bytes).map_err(|_| fault("cannot be listed"))?;
-        (Digest::of(&bytes), list, bytes.len() as u64)
+        Ok(Made { digest: Digest::of(&bytes), path: list, size_bytes: bytes.len() as u64 })
     } else if found.is_file() {
-        let (digest, size_bytes) = ctx.store.digest_file(&path).map_err(trouble)?;
-        (digest, path, size_bytes)
+        let (digest, size_bytes) = ctx.store.digest_file(&path).map_err(|error| store_trouble(&error))?;
+        Ok(Made { digest, path, size_bytes })
     } else {
         let message = format!("output `{}` of step `{step}` is no regular file", output.name);
-        return Err(StepError::new(mlp_model::ErrorClass::Step, "N6304", message));
-    };
-    if made == stored.digest {
-        return Ok(None);
+        Err(StepError::new(mlp_model::ErrorClass::Step, "N6304", message))
     }
-    let first = match ctx.store.object(&stored.digest).map_err(trouble)? {
-        None => None,
-        Some(object) => {
-            let before = Side { path: &object.path, size_bytes: object.size_bytes };
-            first_difference(stored.kind, before, Side { path: &path, size_bytes }).ok().flatten()
-        }
-    };
-    Ok(Some(HowItDiffers { output: output.name.clone(), kind: stored.kind, stored: stored.digest, made, first }))
 }

@@ -7,12 +7,12 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use mlp_model::{
-    CacheKey, Decision, Digest, InputRecord, KeyId, Pipeline, Record, RunId, StepError, StepId, StoreError, Stored,
-    Timestamp,
+    CacheKey, Decision, Digest, Input, InputRecord, KeyId, Pipeline, Record, Round, RunId, StepError, StepId,
+    StoreError, Stored, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::context::Request;
+use crate::context::{Request, call_of};
 use crate::explain::{Difference, FieldChange, FieldName, compare};
 use crate::history::{Memory, Past, past, read_key};
 use crate::names::{UnknownName, find_node};
@@ -29,6 +29,9 @@ pub struct Why {
     pub failed_before: Vec<FailedAttempt>,
     /// A failure since then.
     pub failed_since: Option<FailedAttempt>,
+    /// What it collects and has nothing of, since steps of their rounds failed in the run that executed it.
+    #[serde(default)]
+    pub without: Vec<String>,
     /// Against what its key was compared; `None`: nothing like it is known.
     pub comparison: Option<Comparison>,
     /// What made the differing inputs differ: first those of the step itself, then those of the steps that made
@@ -166,6 +169,7 @@ impl Engine {
             failed_before: latest.map_or_else(Vec::new, |latest| failed_before(&history, latest)),
             failed_since: failed_since(&history, latest.map_or(0, |latest| latest.seq)),
             latest: latest.map(|latest| attempt(&mut memory, latest)).transpose()?,
+            without: Vec::new(),
             comparison: None,
             chain: Vec::new(),
             now: None,
@@ -177,10 +181,36 @@ impl Engine {
             why.chain = chain(&mut memory, nearest.clone(), latest.clone(), &difference)?;
             why.comparison = Some(Comparison { with: attempt(&mut memory, &nearest)?, difference });
         }
+        if let (Some((pipeline, idx)), Some(latest)) = (node, latest) {
+            why.without = self.without(pipeline, idx, latest)?;
+        }
         if let Some((pipeline, _)) = node {
             why.now = self.now(&why.step.step, pipeline, latest_key.as_ref())?;
         }
         Ok(why)
+    }
+
+    /// Returns what a result has nothing of, as the pipeline is now: members of rounds that failed in the run that executed it.
+    fn without(&self, pipeline: &Pipeline, idx: usize, latest: &Past) -> Result<Vec<String>, StoreError> {
+        let Some(call) = call_of(&pipeline.nodes[idx]).filter(|call| !call.options.collects.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let mut failed: HashSet<&Round> = HashSet::new();
+        for stored in self.store.run_records(&latest.executed_in)? {
+            if let Record::StepFailed { step, .. } = &stored.record
+                && let Some((_, node)) = pipeline.node(&step.step)
+            {
+                failed.extend(node.rounds());
+            }
+        }
+        let is_there = |name: &String| latest.result.inputs.iter().any(|input| input.name == *name);
+        let missing = call.options.collects.iter().filter(|name| !is_there(name)).filter_map(|name| {
+            let Input::Output { node, output } = call.inputs.get(name)? else { return None };
+            let node = &pipeline.nodes[*node];
+            let is_lost = node.rounds().iter().any(|round| failed.contains(round));
+            is_lost.then(|| format!("{}.{output}", node.name))
+        });
+        Ok(missing.collect())
     }
 
     /// Finds the earlier key with the fewest differences; among equals, the newest.

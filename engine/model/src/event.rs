@@ -89,6 +89,15 @@ pub enum Event {
         /// How long the next attempt waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_in_seconds: Option<f64>,
+        /// The run does not fail for it, as things stand: its loop tolerates so many failed rounds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tolerated: bool,
+    },
+    /// Rounds of a loop that tolerates some failed ones failed. Told at the end of the run.
+    RoundsFailed {
+        run: RunId,
+        #[serde(flatten)]
+        failed: FailedRounds,
     },
     StepSkipped {
         run: RunId,
@@ -174,6 +183,20 @@ pub enum RunStatus {
     OverBudget,
 }
 
+/// Rounds of a loop that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRounds {
+    /// The loop, with the rounds that it is in.
+    pub name: String,
+    /// As they stand in the names of nodes, in the order of the pipeline.
+    pub rounds: Vec<String>,
+    pub n_rounds: usize,
+    /// What the loop tolerates.
+    pub most: u32,
+    /// Whether the run goes on without them.
+    pub tolerated: bool,
+}
+
 /// Sources and steps, implicit ones included. Gates and releases are not counted here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StepCounts {
@@ -190,6 +213,9 @@ pub struct StepCounts {
     /// Of the executed ones, those that wrote outside.
     #[serde(default)]
     pub effects: usize,
+    /// Of the failed ones, those for which the run does not fail.
+    #[serde(default)]
+    pub tolerated: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

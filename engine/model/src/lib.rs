@@ -26,14 +26,14 @@ mod value;
 pub use cache_key::{CacheKey, FieldVisitor, KeyField};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{ErrorClass, StepError};
-pub use event::{CheckResult, Event, GateCounts, RunStatus, StepCounts, Verdict};
+pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCounts, Verdict};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, Removed, StoredObject};
 pub use named::{Named, Word};
 pub use other::{Copied, OtherStore};
 pub use pipeline::{
-    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, Options,
-    Output, ParamValue, Part, Pipeline, Release, SourceText, Span,
+    Call, CallClass, Check, Comparison, FirstRelease, Fold, Gate, Input, LoopLimit, Node, NodeKind, NumExpr, OnFailure,
+    Options, Output, ParamValue, Part, Pipeline, Release, Round, SourceText, Span,
 };
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};

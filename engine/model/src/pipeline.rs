@@ -1,6 +1,6 @@
 //! A checked pipeline: what the compiler gives to the engine. Every name is resolved, every type is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,6 +74,19 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns whether the run goes on without the node if it fails.
+    pub fn may_fail(&self) -> bool {
+        matches!(&self.kind, NodeKind::Call(call) if call.options.on_failure == OnFailure::Skip)
+    }
+
+    /// Returns the node's rounds of loops that may lose some, from the inside out.
+    pub fn rounds(&self) -> &[Round] {
+        match &self.kind {
+            NodeKind::Call(call) => &call.options.rounds,
+            NodeKind::Gate(_) | NodeKind::Release(_) => &[],
+        }
+    }
+
     /// Returns the loop whose values this node waits for.
     pub fn waits(&self) -> Option<&Waits> {
         match &self.kind {
@@ -128,6 +141,16 @@ impl Call {
 pub struct Output {
     pub name: String,
     pub ty: Type,
+    /// The step may leave it out; what needs it is then skipped.
+    pub optional: bool,
+}
+
+impl Output {
+    /// Makes outputs of their names and types, and of the names of those that may be left out.
+    pub fn all_of(outputs: Vec<(String, Type)>, optional: &BTreeSet<String>) -> Vec<Self> {
+        let output = |(name, ty): (String, Type)| Self { optional: optional.contains(&name), name, ty };
+        outputs.into_iter().map(output).collect()
+    }
 }
 
 /// Where an input artifact comes from.
@@ -151,6 +174,7 @@ pub struct Options {
     pub retries: u32,
     /// Why it does not run, nor what needs it: `when epochs > 5 is false`.
     pub skip: Option<String>,
+    pub on_failure: OnFailure,
     /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
     pub backoff: Option<Duration>,
     pub demand: Demand,
@@ -158,8 +182,23 @@ pub struct Options {
     pub gates: Vec<usize>,
     /// Loops that it is in and that run only some of their steps at once.
     pub limits: Vec<LoopLimit>,
+    /// Its rounds of loops that may lose some, from the inside out.
+    pub rounds: Vec<Round>,
+    /// Inputs that are left out where their round has failed: members of a list that a loop gives, and that the call does not
+    /// name one by one.
+    pub collects: BTreeSet<String>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
     pub waits: Option<Waits>,
+}
+
+/// What the failure of a step means to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// The run fails.
+    #[default]
+    Stop,
+    /// What needs the step is skipped, and the run goes on.
+    Skip,
 }
 
 /// `limit N` of a loop: at most so many of its steps run at once, whatever round they are of.
@@ -168,6 +207,16 @@ pub struct LoopLimit {
     /// The loop as it is written, the same in all rounds of loops around it: `by_region.by_plan`.
     pub name: String,
     pub most: u32,
+}
+
+/// A round of a loop with `tolerate N`: so many of its rounds may fail, and what collects over it goes on without them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Round {
+    /// The loop, with the rounds that it is in: `by_region[north].network`.
+    pub of: String,
+    /// The round as it stands in the names of its nodes: `117`.
+    pub key: String,
+    pub tolerated: u32,
 }
 
 /// Named checks over metrics. Evaluated in every run.

@@ -1,6 +1,6 @@
 //! What a step can be called with and what it gives back, as data: the compiler takes the catalogue, it knows no step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -143,8 +143,13 @@ pub struct CheckedCall<'a> {
 pub struct Inferred {
     /// Name and type of each output, in order. A single output is called `out` and is meant by the node's name alone.
     pub outputs: Vec<(String, Type)>,
+    /// Outputs that the step may leave out.
+    pub optional: BTreeSet<String>,
     /// Parameters to replace: defaults that depend on columns, normalised code.
     pub params: Named<Value>,
+    /// Inputs of records that the call names one by one, so that it cannot do without: `inputs.model_16`. Of all others it
+    /// takes those that there are.
+    pub named: BTreeSet<String>,
 }
 
 /// Checks a call as a whole and says what it results in. Pure: looks at nothing but its arguments.

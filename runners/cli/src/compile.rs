@@ -164,6 +164,16 @@ fn diagnostics(checked: &Checked) -> Vec<serde_json::Value> {
 
 /// Writes a failed step as a diagnostic that points at the call in the pipeline.
 pub fn render_step_error(pipeline: &Pipeline, step: &str, error: &StepError, output: &Output) -> String {
+    render_as(Severity::Error, pipeline, (step, error), output)
+}
+
+/// As [`render_step_error`]; a failure for which the run does not fail is a warning.
+pub fn render_failure(pipeline: &Pipeline, failure: &mlp_engine::Failure, output: &Output) -> String {
+    let severity = if failure.is_tolerated { Severity::Warning } else { Severity::Error };
+    render_as(severity, pipeline, (&failure.step, &failure.error), output)
+}
+
+fn render_as(severity: Severity, pipeline: &Pipeline, (step, error): (&str, &StepError), output: &Output) -> String {
     let mut labels = Vec::new();
     if let Some((_, node)) = pipeline.node(step) {
         let argument = match &node.kind {
@@ -176,7 +186,7 @@ pub fn render_step_error(pipeline: &Pipeline, step: &str, error: &StepError, out
     }
     let code = error.code.clone();
     let diagnostic = Diagnostic {
-        severity: Severity::Error,
+        severity,
         code: code.into(),
         message: format!("step `{step}`: {error}"),
         labels,

@@ -7,14 +7,14 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use mlp_model::{ArtifactKind, ErrorClass, Produced, StartStep, StepError};
+use mlp_model::{ArtifactKind, ErrorClass, Produced, StartStep, StepError, Value};
 
 use crate::copy::copy_file;
 use crate::ended;
 use crate::project::folders_above;
 use crate::sandbox::Sandbox;
 
-/// Moves the declared outputs to where they are expected.
+/// Moves the declared outputs to where they are expected, but for those that the command may leave out and did.
 pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Produced>, StepError> {
     unlock_own(&sandbox.folder, sandbox)?;
     let target = &sandbox.outputs;
@@ -25,7 +25,7 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
     }
 
     let mut outputs = BTreeMap::new();
-    for (name, ty) in &step.outputs {
+    'outputs: for (name, ty) in &step.outputs {
         let kind = match ty.artifact_kind() {
             Some(kind @ (ArtifactKind::File | ArtifactKind::Folder)) => kind,
             _ => {
@@ -38,9 +38,16 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
         for folder in folders_above(&sandbox.folder, &from) {
             // `out/` is ours; other folders may be gone, and the output with them.
             if sandbox.is_placed(name) && !folder.exists() && !folder.is_symlink() {
+                if is_optional(step, name) {
+                    continue 'outputs;
+                }
                 return Err(missing(name, kind, &from, sandbox));
             }
             unlock_own(&folder, sandbox)?;
+        }
+        let is_absent = || fs::symlink_metadata(&from).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_optional(step, name) && is_absent() {
+            continue;
         }
         let to = target.join(name);
         check(name, kind, &from, sandbox)?;
@@ -50,6 +57,12 @@ pub fn take(step: &StartStep, sandbox: &Sandbox) -> Result<BTreeMap<String, Prod
         outputs.insert(name.clone(), Produced { kind, path: to });
     }
     Ok(outputs)
+}
+
+/// Returns whether the command may leave an output out: it is a `file?` or a `folder?`.
+fn is_optional(step: &StartStep, output: &str) -> bool {
+    let declared = step.params.get("outputs").and_then(Value::as_record).and_then(|outputs| outputs.get(output));
+    declared.and_then(Value::as_str).is_some_and(|kind| kind.ends_with('?'))
 }
 
 /// Makes a folder of the step accessible. The command could have put anything in its place.
@@ -96,7 +109,8 @@ fn missing(name: &str, kind: ArtifactKind, path: &Path, sandbox: &Sandbox) -> St
     step_error("P2011", format!("the command succeeded, but did not make its output `{name}`"))
         .with_detail(others)
         .with_help(format!(
-            "it must make the {what} that `{{{name}}}` stands for, `{}`, under exactly this name",
+            "it must make the {what} that `{{{name}}}` stands for, `{}`, under exactly this name; if it may leave it out, \
+             write `outputs: {{ {name}: {what}? }}`",
             shown(path, sandbox)
         ))
 }

@@ -312,6 +312,20 @@ fn a_command_gives_the_outputs_it_declares() {
 }
 
 #[test]
+fn a_command_says_which_outputs_it_may_leave_out_and_which_inputs_it_names() {
+    let inputs = [("inputs.model_1", Type::File), ("inputs.model_2", Type::File), ("inputs.rows", Type::File)];
+    let outputs = [("best", "file"), ("log", "folder?"), ("notes", "file?")];
+    let outputs = Value::Record(outputs.iter().map(|(name, kind)| ((*name).to_owned(), text(kind))).collect());
+    let at = Value::Record([("rows".to_owned(), text("data/rows.csv"))].into());
+    let command = text("cat {model_2} in/* > {best}; ls > {notes}; mkdir {log}");
+    let inferred = infer("sh", &inputs, &[("command", command), ("outputs", outputs), ("at", at)]).expect("it fits");
+    let types: Vec<&Type> = inferred.outputs.iter().map(|(_, ty)| ty).collect();
+    assert_eq!(types, [&Type::File, &Type::Folder, &Type::File]);
+    assert_eq!(inferred.optional, ["log", "notes"].map(str::to_owned).into());
+    assert_eq!(inferred.named, ["inputs.model_2", "inputs.rows"].map(str::to_owned).into());
+}
+
+#[test]
 fn a_command_is_refused_when_names_and_braces_do_not_fit() {
     let file = [("raw", Type::File)];
     let out = [("sorted", "file")];

@@ -17,7 +17,7 @@ use mlp_dsl::analysis::Document;
 use mlp_dsl::{PathKind, World, WorldError};
 use mlp_lsp::{Encoding, Setup, States};
 use mlp_model::{
-    ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType, Named,
+    ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType,
     ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
 };
 
@@ -284,7 +284,7 @@ fn op(
     args: Vec<Argument>,
     outputs: impl Fn(&CheckedCall<'_>) -> Vec<(String, Type)> + Send + Sync + 'static,
 ) -> Signature {
-    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), params: Named::new() });
+    let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), ..Inferred::default() });
     Signature { name, version: 1, runner: "builtin", class, doc: "Does it.", args, infer: Arc::new(infer) }
 }
 

@@ -225,10 +225,14 @@ pub(crate) fn collect(
     check_unchanged(ctx, idx, resolved)?;
     let mut outputs = Vec::with_capacity(call.outputs.len());
     for output in &call.outputs {
-        let produced = outcome
-            .outputs
-            .remove(&output.name)
-            .ok_or_else(|| bug("N6303", format!("step `{}` ended without its output `{}`", node.name, output.name)))?;
+        let produced = match outcome.outputs.remove(&output.name) {
+            Some(produced) => produced,
+            None if output.optional => continue,
+            None => {
+                let message = format!("step `{}` ended without its output `{}`", node.name, output.name);
+                return Err(bug("N6303", message));
+            }
+        };
         outputs.push(adopt(ctx, &node.name, output, &produced, &scratch.work_dir())?);
     }
     if let Some(name) = outcome.outputs.keys().next() {

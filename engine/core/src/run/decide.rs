@@ -2,7 +2,7 @@
 //!
 //! Blocking; called from the pool once everything that is needed has been durably recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -63,15 +63,16 @@ pub(crate) enum Reading {
     Report(Digest),
     /// The node was skipped because there is no champion.
     NoChampion,
-    /// The node was skipped because of a condition: there is nothing to measure.
+    /// The node was skipped because of a condition, or of a failure that the run goes on without: there is nothing to measure.
     LeftOut,
 }
 
-/// Evaluates a gate. `reports` gives what it finds at each node that it reads.
+/// Evaluates a gate. `reports` gives what it finds at each node that it reads; `lost` are those that it goes on without.
 pub(crate) fn decide_gate(
     ctx: &Context,
     idx: usize,
     reports: BTreeMap<usize, Reading>,
+    lost: &BTreeSet<usize>,
 ) -> Result<GateOutcome, StepError> {
     let node = ctx.node(idx);
     let NodeKind::Gate(declared) = &node.kind else {
@@ -97,7 +98,7 @@ pub(crate) fn decide_gate(
         };
         measured.insert(reader, found);
     }
-    Ok(gate::evaluate(declared, &measured, |node| ctx.node(node).name.clone()))
+    Ok(gate::evaluate(&gate::without(declared, lost), &measured, |node| ctx.node(node).name.clone()))
 }
 
 /// Returns the version that stays live.

@@ -24,8 +24,10 @@ use crate::context::{Context, call_of};
 use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::{panicked, store_trouble};
 use crate::gate::GateOutcome;
+use crate::predict;
 use crate::resolve::{self, Known, Resolved};
 use crate::scheduler::{Because, Command, Scheduler, State, Step, StepKind};
+use crate::tolerance::Tolerance;
 
 mod attempts;
 mod decisions;
@@ -106,7 +108,8 @@ pub(crate) struct Drive<'a, F> {
     is_executed: Vec<bool>,
     /// Gates that refused in this run.
     has_refused: Vec<bool>,
-    /// Steps that did not run because of a condition, their own or that of one they need.
+    /// Steps that did not run because of a condition, their own or that of one they need, or because of a failure that the run goes
+    /// on without.
     is_left_out: Vec<bool>,
     leases: HashMap<usize, Lease>,
     attempts: HashMap<usize, Attempt>,
@@ -131,7 +134,8 @@ pub(crate) struct Drive<'a, F> {
 #[derive(Default)]
 pub(crate) struct Carried {
     pub done: HashMap<String, Done>,
-    pub failed: HashSet<String>,
+    /// Whether a loop may tolerate that they failed.
+    pub failed: HashMap<String, bool>,
     pub skipped: HashSet<String>,
     /// Loops that could not be unfolded.
     pub broken: HashSet<String>,
@@ -145,21 +149,22 @@ impl Carried {
         for (idx, step) in steps.iter_mut().enumerate() {
             let node = ctx.node(idx);
             let is_unfoldable = node.waits().is_none_or(|waits| !self.broken.contains(&waits.name));
+            let failed = self.failed.get(&node.name).copied().or((!is_unfoldable).then_some(false));
             step.kind = match step.kind {
                 StepKind::Unwanted => StepKind::Unwanted,
                 _ if !part[idx] => StepKind::Unwanted,
                 _ if self.done.contains_key(&node.name) => StepKind::Done,
-                _ if self.failed.contains(&node.name) || !is_unfoldable => StepKind::Broken,
-                kind => kind,
+                kind => failed.map_or(kind, |is_tolerable| StepKind::Broken { is_tolerable }),
             };
         }
         let is_unwanted: Vec<bool> = steps.iter().map(|step| step.kind == StepKind::Unwanted).collect();
         for step in steps.iter_mut() {
-            match step.kind {
-                StepKind::Unwanted => step.inputs.clear(),
-                // What does the same as a step of a later part does not wait for it.
-                _ => step.inputs.retain(|&input| !is_unwanted[input]),
+            let is_out = step.kind == StepKind::Unwanted;
+            for others in [&mut step.inputs, &mut step.collects, &mut step.awaits] {
+                others.retain(|&other| !is_out && !is_unwanted[other]);
             }
+            // What does the same as a step of a later part does not wait for it.
+            step.twin = step.twin.filter(|&twin| !is_out && !is_unwanted[twin]);
         }
     }
 }
@@ -216,8 +221,9 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 is_executed[idx] = done.is_executed;
             }
         }
+        let tolerance = predict::tolerance(&ctx, |idx| ahead.steps[idx].kind != StepKind::Unwanted);
         Self {
-            scheduler: Scheduler::new(ahead.steps, ahead.pool, request.keep_going),
+            scheduler: Scheduler::new(ahead.steps, ahead.pool, tolerance, request.keep_going),
             ctx,
             request,
             clock,
@@ -289,6 +295,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 },
             }
         }
+        self.settle_failures();
         self.outcome.status = status(self.outcome, self.was_interrupted, self.was_over_budget);
         if self.trouble.is_some() {
             self.outcome.status = RunStatus::Failed;
@@ -296,6 +303,20 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.ctx.scratches.clear();
         let carried = self.carry();
         (self.trouble, carried)
+    }
+
+    /// Says which failures the run does not fail for, now that all is known of their loops.
+    fn settle_failures(&mut self) {
+        let tolerance = self.scheduler.tolerance();
+        let is_tolerated: HashSet<&str> = (0..self.ctx.pipeline.nodes.len())
+            .filter(|&step| self.scheduler.state(step) == State::Failed && tolerance.is_tolerated(step))
+            .map(|step| self.ctx.node(step).name.as_str())
+            .collect();
+        for failure in &mut self.outcome.failures {
+            failure.is_tolerated = is_tolerated.contains(failure.step.as_str());
+        }
+        self.outcome.steps.tolerated = self.outcome.failures.iter().filter(|failure| failure.is_tolerated).count();
+        self.outcome.failed_rounds = tolerance.failed_rounds();
     }
 
     /// Does what the scheduler commands. Keys that were found before the run are answered at once, all of them before the
@@ -324,7 +345,12 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                     let (resolved, is_executed) = (self.resolved[idx].take(), self.is_executed[idx]);
                     carried.done.insert(name, Done { outputs, resolved, is_executed });
                 }
-                (State::Failed, _) => _ = carried.failed.insert(name),
+                (State::Failed, _) => {
+                    let failures = self.outcome.failures.iter();
+                    let mut of_step = failures.filter(|failure| failure.step == name);
+                    let is_tolerable = of_step.all(|failure| Tolerance::is_tolerable(failure.error.class));
+                    carried.failed.entry(name).or_insert(is_tolerable);
+                }
                 (State::Skipped, _) => _ = carried.skipped.insert(name),
                 _ => {}
             }
@@ -413,6 +439,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             error: error.clone(),
             will_retry,
             retry_in_seconds: Some(retry_after.as_secs_f64()).filter(|_| will_retry && !retry_after.is_zero()),
+            tolerated: !will_retry && self.scheduler.tolerance().is_tolerated(step),
         });
         if will_retry {
             self.failed.insert(step, (number, error, retry_after));
@@ -422,7 +449,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         self.results.remove(&step);
         self.outcome.steps.failed += usize::from(is_call);
         self.was_interrupted |= self.was_told_to_end && error.class == ErrorClass::Cancelled;
-        self.outcome.failures.push(Failure { step: self.name(step), error });
+        self.outcome.failures.push(Failure::new(self.name(step), error));
     }
 
     fn retry_after(&self, step: usize, attempt: u32) -> Duration {
@@ -459,9 +486,11 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             error: error.clone(),
             will_retry: false,
             retry_in_seconds: None,
+            tolerated: false,
         });
         self.outcome.steps.failed += 1;
-        self.outcome.failures.push(Failure { step: self.name(step), error });
+        self.outcome.failures.push(Failure::new(self.name(step), error));
+        self.carried.failed.insert(self.name(step), false);
     }
 
     fn note_cause(&mut self, because: Because) {
@@ -480,7 +509,11 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn on_skipped(&mut self, step: usize, because: Because) {
         self.leases.remove(&step);
-        self.is_left_out[step] = matches!(because, Because::NoChampion { step } if self.ctx.is_left_out(step));
+        self.is_left_out[step] = match because {
+            Because::NoChampion { step } => self.ctx.is_left_out(step),
+            Because::Forgone { .. } | Because::LeftOut { .. } => true,
+            _ => false,
+        };
         self.note_cause(because);
         if self.carried.skipped.contains(&self.ctx.node(step).name) {
             return; // told in an earlier part
@@ -570,7 +603,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn words(&self, because: Because) -> String {
         match because {
-            Because::Failed { step } => format!("`{}` failed", self.name(step)),
+            Because::Failed { step } | Because::Forgone { step } => format!("`{}` failed", self.name(step)),
+            Because::LeftOut { step, output } => {
+                resolve::say_left_out(&self.ctx, resolve::LeftOut { node: step, output })
+            }
             Because::Stopped { step } => format!("nothing was started after `{}` failed", self.name(step)),
             Because::NoChampion { step } => {
                 self.ctx.absence(step).unwrap_or_else(|| "there is no champion yet".to_owned())

@@ -22,7 +22,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Returns the wanted loops that can still be unfolded: what they go over has not failed.
+    /// Returns the wanted loops that can be unfolded next: what they go over has not failed, and needs none of the others.
     pub fn open(&self, ctx: &Context) -> Vec<Waits> {
         if self.loops.is_none() || self.cancel.borrow().is_some() {
             return Vec::new();
@@ -31,10 +31,16 @@ impl Parts<'_> {
         let mut names = BTreeSet::new();
         let open = wanted.filter_map(|(node, _)| node.waits()).filter(|waits| {
             let source = &ctx.node(waits.node).name;
-            let is_lost = self.carried.failed.contains(source) || self.carried.skipped.contains(source);
+            let is_lost = self.carried.failed.contains_key(source) || self.carried.skipped.contains(source);
             !is_lost && !self.carried.broken.contains(&waits.name) && names.insert(waits.name.clone())
         });
-        open.cloned().collect()
+        let open: Vec<Waits> = open.cloned().collect();
+        let needs_another = |waits: &Waits| {
+            let is_needed = ctx.request.graph.with_ancestors([waits.node]);
+            let needed = ctx.pipeline.nodes.iter().zip(is_needed).filter(|(_, is_needed)| *is_needed);
+            needed.filter_map(|(node, _)| node.waits()).any(|other| names.contains(&other.name))
+        };
+        open.iter().filter(|waits| !needs_another(waits)).cloned().collect()
     }
 
     /// Reads the values of loops whose tables are there by now, and asks for the pipeline with their rounds.
@@ -93,12 +99,12 @@ impl Parts<'_> {
         on_event: &mut F,
     ) {
         self.carried.broken.insert(name.to_owned());
-        self.refuse(vec![Failure { step: format!("{name}[..]"), error }], outcome, on_event);
+        self.refuse(vec![Failure::new(format!("{name}[..]"), error)], outcome, on_event);
     }
 
     /// Tells what keeps the run from going on.
     pub fn refuse<F: FnMut(&Event) + Send>(&self, failures: Vec<Failure>, outcome: &mut RunOutcome, on_event: &mut F) {
-        for Failure { step, error } in &failures {
+        for Failure { step, error, .. } in &failures {
             on_event(&Event::StepFailed {
                 run: self.request.run.clone(),
                 step: step.clone(),
@@ -106,6 +112,7 @@ impl Parts<'_> {
                 error: error.clone(),
                 will_retry: false,
                 retry_in_seconds: None,
+                tolerated: false,
             });
         }
         outcome.failures.extend(failures);

@@ -42,10 +42,13 @@ fn ready(jobs: usize, demands: &[(Demand, u64)]) -> Scheduler {
     let step = |(demand, priority): &(Demand, u64)| Step {
         kind: StepKind::Call { retries: 0 },
         inputs: vec![],
+        collects: vec![],
+        awaits: vec![],
+        twin: None,
         priority: *priority,
         need: Some(pool.need(demand, &Demand::default()).unwrap()),
     };
-    let mut scheduler = Scheduler::new(demands.iter().map(step).collect(), pool.clone(), true);
+    let mut scheduler = Scheduler::new(demands.iter().map(step).collect(), pool.clone(), Tolerance::default(), true);
     scheduler.on_started();
     // Nobody starts before everybody is ready: the cores are taken meanwhile.
     let all = std::mem::replace(&mut scheduler.pool, Pool::new(1, &Machine::default()));
@@ -280,10 +283,18 @@ fn run_through(
             inputs.sort_unstable();
             inputs.dedup();
             let need = Some(pool.need(demand, &Demand::default()).expect("it can be met"));
-            Step { kind: StepKind::Call { retries: *retries }, inputs, priority: *priority, need }
+            Step {
+                kind: StepKind::Call { retries: *retries },
+                inputs,
+                collects: vec![],
+                awaits: vec![],
+                twin: None,
+                priority: *priority,
+                need,
+            }
         })
         .collect();
-    let mut scheduler = Scheduler::new(steps, pool, true);
+    let mut scheduler = Scheduler::new(steps, pool, Tolerance::default(), true);
     scheduler.on_started();
     let (mut pending, mut dice) = (Vec::new(), dice.iter().cycle());
     let mut before: Vec<State> = vec![State::Waiting; nodes.len()];

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 
 use mlp_engine::RunError;
 use mlp_model::{
-    ArtifactKind, Cancel, ErrorClass, Event, Outcome, Pipeline, Produced, Record, RunStatus, RunnerEvent, StartStep,
-    StepError, StoreError, Value,
+    ArtifactKind, Cancel, ErrorClass, Event, NodeKind, OnFailure, Outcome, Pipeline, Produced, Record, RunStatus,
+    RunnerEvent, StartStep, StepError, StoreError, Value,
 };
 use tokio::sync::watch;
 
@@ -304,4 +304,54 @@ fn progress_and_printed_lines_are_passed_on_until_the_step_ends() {
         })
         .collect();
     assert_eq!((lines, told.outcome.steps.failed), (vec!["epoch 1"], 1));
+}
+
+#[test]
+fn the_run_goes_on_without_a_step_that_may_fail() {
+    let desk = Desk::new();
+    let of_class = |class: &str| {
+        let params = [("class", Value::Str(class.into()))];
+        let mut pipeline = pipeline(vec![
+            step("plot", "fail", &[], &params, table()),
+            step("page", "join", &[("plot", out(0))], &[], table()),
+            step("rest", "join", &[], &[("n", Value::Int(1))], table()),
+        ]);
+        edit_call(&mut pipeline, "plot", |call| call.options.on_failure = OnFailure::Skip);
+        pipeline
+    };
+    for n_executed in [1, 0] {
+        let told = desk.run_with(&of_class("step"), |request| request.jobs = 1);
+        assert_eq!((told.outcome.status, told.outcome.steps.executed), (RunStatus::Succeeded, n_executed));
+        assert_eq!((told.outcome.steps.failed, told.outcome.steps.tolerated), (1, 1));
+        assert!(told.story().contains(&"page skipped: `plot` failed".to_owned()), "{:?}", told.story());
+        assert!(told.only_failure().class == ErrorClass::Step && told.outcome.failures[0].is_tolerated);
+    }
+    let told = desk.run(&of_class("environment"));
+    assert_eq!((told.outcome.status, told.outcome.steps.tolerated), (RunStatus::Failed, 0));
+}
+
+#[test]
+fn a_gate_cannot_measure_a_report_that_the_run_goes_on_without() {
+    let desk = Desk::new();
+    let check = mlp_model::Check {
+        name: "floor".into(),
+        left: mlp_model::NumExpr::Metric { node: 1, metric: "auc".into() },
+        comparison: mlp_model::Comparison::Greater,
+        right: mlp_model::NumExpr::Number(0.5),
+        text: "quality.auc > 0.5".into(),
+        span: mlp_model::Span::default(),
+    };
+    let gate = mlp_model::Gate { checks: vec![check], first: None };
+    for may_fail in [0, 1] {
+        let ops = [["fail", "eval"], ["join", "fail"]][may_fail];
+        let mut pipeline = pipeline(vec![
+            step("model", ops[0], &[], &[], model()),
+            step("quality", ops[1], &[("model", out(0))], &[], report()),
+            node("good", NodeKind::Gate(gate.clone())),
+        ]);
+        edit_call(&mut pipeline, ["model", "quality"][may_fail], |call| call.options.on_failure = OnFailure::Skip);
+        let told = desk.run(&pipeline);
+        assert_eq!(told.outcome.status, RunStatus::Refused, "{:?}", told.story());
+        assert_eq!(told.outcome.gate_results[0].checks[0].verdict, mlp_model::Verdict::NotMeasurable);
+    }
 }

@@ -15,7 +15,8 @@ fn churn(desk: &Desk) -> Pipeline {
     desk.write("data/telco.csv", "a\nb\nc\nd\n");
     let mut parts = step("parts", "split", &[("data", out(0))], &[], table());
     let mlp_model::NodeKind::Call(call) = &mut parts.kind else { panic!() };
-    call.outputs = ["train", "test"].map(|name| mlp_model::Output { name: name.into(), ty: table() }).to_vec();
+    call.outputs =
+        ["train", "test"].map(|name| mlp_model::Output { name: name.into(), ty: table(), optional: false }).to_vec();
     pipeline(vec![
         step("raw", "read", &[("file", desk.file("data/telco.csv"))], &[], table()),
         parts,

@@ -1,14 +1,14 @@
 //! What starts when, and on what: parts of a pipeline, demands, pauses between attempts, budgets, what a cut-off saves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use mlp_engine::{Engine, RunError, RunRequest};
 use mlp_model::{
-    Cancel, Decision, Demand, ErrorClass, Event, Gpu, GpuDemand, Machine, Outcome, Pipeline, RunStatus, Runner,
-    Timestamp, Value,
+    Cancel, Decision, Demand, ErrorClass, Event, Gpu, GpuDemand, Machine, Node, NodeKind, Outcome, Pipeline, Round,
+    RunStatus, Runner, Timestamp, Value,
 };
 use proptest::prelude::*;
 use tokio::sync::watch;
@@ -327,12 +327,14 @@ fn a_cut_off_tells_how_many_steps_it_saved() {
     assert_eq!((cut_offs(&nothing), nothing.outcome.steps.cut_off), (vec![], 0));
 }
 
-/// One step of a random pipeline: where it reads, from a file or from earlier steps, and whether it forgets blank lines.
+/// One step of a random pipeline: where it reads, from a file or from earlier steps, whether it forgets blank lines, and which round
+/// of a loop it is in, if it is in one.
 #[derive(Debug, Clone)]
 struct Random {
     inputs: Vec<prop::sample::Index>,
     file: Option<usize>,
     forgets: bool,
+    round: Option<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -353,7 +355,8 @@ const N_FILES: usize = 3;
 fn random_pipeline() -> impl Strategy<Value = Vec<Random>> {
     let inputs = proptest::collection::vec(any::<prop::sample::Index>(), 0..3);
     let file = proptest::option::of(0..N_FILES);
-    let step = (inputs, file, any::<bool>()).prop_map(|(inputs, file, forgets)| Random { inputs, file, forgets });
+    let step = (inputs, file, any::<bool>(), proptest::option::of(0..3u8));
+    let step = step.prop_map(|(inputs, file, forgets, round)| Random { inputs, file, forgets, round });
     proptest::collection::vec(step, 1..9)
 }
 
@@ -371,24 +374,39 @@ fn random_edits() -> impl Strategy<Value = Vec<Edit>> {
     proptest::collection::vec(edit, 0..4)
 }
 
-fn made_of(desk: &Desk, randoms: &[Random]) -> Pipeline {
-    let node = |(idx, random): (usize, &Random)| {
+/// The loop tolerates so many failed rounds. Whoever reads of it from outside collects, and is the last word about it: later steps
+/// are in no round.
+fn made_of(desk: &Desk, randoms: &[Random], tolerated: u32) -> Pipeline {
+    let (mut nodes, mut rounds, mut is_closed): (Vec<Node>, Vec<Option<u8>>, bool) = (vec![], vec![], false);
+    for (idx, random) in randoms.iter().enumerate() {
+        let round = random.round.filter(|_| !is_closed);
         let mut inputs: BTreeMap<String, mlp_model::Input> = BTreeMap::new();
+        let mut collects = BTreeSet::new();
         if let Some(file) = random.file {
             inputs.insert("file".into(), desk.file(&format!("{file}.csv")));
         }
-        if idx > 0 {
-            for input in &random.inputs {
-                let input = input.index(idx);
-                inputs.insert(format!("in{input}"), out(input));
+        for input in random.inputs.iter().filter(|_| idx > 0).map(|input| input.index(idx)) {
+            // No round reads another one.
+            if rounds[input].is_some() && round.is_some() && rounds[input] != round {
+                continue;
             }
+            if rounds[input].is_some() && round.is_none() {
+                collects.insert(format!("in{input}"));
+                is_closed = true;
+            }
+            inputs.insert(format!("in{input}"), out(input));
         }
         let inputs: Vec<(&str, mlp_model::Input)> =
             inputs.iter().map(|(name, input)| (name.as_str(), input.clone())).collect();
         let op = if random.forgets { "forget" } else { "join" };
-        step(&format!("s{idx}"), op, &inputs, &[("n", Value::Int(0))], table())
-    };
-    pipeline(randoms.iter().enumerate().map(node).collect())
+        let mut node = step(&format!("s{idx}"), op, &inputs, &[("n", Value::Int(0))], table());
+        let NodeKind::Call(call) = &mut node.kind else { panic!("a step is a call") };
+        let of = |key: u8| Round { of: "l".into(), key: key.to_string(), tolerated };
+        (call.options.rounds, call.options.collects) = (round.map(of).into_iter().collect(), collects);
+        nodes.push(node);
+        rounds.push(round);
+    }
+    pipeline(nodes)
 }
 
 proptest! {
@@ -401,6 +419,7 @@ proptest! {
         randoms in random_pipeline(),
         rounds in proptest::collection::vec(random_edits(), 1..4),
         keep_going in any::<bool>(),
+        tolerated in 0..3u32,
     ) {
         let desk = Desk::new();
         desk.runner.add("forget", |step| {
@@ -408,7 +427,7 @@ proptest! {
             write_out(step, &texts.join("+"))
         });
         (0..N_FILES).for_each(|file| desk.write(&format!("{file}.csv"), "a\n"));
-        let mut pipeline = made_of(&desk, &randoms);
+        let mut pipeline = made_of(&desk, &randoms, tolerated);
         let mut outputs: Vec<mlp_model::Digest> = Vec::new();
         let mut n_edits = 0;
         for edits in std::iter::once(Vec::new()).chain(rounds) {
@@ -448,6 +467,7 @@ proptest! {
                 }
             }
             let fails = told.events.iter().any(|event| matches!(event, Event::StepFailed { .. }));
+            let stops = told.outcome.status != RunStatus::Succeeded && !keep_going;
             for planned in &plan.steps {
                 let of_step = |event: &&Event| match event {
                     Event::StepStarted { step, .. } | Event::StepFinished { step, .. } | Event::StepReused { step, .. }
@@ -471,7 +491,7 @@ proptest! {
                     (Decision::Fail, [Event::StepFailed { error, .. }]) => error.message == planned.reason,
                     (Decision::Skip, [Event::StepSkipped { .. }]) => true,
                     // Whoever does not keep going starts nothing after a failure.
-                    (_, [Event::StepSkipped { .. }]) => fails && !keep_going,
+                    (_, [Event::StepSkipped { .. }]) => stops,
                     _ => false,
                 };
                 prop_assert!(fits, "planned {:?}, and then {:?}", planned, happened);

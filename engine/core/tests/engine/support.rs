@@ -202,7 +202,7 @@ pub fn step(name: &str, op: &str, inputs: &[(&str, Input)], params: &[(&str, Val
         runner: "test".into(),
         params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         inputs: inputs.iter().map(|(name, input)| ((*name).to_owned(), input.clone())).collect(),
-        outputs: vec![Output { name: "out".into(), ty }],
+        outputs: vec![Output { name: "out".into(), ty, optional: false }],
         options: Options::default(),
         arg_spans: Named::new(),
     };

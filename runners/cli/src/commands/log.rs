@@ -94,9 +94,9 @@ fn replay(
             if let Event::RunFinished { status, steps, seconds, .. } = &event {
                 if !output.json {
                     let flaky = if steps.flaky > 0 { format!(" ({} flaky)", steps.flaky) } else { String::new() };
-                    let effects = super::runs::effects(steps);
+                    let (effects, tolerated) = (super::runs::effects(steps), super::runs::tolerated(steps));
                     output.print(format!(
-                        "run {}: {}, {} run{flaky}{effects}, {} reused, {} failed, {} skipped in {}",
+                        "run {}: {}, {} run{flaky}{effects}, {} reused, {} failed{tolerated}, {} skipped in {}",
                         summary.run,
                         super::runs::end_word(*status),
                         steps.executed,

@@ -9,7 +9,7 @@ use mlp_model::{Cancel, ErrorClass, Event, Pipeline, RunId, StepCounts, Store};
 use tokio::sync::watch;
 
 use crate::args::{RunArgs, WorkArgs};
-use crate::compile::{Compiled, compile, render_step_error};
+use crate::compile::{Compiled, compile, render_failure, render_step_error};
 use crate::exit::Exit;
 use crate::machine::machine;
 use crate::output::{Failure, Output};
@@ -80,7 +80,7 @@ pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     }
 
     for failure in &outcome.failures {
-        output.note(render_step_error(&compiled.pipeline, &failure.step, &failure.error, output));
+        output.note(render_failure(&compiled.pipeline, failure, output));
     }
     let seconds = started.elapsed().as_secs_f64();
     if !output.json {
@@ -90,7 +90,8 @@ pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     if let Some(draft) = draft {
         draft.keep(&compiled, &store, output);
     }
-    let exit = Exit::of_run(outcome.status, outcome.failures.iter().map(|failure| failure.error.class));
+    let failures = outcome.failures.iter().filter(|failure| !failure.is_tolerated);
+    let exit = Exit::of_run(outcome.status, failures.map(|failure| failure.error.class));
     Ok(Ran { exit, run, outcome, seconds })
 }
 
@@ -229,7 +230,11 @@ impl Tale {
             0 => String::new(),
             n => format!(" ({n} saved by early cutoff)"),
         };
-        format!("{} run{flaky}, {} reused{saved}", words::plural(steps.executed, "step"), steps.reused)
+        let tolerated = match steps.tolerated {
+            0 => String::new(),
+            n => format!(", {n} failed and tolerated"),
+        };
+        format!("{} run{flaky}, {} reused{saved}{tolerated}", words::plural(steps.executed, "step"), steps.reused)
     }
 
     fn summary(&self, compiled: &Compiled, run: &RunId, outcome: &RunOutcome, seconds: f64) -> String {
@@ -240,7 +245,7 @@ impl Tale {
         let stays = stays(&self.kept);
         let tally = self.tally(steps);
         match outcome.status {
-            RunStatus::Succeeded if steps.executed == 0 && self.released.is_empty() => {
+            RunStatus::Succeeded if steps.executed + steps.failed == 0 && self.released.is_empty() => {
                 up_to_date(name, steps.reused, &self.kept, self.last_change.as_ref(), seconds)
             }
             RunStatus::Succeeded => {
@@ -249,6 +254,14 @@ impl Tale {
                     text.push_str(&format!("{release} v{version} is released. "));
                 }
                 text.push_str(&format!("{tally}{stays} in {took}; run {run}."));
+                let forgone = outcome.failures.iter().filter(|failure| failure.is_tolerated);
+                let may_fail = |step: &str| compiled.pipeline.node(step).is_some_and(|(_, node)| node.may_fail());
+                for failure in forgone.filter(|failure| may_fail(&failure.step)) {
+                    text.push_str(&format!("\n  went on without `{}`, which may fail", failure.step));
+                }
+                for failed in &outcome.failed_rounds {
+                    text.push_str(&format!("\n  went on without {}", words::failed_rounds(failed)));
+                }
                 for (release, version) in &self.released {
                     text.push_str(&format!(
                         "\n  look            mlp show {release}@{version}\n  where from      mlp lineage {release}@{version}\n  go back         mlp models rollback {release}"

@@ -28,7 +28,8 @@ pub fn runs(limit: usize, output: &Output) -> Result<Exit, Failure> {
 fn line(run: &RunSummary) -> String {
     let steps = &run.steps;
     let effects = effects(steps);
-    let tally = format!("{} run{effects}, {} reused, {} failed", steps.executed, steps.reused, steps.failed);
+    let tolerated = tolerated(steps);
+    let tally = format!("{} run{effects}, {} reused, {} failed{tolerated}", steps.executed, steps.reused, steps.failed);
     format!(
         "{:<13}{:<18}{:<16}{:<12}{tally:<34}{}",
         run.run.to_string(),
@@ -42,6 +43,11 @@ fn line(run: &RunSummary) -> String {
 /// Writes how many of the executed steps wrote outside: ` (1 effect)`; nothing if none did.
 pub fn effects(steps: &StepCounts) -> String {
     if steps.effects > 0 { format!(" ({})", words::plural(steps.effects, "effect")) } else { String::new() }
+}
+
+/// Writes how many of the failed steps the run did not fail for: ` (2 tolerated)`; nothing if there were none.
+pub fn tolerated(steps: &StepCounts) -> String {
+    if steps.tolerated > 0 { format!(" ({} tolerated)", steps.tolerated) } else { String::new() }
 }
 
 /// Returns how a run stands; one without an end whose process is gone was interrupted.

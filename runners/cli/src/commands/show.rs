@@ -86,7 +86,11 @@ fn of_step(store: &dyn Store, pipeline: &Pipeline, step: &str) -> Result<Found, 
                 .with_help(format!("write `{step}.{}`", names.first().unwrap_or(&"NAME"))));
         }
     };
-    let record = result.outputs.iter().find(|record| record.name == name).ok_or_else(unknown)?;
+    let record = result.outputs.iter().find(|record| record.name == name).ok_or_else(|| match call.output(name) {
+        Some(output) if output.optional => Failure::usage(format!("step `{}` left out its output `{name}`", node.name))
+            .with_help("`mlp plan` says what is skipped for that"),
+        _ => unknown(),
+    })?;
     let personal = match call.output(name).map(|output| &output.ty) {
         Some(Type::Table(table)) => {
             Some(table.columns.iter().filter(|c| c.marks.personal).map(|c| c.name.clone()).collect())

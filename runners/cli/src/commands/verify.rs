@@ -1,6 +1,7 @@
 //! `mlp verify FILE [STEP..]`: executes cached steps again and compares.
 
 use mlp_engine::{Checked, CheckedResult, Sample, VerifyRequest};
+use mlp_model::Digest;
 
 use crate::args::VerifyArgs;
 use crate::compile::{compile, render_step_error};
@@ -66,11 +67,12 @@ fn line(checked: &Checked) -> String {
         CheckedResult::Failed { error } => format!("  FAILED        {step}: {error}"),
         CheckedResult::Differs(how) => {
             let place = how.first.as_ref().map(|first| format!("\n                {first}")).unwrap_or_default();
+            let short = |digest: &Option<Digest>| digest.as_ref().map_or("nothing".to_owned(), Digest::short);
             format!(
                 "  DIFFERS       {step}.{} from run {from_run}: stored {}, made {}{place}",
                 how.output,
-                how.stored.short(),
-                how.made.short()
+                short(&how.stored),
+                short(&how.made)
             )
         }
     }

@@ -95,6 +95,10 @@ fn text(why: &Why, all: bool) -> String {
     for failed in &why.failed_before {
         lines.push(format!("It is flaky: attempt {} failed in run {}: {}", failed.attempt, failed.run, failed.error));
     }
+    if !why.without.is_empty() {
+        let named: Vec<String> = why.without.iter().map(|name| format!("`{name}`")).collect();
+        lines.push(format!("It went on without {}: a step of the round failed.", named.join(", ")));
+    }
     if !why.chain.is_empty() {
         lines.push(String::new());
         why.chain.iter().for_each(|link| lines.extend(link_lines(link)));

@@ -80,12 +80,14 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
             let why = if *early_cutoff { "inputs came back with the same bytes" } else { "unchanged" };
             one(step, format!("reused  {:<48} {why} since run {}", words::facts(facts), from_run))
         }
-        Event::StepFailed { step, error, attempt, will_retry, retry_in_seconds, .. } => {
+        Event::StepFailed { step, error, attempt, will_retry, retry_in_seconds, tolerated, .. } => {
             let wait = retry_in_seconds.map(|wait| format!(" in {}", words::seconds(wait))).unwrap_or_default();
             let retry = if *will_retry { format!(", attempt {attempt}; trying again{wait}") } else { String::new() };
             let word = if error.class == ErrorClass::Cancelled { "cancelled" } else { "failed" };
-            one(step, format!("{word}{retry}: {error}"))
+            let tolerated = if *tolerated { ", which is tolerated" } else { "" };
+            one(step, format!("{word}{retry}{tolerated}: {error}"))
         }
+        Event::RoundsFailed { failed, .. } => one(&failed.name, format!("failed  {}", words::failed_rounds(failed))),
         Event::StepSkipped { step, because, .. } => one(step, format!("skipped: {because}")),
         Event::CutOff { step, n_saved, .. } => {
             one(step, format!("cut off here, {} saved: the same bytes as before", words::plural(*n_saved, "step")))

@@ -103,7 +103,10 @@ impl Reporter for TerminalReporter {
             }
             Event::StepSkipped { step, .. } => self.end(step),
             Event::GatePassed { .. } | Event::Released { .. } | Event::ReleaseKept { .. } => mark = Mark::Good,
-            Event::GateRefused { .. } | Event::ReleaseRefused { .. } | Event::ReleaseHeld { .. } => mark = Mark::Bad,
+            Event::GateRefused { .. }
+            | Event::ReleaseRefused { .. }
+            | Event::ReleaseHeld { .. }
+            | Event::RoundsFailed { .. } => mark = Mark::Bad,
             Event::LoopUnfolded { n_steps, .. } => self.tally.set_length(*n_steps as u64),
             Event::Planned { .. } => {}
             Event::CutOff { n_saved, .. } => {

@@ -1,6 +1,6 @@
 //! How numbers, facts and decisions read to a person.
 
-use mlp_model::{CheckResult, Facts, Progress, Verdict};
+use mlp_model::{CheckResult, Facts, FailedRounds, Progress, Verdict};
 
 /// Writes 1234567 as `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -18,6 +18,22 @@ pub fn count(n: u64) -> String {
 /// Writes `1 step`, `2 steps`.
 pub fn plural(n: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// Writes which rounds of a loop failed: ``2 of 40 rounds of `network`, which tolerates 5: 117, 130``.
+pub fn failed_rounds(failed: &FailedRounds) -> String {
+    const MOST_NAMED: usize = 12;
+    let FailedRounds { name, rounds, n_rounds, most, tolerated } = failed;
+    let named: Vec<&str> = rounds.iter().take(MOST_NAMED).map(String::as_str).collect();
+    let more = if rounds.len() > MOST_NAMED { ", .." } else { "" };
+    let what = match (tolerated, rounds.len()) {
+        (true, _) => format!("which tolerates {most}"),
+        (false, n) if n == *n_rounds => "so that none is left to go on with".to_owned(),
+        (false, n) if n as u64 > u64::from(*most) => format!("more than the {most} that it tolerates"),
+        (false, _) => "and something else in it that is not tolerated".to_owned(),
+    };
+    let all = plural(*n_rounds, "round");
+    format!("{} of {all} of `{name}`, {what}: {}{more}", count(rounds.len() as u64), named.join(", "))
 }
 
 /// Writes a span of time as a person would say it: `18 ms`, `4.2 s`, `3 min 05 s`.

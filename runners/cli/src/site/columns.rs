@@ -23,7 +23,7 @@ pub fn declared(writer: &mut Writer, columns: &[reference::Column]) {
 pub fn outputs(writer: &mut Writer, outputs: &[Output]) {
     for output in outputs {
         let name = if output.name == "out" { String::new() } else { format!("{} ", code(&output.name)) };
-        let summary = format!("{name}{}", markdown::inline(&describe::short(&output.ty)));
+        let summary = format!("{name}{}", markdown::inline(&describe::output(output)));
         match &output.ty {
             Type::Table(table) if !table.columns.is_empty() => {
                 writer.html(format!("<details><summary>gives {summary}</summary>"));

@@ -149,7 +149,7 @@ impl Steps<'_> {
             .take(MOST_MADE)
             .map(|(name, node)| {
                 let gives: Vec<String> =
-                    node.outputs.iter().map(|output| markdown::inline(&describe::short(&output.ty))).collect();
+                    node.outputs.iter().map(|output| markdown::inline(&describe::output(output))).collect();
                 let op = if self.place.site.catalogue.get(&node.op).is_some() {
                     let target = Target { page: library::page_of(&node.op), anchor: String::new() };
                     writer.link(&target, &code(&node.op))

@@ -284,6 +284,25 @@ fn what_is_placed_stands_where_a_program_looks_for_it() {
 }
 
 #[test]
+fn outputs_that_may_be_left_out_are_taken_if_they_are_there() {
+    let kinds = record(&[("model", "file"), ("notes", "file?"), ("plots", "folder?"), ("deep", "file?")]);
+    let step = |command: &str| {
+        let step = Step::new(command, &["model", "notes", "plots/", "deep"]).with_param("outputs", kinds.clone());
+        step.with_param("at", record(&[("deep", "a/b/deep")]))
+    };
+    let taken = |command: &str| step(command).run().unwrap().outputs.into_keys().collect::<Vec<_>>();
+    assert_eq!(taken("echo > {model}; rm -r a"), ["model"]);
+    assert_eq!(
+        taken("echo > {model}; echo > {notes}; mkdir {plots}; echo > {deep}"),
+        ["deep", "model", "notes", "plots"]
+    );
+    // One that must be there, or is something else, is refused as ever.
+    assert_eq!(step("echo > {notes}").error().code, "P2011");
+    assert_eq!(step("echo > {model}; mkdir {notes}").error().code, "P2012");
+    assert_eq!(step("echo > {model}; ln -s nowhere {notes}").error().class, ErrorClass::Step);
+}
+
+#[test]
 fn a_placed_output_that_was_not_made_or_leads_out_is_refused() {
     let placed = |command: &str| {
         let step = Step::new(command, &["o"]).with_param("at", record(&[("o", "models/a/m.bin")]));

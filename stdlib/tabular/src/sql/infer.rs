@@ -36,6 +36,9 @@ impl Infer for SqlInfer {
         Ok(Inferred {
             outputs: vec![("out".into(), Type::Table(table))],
             params: Named::from([("query", Value::Str(normal))]),
+            // A query cannot be asked of fewer tables than it names.
+            named: call.inputs.keys().map(str::to_owned).collect(),
+            ..Inferred::default()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The run loop's part in decisions: gathers what gates and releases need, and tells how they came out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, Record, RunId};
@@ -8,6 +8,7 @@ use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, 
 use super::{Drive, Message};
 use crate::bundle::{BundlePart, Pinned};
 use crate::gate::{self, GateOutcome};
+use crate::resolve::{self, LeftOut};
 use crate::run::decide::{self, Candidate, Reading, ReleaseOutcome, Releaser};
 use crate::run::{GateResult, ReleaseResult};
 use crate::scheduler::Because;
@@ -21,14 +22,16 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         };
         let reading = |node: usize| match report_of(node) {
             Some(digest) => Reading::Report(digest),
-            None if self.is_left_out[node] => Reading::LeftOut,
+            None if self.is_left_out[node] || self.scheduler.tolerance().is_forgone(node) => Reading::LeftOut,
             None => Reading::NoChampion,
         };
-        let reports: BTreeMap<usize, Reading> =
-            gate::nodes_read(declared).into_iter().map(|node| (node, reading(node))).collect();
+        let read = gate::nodes_read(declared);
+        let (lost, read): (BTreeSet<usize>, BTreeSet<usize>) =
+            read.into_iter().partition(|node| self.scheduler.tolerance().is_lost(*node, step));
+        let reports: BTreeMap<usize, Reading> = read.into_iter().map(|node| (node, reading(node))).collect();
         self.work(
             step,
-            move |ctx| decide::decide_gate(ctx, step, reports),
+            move |ctx| decide::decide_gate(ctx, step, reports, &lost),
             move |result| Message::GateDecided { step, result },
         );
     }
@@ -59,6 +62,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             Some(because) => Some(self.words(because)),
             None => refused.map(|&gate| format!("gate `{}` refused", self.name(gate))),
         };
+        let because = because.or_else(|| declared.parts.values().find_map(|part| self.left_out(part)));
         let parts: BTreeMap<String, Candidate> = match because {
             None => declared.parts.iter().map(|(part, made)| (part.clone(), self.candidate(made))).collect(),
             Some(_) => BTreeMap::new(),
@@ -77,6 +81,14 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             },
             move |result| Message::ReleaseDecided { step, result },
         );
+    }
+
+    /// Says that a part is an output which its step has left out.
+    fn left_out(&self, part: &Part) -> Option<String> {
+        let Part::Output { node, output } = part else { return None };
+        let is_made = self.outputs[*node].as_ref()?.iter().any(|made| made.name == *output);
+        let place = self.ctx.call(*node).outputs.iter().position(|declared| declared.name == *output)?;
+        (!is_made).then(|| resolve::say_left_out(&self.ctx, LeftOut { node: *node, output: place }))
     }
 
     fn candidate(&self, part: &Part) -> Candidate {

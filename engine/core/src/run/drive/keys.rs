@@ -9,6 +9,7 @@ use super::{Drive, Message};
 use crate::context::call_of;
 use crate::effect::IDEMPOTENCY_KEY;
 use crate::fault::bug;
+use crate::graph::Reads;
 use crate::resolve::{self, Hit, Lookup, Resolved, bind_inputs};
 use crate::run::claim::{self, Grant};
 use crate::scheduler::{self, State};
@@ -26,7 +27,10 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
                 Err(error) => self.on_failed(step, error),
             };
         }
-        let bound = bind_inputs(&self.ctx, step, &self.outputs);
+        if let Some(left_out) = resolve::left_out(&self.ctx, step, &self.outputs, self.scheduler.tolerance()) {
+            return self.scheduler.on_left_out(step, left_out.node, left_out.output);
+        }
+        let bound = bind_inputs(&self.ctx, step, &self.outputs, self.scheduler.tolerance());
         self.work(
             step,
             move |ctx| bound.and_then(|inputs| resolve::resolve(ctx, step, inputs)),
@@ -68,7 +72,10 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             key: hit.result.key,
             at,
         });
-        let inputs = self.ctx.request.graph.inputs(step);
+        // What it only waits for, or goes on without, did not come back with the same bytes.
+        let Reads { needs, collects } = Reads::of(&self.ctx.pipeline, step);
+        let is_read = |input: &usize| !self.scheduler.tolerance().is_lost(*input, step);
+        let inputs: Vec<usize> = needs.into_iter().chain(collects.into_iter().filter(is_read)).collect();
         let executed = inputs.iter().copied().find(|&input| self.is_executed[input]);
         let early_cutoff = executed.is_some();
         if self.is_uncertain[step]

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlp_model::{Call, FirstRelease, Gate, Input, Node, NodeKind, Options, Part, Pipeline, Release, Type, Value};
+use mlp_model::{
+    Call, FirstRelease, Gate, Input, Node, NodeKind, OnFailure, Options, Part, Pipeline, Release, Type, Value,
+};
 
 /// One thing that changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,9 +121,9 @@ fn steps(before: &Meanings<'_>, after: &Meanings<'_>, difference: &mut Differenc
             }
             let NodeKind::Call(other) = &old.kind else { continue };
             let mut why = Vec::new();
-            // Gates are meant by their names: their places in the file say nothing.
-            let without_gates = |call: &Call| Options { gates: Vec::new(), ..call.options.clone() };
-            if without_gates(other) != without_gates(call) {
+            // Gates are meant by their names: their places in the file say nothing. What is collected follows from loops.
+            let own = |call: &Call| Options { gates: Vec::new(), collects: BTreeSet::new(), ..call.options.clone() };
+            if own(other) != own(call) {
                 why.extend(options(other, call));
             }
             let (gates_before, gates_after) = (gates(before.pipeline, other), gates(after.pipeline, call));
@@ -346,10 +348,24 @@ fn options(old: &Call, new: &Call) -> Vec<String> {
     if old.options.retries != new.options.retries {
         why.push(format!("retries is {} instead of {}", new.options.retries, old.options.retries));
     }
+    if old.options.on_failure != new.options.on_failure {
+        let shown = |call: &Call| match call.options.on_failure {
+            OnFailure::Stop => "stops the run",
+            OnFailure::Skip => "is tolerated",
+        };
+        why.push(format!("its failure {}; before, it {}", shown(new), shown(old)));
+    }
     if old.options.skip != new.options.skip {
         let shown =
             |skip: &Option<String>| skip.as_ref().map_or("runs".to_owned(), |reason| format!("is skipped ({reason})"));
         why.push(format!("it {}; before, it {}", shown(&new.options.skip), shown(&old.options.skip)));
+    }
+    if old.options.rounds != new.options.rounds {
+        let shown = |call: &Call| match call.options.rounds.first() {
+            Some(round) => format!("{} failed rounds of `{}` are", round.tolerated, round.of),
+            None => "no failed round is".to_owned(),
+        };
+        why.push(format!("{} tolerated; before, {}", shown(new), shown(old)));
     }
     if why.is_empty() {
         why.push("options changed".into());
