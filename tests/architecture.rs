@@ -28,6 +28,7 @@ const HOMES: &[(&str, &str)] = &[
     ("ls-types", "mlp-lsp"),
     ("lsp-server", "mlp-lsp"),
     ("sled", "mlp-store"),
+    ("aes-gcm", "mlp-store"),
     ("petgraph", "mlp-engine"),
     ("datafusion", "mlp-tabular"),
     ("wasmtime", "mlp-wasm"),

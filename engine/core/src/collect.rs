@@ -6,6 +6,7 @@
 //! on beyond their records is the store's to know: see [`Keep`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use mlp_model::{ArtifactKind, Digest, Keep, Record, Removed, RunId, Sensitivity, Store, StoreError, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -277,23 +278,46 @@ fn in_order(
     Ok(ordered)
 }
 
-/// The objects that have been collected, as the journal tells. One that has come back since is among them, too.
+/// The objects that are gone on purpose, as the journal tells. One that has come back since is among them, too.
 #[derive(Debug, Default)]
-pub(crate) struct CollectedObjects(BTreeSet<Digest>);
+pub(crate) struct GoneObjects(BTreeMap<Digest, Gone>);
 
-impl CollectedObjects {
+/// Why an object is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Collected,
+    /// The key of the partition was destroyed.
+    Erased {
+        partition: String,
+    },
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Collected => f.write_str("was collected by `mlp gc`"),
+            Self::Erased { partition } => write!(f, "was erased with partition `{partition}`"),
+        }
+    }
+}
+
+impl GoneObjects {
     pub(crate) fn read(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut all = BTreeSet::new();
-        for stored in store.collections()? {
-            if let Record::Collected { objects, .. } = stored.record {
-                let list = store.read(&objects)?.unwrap_or_default();
-                all.extend(list.as_chunks::<32>().0.iter().map(|bytes| Digest(*bytes)));
-            }
+        let mut all = BTreeMap::new();
+        // An erasure is the last word.
+        for stored in store.collections()?.into_iter().chain(store.erasures()?) {
+            let (objects, why) = match stored.record {
+                Record::Collected { objects, .. } => (objects, Gone::Collected),
+                Record::Erased { objects, partition, .. } => (objects, Gone::Erased { partition }),
+                _ => continue,
+            };
+            let list = store.read(&objects)?.unwrap_or_default();
+            all.extend(list.as_chunks::<32>().0.iter().map(|bytes| (Digest(*bytes), why.clone())));
         }
         Ok(Self(all))
     }
 
-    pub(crate) fn contains(&self, digest: &Digest) -> bool {
-        self.0.contains(digest)
+    pub(crate) fn why(&self, digest: &Digest) -> Option<&Gone> {
+        self.0.get(digest)
     }
 }

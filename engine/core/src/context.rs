@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use mlp_model::{Call, Digest, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
 
 use crate::bundle::{Bundle, BundleError};
-use crate::collect::CollectedObjects;
+use crate::collect::{Gone, GoneObjects};
 use crate::foresee::foresee;
 use crate::graph::Graph;
 use crate::names::find_nodes;
@@ -39,7 +39,7 @@ pub(crate) struct Context {
     /// Where attempts work.
     pub scratches: Arc<Scratches>,
     /// What was taken out of the store, as far as anybody has asked.
-    pub collected: OnceLock<CollectedObjects>,
+    pub gone: OnceLock<GoneObjects>,
     /// What each release that the pipeline reads has live.
     pub champions: BTreeMap<String, Champion>,
 }
@@ -175,22 +175,22 @@ impl Context {
             };
             champions.insert(release.to_owned(), champion);
         }
-        let (scratches, collected) = (Scratches::new(Arc::clone(&store)), OnceLock::new());
-        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, collected, champions };
+        let (scratches, gone) = (Scratches::new(Arc::clone(&store)), OnceLock::new());
+        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, gone, champions };
         foresee(&ctx);
         Ok(ctx)
     }
 
-    /// Whether one of the objects was taken out of the store on purpose.
-    pub(crate) fn was_collected(&self, objects: &[Digest]) -> Result<bool, StoreError> {
-        let collected = match self.collected.get() {
+    /// Says why one of the objects is gone, if that was on purpose.
+    pub(crate) fn why_gone(&self, objects: &[Digest]) -> Result<Option<&Gone>, StoreError> {
+        let gone = match self.gone.get() {
             Some(known) => known,
             None => {
-                let read = CollectedObjects::read(&*self.store)?;
-                self.collected.get_or_init(|| read)
+                let read = GoneObjects::read(&*self.store)?;
+                self.gone.get_or_init(|| read)
             }
         };
-        Ok(objects.iter().any(|digest| collected.contains(digest)))
+        Ok(objects.iter().find_map(|digest| gone.why(digest)))
     }
 
     /// Returns whether a node's own condition keeps it from running.

@@ -12,6 +12,10 @@ pub(crate) fn store_trouble(error: &StoreError) -> StepError {
         StoreError::JournalDamaged { .. } => fault.with_help("`mlp doctor` shows what is whole"),
         StoreError::NewerFormat { .. } => fault.with_help("use the mlp that wrote it, or a newer one"),
         StoreError::NetworkFilesystem(_) => fault.with_help("put the workspace on a local disk"),
+        StoreError::Key { place: None, .. } => fault.with_help("say in mlp.yaml where keys are: `encryption`"),
+        StoreError::Key { .. } => {
+            fault.with_help("bring the key back; to give up what is encrypted with it: `mlp erase`")
+        }
         _ => fault,
     }
 }

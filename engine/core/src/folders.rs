@@ -71,7 +71,8 @@ pub(crate) fn adopt(store: &dyn Store, folder: &Path, kept: Sensitivity) -> Resu
         entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
     }
     let bytes = Manifest::new(entries)?.to_bytes();
-    Ok((store.put(&bytes, kept)?, bytes.len() as u64))
+    // Names of files may be values, too.
+    Ok((store.put_data(&bytes, kept)?, bytes.len() as u64))
 }
 
 /// Lays a stored folder out under `target`, which must not exist, as read-only copies. Returns the size of its files.

@@ -2,9 +2,10 @@
 //!
 //! Whether a result is true cannot be checked by reading; that it belongs to the key under which it would be found, can.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use mlp_model::{CacheKey, Digest, Record, RunId, StepResult};
+use mlp_model::{ArtifactKind, CacheKey, Digest, Record, RunId, Sensitivity, StepResult, Store, StoreError};
 
 /// Checks a result against the fields of its key. Says what is wrong.
 pub(crate) fn check_key(result: &StepResult, fields: &[u8]) -> Result<(), String> {
@@ -38,6 +39,34 @@ pub(crate) fn check_texts(record: &Record) -> Result<(), String> {
 pub(crate) fn check_run(run: &RunId) -> Result<(), String> {
     let is_name = !run.0.is_empty() && run.0.len() <= 32 && run.0.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_name { Ok(()) } else { Err("a run has an impossible name".to_owned()) }
+}
+
+/// Adds the objects that describe or measure others to `found`: they are kept plain where all else is encrypted.
+pub(crate) fn descriptions(record: &Record, found: &mut BTreeSet<Digest>) {
+    match record {
+        Record::StepFinished { result, .. } => {
+            found.insert(result.key_object);
+            let reports = result.outputs.iter().filter(|output| output.kind == ArtifactKind::Report);
+            found.extend(reports.map(|output| output.digest));
+        }
+        Record::Released { bundle, .. } => _ = found.insert(*bundle),
+        Record::Collected { objects, .. } | Record::Erased { objects, .. } => _ = found.insert(*objects),
+        _ => {}
+    }
+}
+
+/// Brings a file from elsewhere into the store.
+pub(crate) fn adopt(
+    store: &dyn Store,
+    file: &Path,
+    sensitivity: Sensitivity,
+    is_description: bool,
+) -> Result<(Digest, u64), StoreError> {
+    if is_description && sensitivity == Sensitivity::Plain {
+        store.adopt_figures(file)
+    } else {
+        store.adopt(file, sensitivity)
+    }
 }
 
 /// Names the run that a record belongs to; `None` for records that no run writes.

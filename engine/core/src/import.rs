@@ -184,6 +184,8 @@ impl Unpacked {
     /// Brings objects and records into the store.
     fn keep(self, store: &dyn Keep, rename: Option<&str>) -> Result<Imported, ImportError> {
         let Self { manifest, records, files } = self;
+        let mut descriptions = BTreeSet::new();
+        records.iter().for_each(|record| foreign::descriptions(record, &mut descriptions));
         let (mut by_run, mut released): (Vec<(RunId, Vec<Record>)>, _) = (Vec::new(), None);
         for record in records {
             if matches!(record, Record::Released { .. }) {
@@ -211,7 +213,8 @@ impl Unpacked {
         let (release, guard) = admit(store, released, rename, &mut to_commit)?;
         let mut size_bytes = 0;
         for (packed, file) in &files {
-            let (digest, _) = store.adopt(file, packed.sensitivity)?;
+            let is_description = descriptions.contains(&packed.digest);
+            let (digest, _) = foreign::adopt(store, file, packed.sensitivity, is_description)?;
             if digest != packed.digest {
                 return Err(refused(&format!("object {} changed while it was taken in", packed.digest.short())));
             }

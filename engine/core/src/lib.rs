@@ -16,6 +16,7 @@ mod bundle;
 pub mod collect;
 mod context;
 mod effect;
+pub mod erase;
 mod explain;
 pub mod export;
 mod fault;

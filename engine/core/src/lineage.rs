@@ -78,6 +78,9 @@ pub enum Fact {
         /// Some of its objects were taken out of the store by `mlp gc`.
         #[serde(default)]
         collected: bool,
+        /// The partition with whose key some of its objects were erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        erased: Option<String>,
     },
     Attempt {
         step: StepId,
@@ -117,6 +120,9 @@ pub struct ObjectCount {
     /// How many of the missing ones were taken out by `mlp gc`.
     #[serde(default)]
     pub collected: usize,
+    /// How many of them were erased.
+    #[serde(default)]
+    pub erased: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

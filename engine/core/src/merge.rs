@@ -112,6 +112,7 @@ impl Merging<'_> {
 
     fn take_objects(&mut self, scratch: &Path) -> Result<(), StoreError> {
         let mut n_waiting = 0;
+        let descriptions = self.descriptions()?;
         for object in self.other.objects()? {
             if self.store.has_object(&object)? && !self.becomes_personal(&object)? {
                 continue;
@@ -119,7 +120,7 @@ impl Merging<'_> {
             let copy = scratch.join("copy");
             match self.other.copy(&object, &copy)? {
                 Copied::Sound { size_bytes, sensitivity } => {
-                    self.store.adopt(&copy, sensitivity)?;
+                    foreign::adopt(self.store, &copy, sensitivity, descriptions.contains(&object))?;
                     self.merged.n_objects += 1;
                     self.merged.size_bytes += size_bytes;
                     n_waiting += 1;
@@ -127,6 +128,10 @@ impl Merging<'_> {
                 // Collected since it was listed.
                 Copied::Absent => {}
                 Copied::Damaged => self.leave_out(format!("object {}", object.short()), "it is damaged there"),
+                Copied::Locked => {
+                    let why = "it is encrypted there with a key that is not here";
+                    self.leave_out(format!("object {}", object.short()), why);
+                }
             }
             if n_waiting >= AT_A_TIME {
                 commit_of_and_wait(self.store, self.other.name(), Vec::new())?;
@@ -135,6 +140,16 @@ impl Merging<'_> {
         }
         // Before any record relies on them. Small objects are in the journal only with a commit.
         if n_waiting > 0 { commit_of_and_wait(self.store, self.other.name(), Vec::new()) } else { Ok(()) }
+    }
+
+    /// Returns the other store's objects that describe others.
+    fn descriptions(&self) -> Result<BTreeSet<Digest>, StoreError> {
+        let mut found = BTreeSet::new();
+        for run in self.other.runs() {
+            self.other.run_records(&run)?.iter().for_each(|record| foreign::descriptions(record, &mut found));
+        }
+        self.other.shared_records()?.iter().for_each(|record| foreign::descriptions(record, &mut found));
+        Ok(found)
     }
 
     /// Whether the other store keeps as personal what is plain here.
@@ -198,12 +213,12 @@ impl Merging<'_> {
         Ok(Ok(()))
     }
 
-    /// Takes in what is told of releases and collections.
+    /// Takes in what is told of releases, collections and erasures.
     fn take_shared(&mut self) -> Result<(), StoreError> {
-        let mut collected: BTreeSet<String> = BTreeSet::new();
-        for stored in self.store.collections()? {
-            if let Record::Collected { id, .. } = stored.record {
-                collected.insert(id);
+        let mut gone: BTreeSet<String> = BTreeSet::new();
+        for stored in self.store.collections()?.into_iter().chain(self.store.erasures()?) {
+            if let Record::Collected { id, .. } | Record::Erased { id, .. } = stored.record {
+                gone.insert(id);
             }
         }
         let mut releases: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
@@ -218,7 +233,10 @@ impl Merging<'_> {
                 | Record::HoldLifted { release, .. } => {
                     releases.entry(release.clone()).or_default().push(Stored { seq, record });
                 }
-                Record::Collected { id, .. } if collected.insert(id.clone()) => self.waiting.push(record),
+                // A key that was erased there must not be used here any more, either.
+                Record::Collected { id, .. } | Record::Erased { id, .. } if gone.insert(id.clone()) => {
+                    self.waiting.push(record);
+                }
                 _ => {}
             }
         }

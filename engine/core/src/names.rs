@@ -66,7 +66,8 @@ pub(crate) fn unique_id(parts: &[&str], version: u64, at: Timestamp, before: &[S
         Record::Released { id, .. }
         | Record::RolledBack { id, .. }
         | Record::HoldLifted { id, .. }
-        | Record::Collected { id, .. },
+        | Record::Collected { id, .. }
+        | Record::Erased { id, .. },
     ) = before.last().map(|stored| &stored.record)
     {
         add(id);

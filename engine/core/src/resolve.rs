@@ -184,7 +184,7 @@ pub(crate) fn look_again(ctx: &Context, idx: usize, resolved: &Resolved) -> Resu
         };
         let missing = objects::missing(&*ctx.store, stored.kind, &stored.digest)?;
         if !missing.is_empty() {
-            let what = if ctx.was_collected(&missing)? { "was collected by `mlp gc`" } else { "is missing or damaged" };
+            let what = ctx.why_gone(&missing)?.map_or("is missing or damaged".to_owned(), ToString::to_string);
             return unusable(format!("stored output `{name}` {what}"));
         }
     }

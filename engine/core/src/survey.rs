@@ -20,7 +20,7 @@ pub struct Survey {
     pub releases: Vec<Registry>,
     /// Every object that a record names, but not what folders consist of.
     pub objects: BTreeMap<Digest, Named>,
-    /// Objects without which no record can be understood: fields of keys, bundles, lists of collected objects.
+    /// Objects without which no record can be understood: fields of keys, bundles, lists of objects that are gone.
     pub records: BTreeSet<Digest>,
 }
 
@@ -83,8 +83,8 @@ impl Survey {
             survey.records.extend(registry.versions.iter().map(|version| version.bundle));
             survey.releases.push(registry);
         }
-        for stored in store.collections()? {
-            if let Record::Collected { objects, .. } = stored.record {
+        for stored in store.collections()?.into_iter().chain(store.erasures()?) {
+            if let Record::Collected { objects, .. } | Record::Erased { objects, .. } = stored.record {
                 survey.records.insert(objects);
             }
         }

@@ -32,6 +32,18 @@ pub trait Keep: Store {
     /// Removes the files that were found damaged and put aside. Returns how many, and their bytes.
     fn remove_damaged(&self) -> Result<(u64, u64), StoreError>;
 
+    /// Returns all encrypted objects. Nothing is decrypted.
+    fn sealed(&self) -> Result<Vec<SealedObject>, StoreError>;
+
+    /// Returns the name of the key that a partition has now; `None`, if it has none.
+    fn key_of(&self, partition: &str) -> Result<Option<String>, StoreError>;
+
+    /// Destroys the key of a partition, for good. One that is gone already is no error.
+    fn destroy_key(&self, partition: &str) -> Result<(), StoreError>;
+
+    /// Tries to decrypt an object with the keys that can be had now. False: it cannot be read.
+    fn can_read(&self, object: &Digest) -> Result<bool, StoreError>;
+
     /// Returns the runs whose folder ([`Store::run_dir`]) is there, and its bytes.
     fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError>;
 
@@ -49,6 +61,22 @@ pub struct StoredObject {
     pub digest: Digest,
     /// Of the file: the payload and the store's footer.
     pub size_bytes: u64,
+}
+
+/// An encrypted object, and the keys that it takes to read it, all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedObject {
+    pub digest: Digest,
+    /// Of the file.
+    pub size_bytes: u64,
+    pub keys: Vec<PartitionKey>,
+}
+
+/// One of the keys that a partition has had, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionKey {
+    pub partition: String,
+    pub key: String,
 }
 
 /// What became of objects that were to be removed.

@@ -28,7 +28,7 @@ pub use digest::{Digest, ParseDigestError};
 pub use error::{ErrorClass, StepError};
 pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCounts, Verdict};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
-pub use keep::{Keep, Removed, StoredObject};
+pub use keep::{Keep, PartitionKey, Removed, SealedObject, StoredObject};
 pub use named::{Named, Word};
 pub use other::{Copied, OtherStore};
 pub use pipeline::{

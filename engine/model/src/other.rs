@@ -39,4 +39,6 @@ pub enum Copied {
     Absent,
     /// Its bytes are not those of its digest, or it cannot be read.
     Damaged,
+    /// It is encrypted with a key that is not here.
+    Locked,
 }

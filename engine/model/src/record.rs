@@ -108,6 +108,19 @@ pub enum Record {
         objects: Digest,
         at: Timestamp,
     },
+    /// A key was destroyed, or was about to be, so that what is encrypted with it can be read no more.
+    Erased {
+        /// Globally unique.
+        id: String,
+        partition: String,
+        /// Names the key; it cannot be found from it.
+        key: String,
+        n_objects: u64,
+        size_bytes: u64,
+        /// The object that lists them: their digests, 32 bytes each, sorted.
+        objects: Digest,
+        at: Timestamp,
+    },
     RunFinished {
         run: RunId,
         status: RunStatus,

@@ -22,11 +22,22 @@ pub trait Store: Send + Sync {
     fn discard(&self, scratch: &Path);
 
     /// Moves a finished file of a scratch folder into the store and returns its digest and size. The file must not be
-    /// written any more. Durable when the next commit is acknowledged.
+    /// written any more. Durable when the next commit is acknowledged. A store that encrypts keeps its bytes encrypted.
     fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError>;
 
-    /// Stores bytes; see [`Store::adopt`].
+    /// Stores bytes that describe others and hold none of their values: the fields of a key, a bundle, a list. They are
+    /// never encrypted; else as [`Store::adopt`].
     fn put(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError>;
+
+    /// As [`Store::adopt`], for bytes.
+    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
+        self.put(bytes, sensitivity)
+    }
+
+    /// As [`Store::adopt`], for a file that holds figures, as reports do. It is never encrypted.
+    fn adopt_figures(&self, file: &Path) -> Result<(Digest, u64), StoreError> {
+        self.adopt(file, Sensitivity::Plain)
+    }
 
     /// Returns the object's file if it is there and its bytes have the digest; else `None`, and a damaged file is put
     /// aside. Bytes verified before are not read again while the file's stamps are unchanged.
@@ -118,6 +129,11 @@ pub trait Store: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// `Erased` records, newest first.
+    fn erasures(&self) -> Result<Vec<Stored>, StoreError> {
+        Ok(Vec::new())
+    }
+
     // Places.
 
     /// The folder of a run's own record: `events.jsonl` and one `STEP.log` a step. Whoever writes it makes it.
@@ -199,10 +215,23 @@ pub enum StoreError {
     JournalDamaged { segment: String, seq: u64, what: String },
     #[error("this store was written by a newer mlp (format {found}, this one knows {known})")]
     NewerFormat { found: u32, known: u32 },
+    /// What is encrypted cannot be read, or nothing can be encrypted.
+    #[error("the key of partition `{partition}`{} {what}", in_parentheses(.place))]
+    Key {
+        partition: String,
+        /// Never the key itself.
+        what: String,
+        /// Where the key is or would be; `None`, if nothing says so.
+        place: Option<String>,
+    },
     #[error("cannot reach the store's owner process: {message}")]
     Owner { message: String },
     #[error("release `{release}` has been changed by another run")]
     Conflict { release: String },
     #[error("{0} is on a network filesystem, where locks and sockets cannot be trusted")]
     NetworkFilesystem(String),
+}
+
+fn in_parentheses(place: &Option<String>) -> String {
+    place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default()
 }

@@ -118,15 +118,7 @@ impl Layout {
             .flatten()
             .find(|folder| fits(&folder.join(&name)) && folder.parent().is_some_and(Path::is_dir))
             .unwrap_or_else(|| PathBuf::from(format!("/tmp/mlp-{uid}")));
-        make_folder(fs, &folder)?;
-        let found = std::fs::symlink_metadata(&folder).or_fail("open", &folder)?;
-        if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
-            return Err(StoreError::Io {
-                action: "use".to_owned(),
-                path: folder.display().to_string(),
-                message: "a folder that only you may enter is needed for the store's socket".to_owned(),
-            });
-        }
+        private_folder(fs, &folder)?;
         Ok(folder.join(name))
     }
 }
@@ -137,6 +129,24 @@ pub(crate) fn make_folder(fs: &dyn Fs, folder: &Path) -> Result<(), StoreError> 
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other.or_fail("make the folder", folder),
     }
+}
+
+/// Makes a folder that only this user may enter, unless it is there.
+///
+/// # Errors
+/// Something else stands there: others may have put it where everybody may write.
+pub(crate) fn private_folder(fs: &dyn Fs, folder: &Path) -> Result<(), StoreError> {
+    make_folder(fs, folder)?;
+    let found = std::fs::symlink_metadata(folder).or_fail("open", folder)?;
+    let is_ours = found.uid() == rustix::process::getuid().as_raw();
+    if !found.is_dir() || !is_ours || found.mode() & 0o077 != 0 {
+        return Err(StoreError::Io {
+            action: "use".to_owned(),
+            path: folder.display().to_string(),
+            message: "it must be a folder that only you may enter".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn fits(path: &Path) -> bool {

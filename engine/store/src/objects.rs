@@ -1,8 +1,9 @@
 //! Object files: immutable bytes under the name of their digest.
 //!
 //! A file gets its name when it is whole, and is on the disk after [`Objects::sync`], before anything is recorded that
-//! relies on it. What is read back is verified, unless this process made or verified it and the stamps are unchanged.
-//! Unaware of the journal, and of objects that live inside it.
+//! relies on it. What is read back is verified, unless this process made or verified it and the stamps are unchanged. Files
+//! may be encrypted ([`crate::seal`]); their names are the digests of the plain bytes all the same. Unaware of the journal,
+//! and of objects that live inside it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
@@ -14,10 +15,11 @@ use std::thread;
 use mlp_model::{Digest, ObjectFile, Sensitivity, StoreError};
 
 use crate::failure::{OrFail, lock};
-use crate::footer::{self, FOOTER_LEN};
+use crate::footer::{FOOTER_LEN, Footer};
 use crate::fs::{Access, Fs, FsFile, Stamp, read_full};
 use crate::layout::{Layout, make_folder};
 use crate::scratch::Scratch;
+use crate::seal::{self, Header, Keys, PlainFolder};
 
 /// How many bytes are hashed at a time; from here on several threads help.
 const CHUNK: usize = 1 << 22;
@@ -29,7 +31,16 @@ pub(crate) struct Objects {
     unsynced: Mutex<Unsynced>,
     /// Folders of objects that this process has put something into; their own names are synced, or about to be.
     rooted: Mutex<BTreeSet<PathBuf>>,
-    verified: Mutex<HashMap<Digest, Stamp>>,
+    verified: Mutex<HashMap<Digest, Verified>>,
+    pub keys: Keys,
+    /// Where encrypted objects are read; made when the first one is.
+    plain: Mutex<Option<Arc<PlainFolder>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verified {
+    stamp: Stamp,
+    is_sealed: bool,
 }
 
 /// What is not known to be on the disk.
@@ -60,15 +71,43 @@ pub(crate) enum Durability {
 pub(crate) enum Found {
     Absent,
     /// Verified by this process; the bytes are unchanged since.
-    Sound(ObjectFile),
+    Sound {
+        stamp: Stamp,
+        is_sealed: bool,
+    },
     /// Not verified by this process; has this stamp.
     Unverified(Stamp),
 }
 
 impl Objects {
-    pub fn new(fs: Arc<dyn Fs>, layout: Layout) -> Self {
+    pub fn new(fs: Arc<dyn Fs>, layout: Layout, keys: Keys) -> Self {
         let scratch = Scratch::new(&layout);
-        Self { fs, layout, scratch, unsynced: Mutex::default(), rooted: Mutex::default(), verified: Mutex::default() }
+        Self {
+            fs,
+            layout,
+            scratch,
+            unsynced: Mutex::default(),
+            rooted: Mutex::default(),
+            verified: Mutex::default(),
+            keys,
+            plain: Mutex::default(),
+        }
+    }
+
+    /// Returns the folder in which encrypted objects are read and made.
+    pub fn plain(&self) -> Result<Arc<PlainFolder>, StoreError> {
+        let mut plain = lock(&self.plain);
+        if let Some(folder) = &*plain {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(PlainFolder::open(&*self.fs, &self.layout)?);
+        *plain = Some(Arc::clone(&folder));
+        Ok(folder)
+    }
+
+    /// Removes everything that this process has decrypted.
+    pub fn close_plain(&self) {
+        lock(&self.plain).take();
     }
 
     /// Moves `file`, whose payload has `digest` and `size_bytes`, under its name. `opened` is that file.
@@ -80,7 +119,7 @@ impl Objects {
         sensitivity: Sensitivity,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let (folder, place) = self.layout.object(&digest);
+        let (folder, _) = self.layout.object(&digest);
         // What has once been personal stays so; a plain object with the same bytes gives way.
         let is_enough = sensitivity == Sensitivity::Plain || self.sensitivity(&digest)? == Some(sensitivity);
         if is_enough && self.is_sound(&digest)? {
@@ -88,8 +127,56 @@ impl Objects {
             self.fs.remove_file(file).or_fail("remove", file)?;
             return self.note_unsynced(digest, [folder]);
         }
+        self.name(file, opened, (digest, size_bytes), Footer::plain(sensitivity), durability)
+    }
+
+    /// Encrypts `opened`, whose payload has `digest` and `size_bytes`, and keeps it under its name. The file itself stays.
+    pub fn seal(
+        &self,
+        opened: &dyn FsFile,
+        (digest, size_bytes): (Digest, u64),
+        partition: &str,
+        sensitivity: Sensitivity,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.for_writing(partition)?;
+        let before = self.footer(&digest)?;
+        let is_enough = before.is_some_and(|before| {
+            before.key_id.is_some() && (sensitivity == Sensitivity::Plain || before.sensitivity == sensitivity)
+        });
+        if is_enough && self.is_sound(&digest)? {
+            return self.note_unsynced(digest, [self.layout.object(&digest).0]);
+        }
+        let sensitivity = match before {
+            Some(Footer { sensitivity: Sensitivity::Personal, .. }) => Sensitivity::Personal,
+            _ => sensitivity,
+        };
+        let file = self.scratch.name();
+        let to = self.fs.create(&file, 0o600).or_fail("make", &file)?;
+        let sealed = Header::new(&[(partition, &*key)], size_bytes, sensitivity)
+            .and_then(|header| {
+                let len = seal::encrypt((&header, &digest, &[&*key]), opened, &*to)?;
+                Ok((len, Footer { sensitivity, key_id: Some(header.key_id()) }))
+            })
+            .or_fail("encrypt", &file)
+            .and_then(|(len, footer)| self.name(&file, &*to, (digest, len), footer, Durability::Disk));
+        if sealed.is_err() {
+            _ = self.fs.remove_file(&file);
+        }
+        sealed
+    }
+
+    /// Ends `file` with a footer and moves it under its name.
+    fn name(
+        &self,
+        file: &Path,
+        opened: &dyn FsFile,
+        (digest, size_bytes): (Digest, u64),
+        footer: Footer,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let (folder, place) = self.layout.object(&digest);
         let moved = (|| {
-            opened.write_all_at(&footer::encode(size_bytes, sensitivity), size_bytes).or_fail("write", file)?;
+            opened.write_all_at(&footer.encode(size_bytes), size_bytes).or_fail("write", file)?;
             self.fs.set_mode(file, 0o444).or_fail("protect", file)?;
             make_folder(&*self.fs, &folder)?;
             self.fs.rename(file, &place).or_fail("move an object to", &place)
@@ -101,7 +188,7 @@ impl Objects {
             return moved;
         }
         if let Ok(stat) = opened.stat() {
-            lock(&self.verified).insert(digest, stat.stamp);
+            self.trust(&digest, stat.stamp, footer.key_id.is_some());
         }
         if durability == Durability::Cache {
             return Ok(());
@@ -148,41 +235,86 @@ impl Objects {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Absent),
             Err(error) => return Err(error).or_fail("look at", &path),
         };
-        if lock(&self.verified).get(digest) != Some(&stamp) {
-            return Ok(Found::Unverified(stamp));
+        match lock(&self.verified).get(digest) {
+            Some(verified) if verified.stamp == stamp => Ok(Found::Sound { stamp, is_sealed: verified.is_sealed }),
+            _ => Ok(Found::Unverified(stamp)),
         }
-        Ok(Found::Sound(ObjectFile { path, size_bytes: stamp.size_bytes.saturating_sub(FOOTER_LEN as u64) }))
+    }
+
+    /// Returns where the bytes of an object can be read that was found to be sound. `None`: a key for it was erased, or it
+    /// has vanished or been damaged meanwhile.
+    pub fn readable(&self, digest: &Digest, stamp: Stamp, is_sealed: bool) -> Result<Option<ObjectFile>, StoreError> {
+        let (_, path) = self.layout.object(digest);
+        if !is_sealed {
+            return Ok(Some(ObjectFile { path, size_bytes: stamp.size_bytes.saturating_sub(FOOTER_LEN as u64) }));
+        }
+        let plain = self.plain()?;
+        if let Some(opened) = plain.opened(digest) {
+            return Ok(Some(opened));
+        }
+        let file = self.fs.open(&path, Access::Read).or_fail("open", &path)?;
+        let Some(footer) = read_footer(&*file, &path)? else { return Ok(None) };
+        let payload = stamp.size_bytes.saturating_sub(FOOTER_LEN as u64);
+        let copy = plain.scratch.name();
+        let to = self.fs.create(&copy, 0o600).or_fail("make", &copy)?;
+        let mut size_bytes = 0;
+        let opened = read_sealed(&*file, &path, (digest, payload, footer), &self.keys, &mut |chunk| {
+            to.write_all_at(chunk, size_bytes)?;
+            size_bytes += chunk.len() as u64;
+            Ok(())
+        });
+        if opened == Ok(Sealed::Opened) {
+            return plain.keep(*digest, &copy, size_bytes).map(Some);
+        }
+        _ = self.fs.remove_file(&copy);
+        opened.map(|_| None)
+    }
+
+    /// Whether the keys of an encrypted object are there; not, if one was erased.
+    ///
+    /// # Errors
+    /// [`StoreError::Key`], if one is missing, or another one.
+    pub fn has_keys(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let (_, path) = self.layout.object(digest);
+        let file = self.fs.open(&path, Access::Read).or_fail("open", &path)?;
+        let header = Header::read(&*file).or_fail("read", &path)?;
+        header.map_or(Ok(false), |(header, _)| Ok(self.keys.for_reading(&header)?.is_some()))
     }
 
     /// Takes somebody else's word that the bytes under this stamp are sound.
-    pub fn trust(&self, digest: &Digest, stamp: Stamp) {
-        lock(&self.verified).insert(*digest, stamp);
+    pub fn trust(&self, digest: &Digest, stamp: Stamp, is_sealed: bool) {
+        lock(&self.verified).insert(*digest, Verified { stamp, is_sealed });
     }
 
     /// Returns the objects whose files this process has made or verified, and the stamps that they had.
     pub fn all_verified(&self) -> Vec<(Digest, Stamp)> {
-        lock(&self.verified).iter().map(|(digest, stamp)| (*digest, *stamp)).collect()
+        lock(&self.verified).iter().map(|(digest, verified)| (*digest, verified.stamp)).collect()
     }
 
-    /// Reads the object and compares. A damaged file is moved aside and counts as absent. Returns the stamp under
-    /// which it was verified.
-    pub fn verify(&self, digest: &Digest) -> Result<Option<Stamp>, StoreError> {
+    /// Reads the object and compares. A damaged file is moved aside and counts as absent; so does one whose key was erased,
+    /// but it stays. Returns the stamp under which it was verified, and whether it is encrypted.
+    pub fn verify(&self, digest: &Digest) -> Result<Option<(Stamp, bool)>, StoreError> {
         let (_, path) = self.layout.object(digest);
-        match check(&*self.fs, digest, &path)? {
-            Checked::Absent => Ok(None),
+        match check(&*self.fs, digest, &path, &self.keys)? {
+            Checked::Absent | Checked::Erased => Ok(None),
             Checked::Damaged => {
                 self.put_aside(digest, &path)?;
                 Ok(None)
             }
-            Checked::Sound { stamp, .. } => {
-                lock(&self.verified).insert(*digest, stamp);
-                Ok(Some(stamp))
+            Checked::Sound { stamp, footer } => {
+                let is_sealed = footer.key_id.is_some();
+                self.trust(digest, stamp, is_sealed);
+                Ok(Some((stamp, is_sealed)))
             }
         }
     }
 
     /// Returns how the object was stored, if it has a file. Its payload is not read.
     pub fn sensitivity(&self, digest: &Digest) -> Result<Option<Sensitivity>, StoreError> {
+        Ok(self.footer(digest)?.map(|footer| footer.sensitivity))
+    }
+
+    fn footer(&self, digest: &Digest) -> Result<Option<Footer>, StoreError> {
         let (_, path) = self.layout.object(digest);
         let file = match self.fs.open(&path, Access::Read) {
             Ok(file) => file,
@@ -258,7 +390,8 @@ impl Objects {
     fn is_sound(&self, digest: &Digest) -> Result<bool, StoreError> {
         match self.find(digest)? {
             Found::Absent => Ok(false),
-            Found::Sound(_) => Ok(true),
+            Found::Sound { is_sealed: true, .. } => self.has_keys(digest),
+            Found::Sound { is_sealed: false, .. } => Ok(true),
             Found::Unverified(_) => Ok(self.verify(digest)?.is_some()),
         }
     }
@@ -277,11 +410,19 @@ impl Objects {
 pub(crate) enum Checked {
     Absent,
     Damaged,
-    Sound { stamp: Stamp, sensitivity: Sensitivity },
+    /// It is encrypted, and a key for it was erased.
+    Erased,
+    Sound {
+        stamp: Stamp,
+        footer: Footer,
+    },
 }
 
 /// Reads the object file at `path` and compares it with its digest.
-pub(crate) fn check(fs: &dyn Fs, digest: &Digest, path: &Path) -> Result<Checked, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Key`], if it is encrypted and the keys for it are not there.
+pub(crate) fn check(fs: &dyn Fs, digest: &Digest, path: &Path, keys: &Keys) -> Result<Checked, StoreError> {
     let file = match fs.open(path, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checked::Absent),
@@ -291,18 +432,54 @@ pub(crate) fn check(fs: &dyn Fs, digest: &Digest, path: &Path) -> Result<Checked
     let Some(payload) = stat.stamp.size_bytes.checked_sub(FOOTER_LEN as u64).filter(|_| stat.is_file) else {
         return Ok(Checked::Damaged);
     };
-    let Some(sensitivity) = read_footer(&*file, path)? else { return Ok(Checked::Damaged) };
-    let is_sound = hash(&*file, payload).or_fail("read", path)? == *digest;
-    Ok(if is_sound { Checked::Sound { stamp: stat.stamp, sensitivity } } else { Checked::Damaged })
+    let Some(footer) = read_footer(&*file, path)? else { return Ok(Checked::Damaged) };
+    let is_sound = match footer.key_id {
+        None => hash(&*file, payload).or_fail("read", path)? == *digest,
+        Some(_) => match read_sealed(&*file, path, (digest, payload, footer), keys, &mut |_| Ok(()))? {
+            Sealed::Opened => true,
+            Sealed::Erased => return Ok(Checked::Erased),
+            Sealed::Damaged => false,
+        },
+    };
+    Ok(if is_sound { Checked::Sound { stamp: stat.stamp, footer } } else { Checked::Damaged })
+}
+
+/// What an attempt to read an encrypted object comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    Opened,
+    Erased,
+    Damaged,
+}
+
+/// Decrypts an object file whose payload has `payload` bytes, and checks all that its header and its footer say.
+pub(crate) fn read_sealed(
+    file: &dyn FsFile,
+    path: &Path,
+    (digest, payload, footer): (&Digest, u64, Footer),
+    keys: &Keys,
+    sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<Sealed, StoreError> {
+    let Some((header, start)) = Header::read(file).or_fail("read", path)? else { return Ok(Sealed::Damaged) };
+    let fits = footer.key_id == Some(header.key_id())
+        && footer.sensitivity == header.sensitivity
+        && seal::sealed_len(start, header.size_bytes) == payload;
+    if !fits {
+        return Ok(Sealed::Damaged);
+    }
+    let Some(keys) = keys.for_reading(&header)? else { return Ok(Sealed::Erased) };
+    let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
+    let is_sound = seal::decrypt((&header, digest, &keys), (file, start), sink).or_fail("decrypt", path)?;
+    Ok(if is_sound { Sealed::Opened } else { Sealed::Damaged })
 }
 
 /// Returns what the footer says, if there is a whole one.
-pub(crate) fn read_footer(file: &dyn FsFile, path: &Path) -> Result<Option<Sensitivity>, StoreError> {
+pub(crate) fn read_footer(file: &dyn FsFile, path: &Path) -> Result<Option<Footer>, StoreError> {
     let size_bytes = file.stat().or_fail("look at", path)?.stamp.size_bytes;
     let Some(payload) = size_bytes.checked_sub(FOOTER_LEN as u64) else { return Ok(None) };
     let mut end = [0; FOOTER_LEN];
     read_full(file, &mut end, payload).or_fail("read", path)?;
-    footer::decode(&end, size_bytes)
+    Footer::decode(&end, size_bytes)
 }
 
 /// Hashes the first `size_bytes` bytes of an open file. A shorter file is an error.

@@ -19,9 +19,10 @@ use crate::footer::FOOTER_LEN;
 use crate::fs::{Access, Fs, FsFile, RealFs, read_full};
 use crate::journal::{self, Fault, Segments};
 use crate::layout::Layout;
-use crate::objects;
+use crate::objects::{self, Sealed};
 use crate::questions::Frames;
 use crate::rows::Slot;
+use crate::seal::{Encryption, Keys};
 
 /// How many bytes of an object are copied at a time.
 const CHUNK: usize = 1 << 20;
@@ -37,6 +38,7 @@ pub struct Other {
     of_run: HashMap<RunId, Vec<Slot>>,
     shared: Vec<Slot>,
     inline: HashMap<Digest, Slot>,
+    keys: Keys,
 }
 
 impl Other {
@@ -45,6 +47,11 @@ impl Other {
     /// # Errors
     /// There is no store, its journal is damaged, or it was written by a newer mlp.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, None)
+    }
+
+    /// The same, with keys to read what is encrypted there.
+    pub fn open_with(path: &Path, encryption: Option<Encryption>) -> Result<Self, StoreError> {
         let layout = Layout { root: find(path)? };
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let mut other = Self {
@@ -55,6 +62,8 @@ impl Other {
             of_run: HashMap::new(),
             shared: Vec::new(),
             inline: HashMap::new(),
+            // Objects whose key was erased there are as good as collected; without the key they are locked.
+            keys: Keys::new(encryption, Box::new(|| Ok(BTreeSet::new()))),
         };
         let found = journal::inspect(fs, &other.layout.journal(), &mut |tail, payload| {
             let (group, records) = crate::ledger::read_group(&tail, payload)?;
@@ -117,9 +126,24 @@ impl Other {
             // A link, a folder, a file that nobody may read: no object that could be used.
             Err(_) => return Ok(Copied::Damaged),
         };
-        let Ok(Some(sensitivity)) = objects::read_footer(&*file, &path) else { return Ok(Copied::Damaged) };
+        let Ok(Some(footer)) = objects::read_footer(&*file, &path) else { return Ok(Copied::Damaged) };
+        let sensitivity = footer.sensitivity;
         let size_bytes = file.stat().or_fail("look at", &path)?.stamp.size_bytes - FOOTER_LEN as u64;
         let made = RealFs.create(target, 0o600).or_fail("make", target)?;
+        if footer.key_id.is_some() {
+            let mut written = 0;
+            let opened = objects::read_sealed(&*file, &path, (object, size_bytes, footer), &self.keys, &mut |chunk| {
+                made.write_all_at(chunk, written)?;
+                written += chunk.len() as u64;
+                Ok(())
+            });
+            return match opened {
+                Ok(Sealed::Opened) => Ok(Copied::Sound { size_bytes: written, sensitivity }),
+                Ok(Sealed::Erased) | Err(StoreError::Key { .. }) => Ok(Copied::Locked),
+                Ok(Sealed::Damaged) => Ok(Copied::Damaged),
+                Err(error) => Err(error),
+            };
+        }
         let Some(digest) = copy_hashed(&*file, size_bytes, &*made).or_fail("write", target)? else {
             return Ok(Copied::Damaged);
         };
@@ -159,7 +183,7 @@ impl OtherStore for Other {
         let (_, path) = self.layout.object(object);
         let inline = self.inline.get(object).map(|_| Sensitivity::Plain);
         let Ok(file) = RealFs.open(&path, Access::Read) else { return Ok(inline) };
-        Ok(objects::read_footer(&*file, &path)?.or(inline))
+        Ok(objects::read_footer(&*file, &path)?.map(|footer| footer.sensitivity).or(inline))
     }
 
     fn copy(&self, object: &Digest, target: &Path) -> Result<Copied, StoreError> {
@@ -202,9 +226,11 @@ fn run_of(record: &Record) -> Option<&RunId> {
         | Record::StepFailed { run, .. }
         | Record::GateDecided { run, .. }
         | Record::RunFinished { run, .. } => Some(run),
-        Record::Released { .. } | Record::RolledBack { .. } | Record::HoldLifted { .. } | Record::Collected { .. } => {
-            None
-        }
+        Record::Released { .. }
+        | Record::RolledBack { .. }
+        | Record::HoldLifted { .. }
+        | Record::Collected { .. }
+        | Record::Erased { .. } => None,
     }
 }
 

@@ -157,6 +157,7 @@ pub(crate) enum Request {
     EndCollection,
     RemoveDamaged,
     Collections,
+    Erasures,
     /// What the index claims, or, with `recount`, what its rows add up to.
     IndexState {
         recount: bool,

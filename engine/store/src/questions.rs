@@ -196,6 +196,10 @@ impl Questions {
         self.all(rows::COLLECTIONS, Order::Backward, usize::MAX)
     }
 
+    pub fn erasures(&self) -> Answer<Vec<Stored>> {
+        self.all(rows::ERASURES, Order::Backward, usize::MAX)
+    }
+
     pub fn count_records(&self) -> Answer<u64> {
         Ok(self.index.meta().n_records)
     }

@@ -176,6 +176,9 @@ pub(crate) fn release_count(release: &str) -> Vec<u8> {
 /// One row for each collection.
 pub(crate) const COLLECTIONS: &[u8] = b"G";
 
+/// One row for each erasure.
+pub(crate) const ERASURES: &[u8] = b"E";
+
 pub(crate) fn blob(digest: &Digest) -> Vec<u8> {
     [b"B", &digest.0[..]].concat()
 }
@@ -282,6 +285,7 @@ fn add_record(
             add_release(change, release, with_seq(release_prefix(release)), slot)?;
         }
         Record::Collected { .. } => change.add(&with_seq(COLLECTIONS.to_vec()), &slot.encode()),
+        Record::Erased { .. } => change.add(&with_seq(ERASURES.to_vec()), &slot.encode()),
     }
     Ok(())
 }

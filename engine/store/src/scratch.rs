@@ -24,11 +24,21 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub fn new(layout: &Layout) -> Self {
+        Self::within(layout.scratch())
+    }
+
+    /// Hands out names in another folder.
+    pub fn within(folder: PathBuf) -> Self {
         let mut nonce = [0; 4];
         // Two clients in one process need different names; without randomness they would only collide and say so.
         _ = rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty());
         let prefix = format!("{}-{:08x}", ProcessMark::own().to_name(), u32::from_le_bytes(nonce));
-        Self { folder: layout.scratch(), prefix, next: AtomicU64::new(0) }
+        Self { folder, prefix, next: AtomicU64::new(0) }
+    }
+
+    /// Returns what all names begin with that are handed out here.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Returns a path at which nothing stands.
@@ -57,7 +67,12 @@ impl Scratch {
 
 /// Removes what processes that have ended left in the scratch folder. Names that are not ours stay.
 pub(crate) fn clean(layout: &Layout) {
-    let Ok(entries) = fs::read_dir(layout.scratch()) else { return };
+    clean_folder(&layout.scratch());
+}
+
+/// The same for any folder in which names are handed out.
+pub(crate) fn clean_folder(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let mark = entry.file_name().to_str().and_then(ProcessMark::from_name);
         if mark.is_some_and(|mark| mark.is_gone()) {

@@ -29,6 +29,8 @@ pub(crate) enum Subject {
     /// A file outside, by its absolute path (bytes in hex where it is not UTF-8).
     Path(String),
     Object(Digest),
+    /// An encrypted object, verified by its plain bytes.
+    Sealed(Digest),
 }
 
 impl Subject {
@@ -36,6 +38,7 @@ impl Subject {
         match self {
             Self::Path(path) => [b"f", path.as_bytes()].concat(),
             Self::Object(digest) => [b"o", &digest.0[..]].concat(),
+            Self::Sealed(digest) => [b"s", &digest.0[..]].concat(),
         }
     }
 }

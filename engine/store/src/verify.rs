@@ -20,6 +20,7 @@ use crate::layout::Layout;
 use crate::ledger::Summing;
 use crate::objects::{self, Checked};
 use crate::protocol::IndexState;
+use crate::seal::Keys;
 
 /// How often a journal that others write is looked at again before its end counts as torn.
 const LOOKS: usize = 5;
@@ -70,6 +71,11 @@ pub struct ObjectsCheck {
     pub damaged: Vec<Digest>,
     /// They cannot be read, and why.
     pub unreadable: Vec<String>,
+    /// Encrypted ones whose key was erased: nobody can read them any more.
+    pub erased: Vec<Digest>,
+    /// Encrypted ones whose keys are not there, and what is wrong with the keys: they were not checked.
+    pub locked: Vec<Digest>,
+    pub keys: Vec<String>,
 }
 
 impl Inspection {
@@ -112,7 +118,9 @@ pub fn inspect(workspace: &Path, client: Result<&Client, &StoreError>) -> Result
         (Ok(None), Ok(_)) => IndexCheck::Unknown { why: "nobody answered".to_owned() },
         (Ok(Some(state)), _) => compare(&state, expected),
     };
-    Ok(Inspection { journal, index, objects: check_objects(&layout)? })
+    let no_keys = Keys::new(None, Box::new(|| Ok(BTreeSet::new())));
+    let keys = client.map_or(&no_keys, |client| client.keys());
+    Ok(Inspection { journal, index, objects: check_objects(&layout, keys)? })
 }
 
 /// Walks the journal. Returns what an index adds up to that has read as far as `until`.
@@ -187,20 +195,28 @@ fn compare(state: &IndexState, expected: Option<IndexState>) -> IndexCheck {
 }
 
 /// Reads every object file, on as many threads as the machine has.
-pub(crate) fn check_objects(layout: &Layout) -> Result<ObjectsCheck, StoreError> {
+pub(crate) fn check_objects(layout: &Layout, keys: &Keys) -> Result<ObjectsCheck, StoreError> {
     let files = object_files(layout)?;
     let found = Mutex::new(ObjectsCheck::default());
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(StoredObject { digest, size_bytes }) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (_, path) = layout.object(digest);
-            let checked = objects::check(&RealFs as &dyn Fs, digest, &path);
+            let checked = objects::check(&RealFs as &dyn Fs, digest, &path, keys);
             let mut found = lock(&found);
             match checked {
                 // It was collected, or put aside, meanwhile.
                 Ok(Checked::Absent) => continue,
                 Ok(Checked::Sound { .. }) => {}
                 Ok(Checked::Damaged) => found.damaged.push(*digest),
+                Ok(Checked::Erased) => found.erased.push(*digest),
+                Err(error @ StoreError::Key { .. }) => {
+                    found.locked.push(*digest);
+                    let error = error.to_string();
+                    if !found.keys.contains(&error) {
+                        found.keys.push(error);
+                    }
+                }
                 Err(error @ StoreError::NewerFormat { .. }) => found.unreadable.push(format!("{digest}: {error}")),
                 Err(error) => found.unreadable.push(error.to_string()),
             }
@@ -213,6 +229,8 @@ pub(crate) fn check_objects(layout: &Layout) -> Result<ObjectsCheck, StoreError>
     let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     found.damaged.sort_unstable();
     found.unreadable.sort_unstable();
+    found.erased.sort_unstable();
+    found.locked.sort_unstable();
     Ok(found)
 }
 

@@ -238,6 +238,19 @@ pub enum Command {
     /// Its results become cache hits here, and a released model's lineage can be told. Everything is checked before
     /// anything is kept. Whether results are true cannot be checked by reading: `mlp verify` executes them again.
     ImportBundle(ImportArgs),
+    /// Destroy the key of a partition, so that all that is encrypted with it can be read no more
+    ///
+    /// Without `--yes` it only says what that would be, released models among it first. With it, the erasure is recorded,
+    /// the key is destroyed where `encryption` in mlp.yaml says it is, and every object that was encrypted with it is tried:
+    /// none may be readable any more. What runs printed goes with it. Journal, lineage and history stay, and tell what was
+    /// erased; a step that needs it runs again, with a new key. Exit code: 0 erased, 1 something can still be read.
+    Erase {
+        /// The partition, as `encryption` in mlp.yaml names it
+        partition: String,
+        /// Destroy it; there is no way back
+        #[arg(long)]
+        yes: bool,
+    },
     /// Check, repair or measure what the workspace keeps
     Store {
         #[command(subcommand)]

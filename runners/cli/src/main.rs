@@ -8,6 +8,7 @@ mod commands;
 mod compile;
 mod exit;
 mod gpus;
+mod keyring;
 mod machine;
 mod output;
 mod picture;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::export(&args, &output),
         Command::Import(args) => commands::import::import(&args, &output),
         Command::ImportBundle(args) => commands::export::import_bundle(&args, &output),
+        Command::Erase { partition, yes } => commands::erase::erase(&partition, yes, &output),
         Command::Store { action } => commands::store::store(&action, &output),
         Command::Models { action } => commands::models::models(action, &output),
         Command::Lsp { stdio: _ } => commands::lsp::lsp(),

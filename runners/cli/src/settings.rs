@@ -28,6 +28,8 @@ pub struct Settings {
     pub profiles: BTreeMap<String, Profile>,
     /// Where the values of secrets come from that the environment does not have.
     pub secrets: BTreeMap<String, SecretFrom>,
+    /// How the store encrypts, if it does.
+    pub encryption: Option<EncryptionSettings>,
     /// The file itself, for places in it.
     pub source: Option<SourceText>,
 }
@@ -58,6 +60,22 @@ pub enum SecretFrom {
     File(PathBuf),
     /// What a command of the shell prints.
     Command(String),
+}
+
+/// What everything that is computed in the workspace belongs to, and where keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncryptionSettings {
+    pub partition: String,
+    pub keys: KeysFrom,
+}
+
+/// Where the keys of partitions are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysFrom {
+    /// A folder with a file for each, `PARTITION.key`; relative to the workspace's root.
+    Folder(PathBuf),
+    /// Commands of the shell: what one of them prints is the key, the other one destroys it.
+    Command { tell: String, destroy: Option<String> },
 }
 
 /// A value for a parameter.
@@ -153,6 +171,7 @@ impl Reader {
                         settings.secrets.extend(from.map(|from| (name.text.clone(), from)));
                     }
                 }
+                "encryption" => settings.encryption = self.encryption(key, value),
                 _ => self.unknown(key, "is not a setting", SETTINGS),
             }
         }
@@ -240,6 +259,60 @@ impl Reader {
         from
     }
 
+    fn encryption(&mut self, key: &Key, value: &Yaml) -> Option<EncryptionSettings> {
+        let (mut partition, mut keys) = (None, None);
+        let fields = self.map(value, "`encryption`");
+        for (key, value) in fields {
+            match key.text.as_str() {
+                "partition" => partition = self.partition(value),
+                "keys" => keys = self.keys(key, value),
+                _ => self.unknown(key, "is not a setting of `encryption`", &["partition", "keys"]),
+            }
+        }
+        for name in ["partition", "keys"].into_iter().filter(|name| !fields.iter().any(|(key, _)| key.text == *name)) {
+            self.problems.push(Problem::new(&key.place, format!("`encryption` does not say `{name}`")));
+        }
+        Some(EncryptionSettings { partition: partition?, keys: keys? })
+    }
+
+    /// A partition's name is part of a file's name.
+    fn partition(&mut self, value: &Yaml) -> Option<String> {
+        let name = self.text(value, "encryption.partition", "a name")?;
+        let is_name = mlp_store::is_partition_name(&name);
+        if !is_name {
+            let message = format!("`{name}` is no name of a partition: letters, digits, `-`, `_` and `.`, at most 64");
+            self.problems.push(Problem::new(&value.place, message));
+        }
+        is_name.then_some(name)
+    }
+
+    /// Says nothing of what stands in a wrong place: it may be a key.
+    fn keys(&mut self, name: &Key, value: &Yaml) -> Option<KeysFrom> {
+        let fields = match &value.kind {
+            Kind::Map(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        let text = |name: &str| {
+            let field = fields.iter().find(|(key, _)| key.text == name)?;
+            match &field.1.kind {
+                Kind::Scalar(text, _) if !text.is_empty() => Some(text.clone()),
+                _ => None,
+            }
+        };
+        let from = match (text("folder"), text("command"), text("destroy"), fields.len()) {
+            (Some(folder), None, None, 1) => Some(KeysFrom::Folder(folder.into())),
+            (None, Some(tell), None, 1) => Some(KeysFrom::Command { tell, destroy: None }),
+            (None, Some(tell), Some(destroy), 2) => Some(KeysFrom::Command { tell, destroy: Some(destroy) }),
+            _ => None,
+        };
+        if from.is_none() {
+            let message = "`encryption.keys` must say where keys are: `{ folder: PATH }`, or `{ command: .., destroy: .. }`; \
+                           a key never stands here";
+            self.problems.push(Problem::new(&name.place, message));
+        }
+        from
+    }
+
     fn entries(&mut self, value: &Yaml, what: &str) -> Vec<Entry> {
         let entry = |(key, value): &(Key, Yaml)| Entry {
             name: key.text.clone(),
@@ -301,7 +374,7 @@ impl Reader {
     }
 }
 
-const SETTINGS: &[&str] = &["jobs", "owner_idle_seconds", "resources", "profile", "profiles", "secrets"];
+const SETTINGS: &[&str] = &["jobs", "owner_idle_seconds", "resources", "profile", "profiles", "secrets", "encryption"];
 
 /// Returns `; did you mean ..?`, or what there is.
 pub fn did<'n>(name: &str, known: impl Iterator<Item = &'n String> + Clone) -> String {
@@ -366,6 +439,27 @@ mod tests {
              mlp.yaml:5:11: `parms` is not part of a profile; did you mean `params`?\n  \
              mlp.yaml:3:10: there is no profile `prd`; did you mean `prod`?"
         );
+    }
+
+    #[test]
+    fn encryption_names_its_partition_and_where_keys_are_and_never_shows_a_key() {
+        let read = |text: &str| Settings::parse(text).unwrap().encryption.unwrap();
+        let folder = read("encryption: { partition: eu-1, keys: { folder: ../keys } }");
+        assert_eq!((folder.partition.as_str(), folder.keys), ("eu-1", KeysFrom::Folder("../keys".into())));
+        let command = read("encryption: { partition: eu, keys: { command: tell, destroy: drop } }");
+        assert_eq!(command.keys, KeysFrom::Command { tell: "tell".into(), destroy: Some("drop".into()) });
+        for (text, said) in [
+            ("encryption:\n  partition: eu\n", "mlp.yaml:1:1: `encryption` does not say `keys`"),
+            ("encryption: { keys: { folder: k } }", "`encryption` does not say `partition`"),
+            ("encryption: { partition: ../eu, keys: { folder: k } }", "`../eu` is no name of a partition"),
+            ("encryption: { partition: eu, key: { folder: k } }", "did you mean `keys`?"),
+            ("encryption: { partition: eu, keys: 5f5f5f5f }", "a key never stands here"),
+            ("encryption: { partition: eu, keys: { folder: k, command: c } }", "a key never stands here"),
+            ("encryption: { partition: eu, keys: { destroy: c } }", "a key never stands here"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(said) && !error.contains("5f5f"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use mlp_torch_client::TorchRunner;
 use mlp_wasm::{WasmConfig, WasmRunner};
 
 use crate::exit::Exit;
+use crate::keyring::encryption;
 use crate::output::Failure;
 use crate::secrets::{is_secret, secrets};
 use crate::workspace::Workspace;
@@ -58,7 +59,8 @@ pub fn connect(workspace: &Workspace) -> Result<Arc<Client>, StoreError> {
         owner.arg("__owner").arg(&root).args(["--idle", &idle.to_string()]).current_dir("/");
         mlp_store::spawn_detached(owner)
     };
-    Client::connect(&workspace.root, Box::new(spawn), Arc::new(SystemClock)).map(Arc::new)
+    let encryption = encryption(&workspace.root, &workspace.settings);
+    Client::connect_encrypted(&workspace.root, Box::new(spawn), Arc::new(SystemClock), encryption).map(Arc::new)
 }
 
 /// Runs the owner process itself (`mlp __owner`).
@@ -81,6 +83,8 @@ pub fn store_failure(error: StoreError) -> Failure {
         StoreError::NetworkFilesystem(_) => "put the workspace, or its `.mlp` folder, on a local disk",
         StoreError::Io { .. } => "check that the workspace's `.mlp` folder can be read and written",
         StoreError::Conflict { .. } => "run again",
+        StoreError::Key { place: None, .. } => "say in mlp.yaml where keys are: `encryption`",
+        StoreError::Key { .. } => "bring the key back; to give up what is encrypted with it: `mlp erase`",
     };
     Failure::new(Exit::Environment, error.to_string()).with_help(help)
 }

@@ -9,7 +9,7 @@ use mlp_model::{
 
 use super::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, ObjectCount};
 use crate::bundle::{Bundle, BundlePart};
-use crate::collect::CollectedObjects;
+use crate::collect::{Gone, GoneObjects};
 use crate::history::{Memory, Past, past, read_key};
 use crate::registry::{Registry, Version, VersionName};
 use crate::{Engine, objects};
@@ -33,8 +33,8 @@ pub(super) struct Walk<'a> {
     known: HashMap<Identity, usize>,
     /// Every object that was met, and whether it is whole.
     objects: BTreeMap<Digest, bool>,
-    /// What was taken out of the store; read when the first object is missing.
-    collected: Option<CollectedObjects>,
+    /// What is gone on purpose; read when the first object is missing.
+    gone: Option<GoneObjects>,
     /// Nodes whose edges are still to be found.
     open: VecDeque<(usize, Open)>,
 }
@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             nodes: Vec::new(),
             known: HashMap::new(),
             objects: BTreeMap::new(),
-            collected: None,
+            gone: None,
             open: VecDeque::new(),
         }
     }
@@ -66,10 +66,10 @@ impl<'a> Walk<'a> {
         let total = self.objects.len();
         let missing: Vec<Digest> =
             self.objects.into_iter().filter(|(_, whole)| !whole).map(|(digest, _)| digest).collect();
-        let is_collected =
-            |digest: &&Digest| self.collected.as_ref().is_some_and(|collected| collected.contains(digest));
-        let collected = missing.iter().filter(is_collected).count();
-        let objects = ObjectCount { present: total - missing.len(), total, missing, collected };
+        let why = |digest: &Digest| self.gone.as_ref().and_then(|gone| gone.why(digest));
+        let collected = missing.iter().filter(|digest| matches!(why(digest), Some(Gone::Collected))).count();
+        let erased = missing.iter().filter(|digest| matches!(why(digest), Some(Gone::Erased { .. }))).count();
+        let objects = ObjectCount { present: total - missing.len(), total, missing, collected, erased };
         Lineage { direction, nodes: self.nodes, objects }
     }
 
@@ -265,12 +265,17 @@ impl<'a> Walk<'a> {
             return Ok(node);
         }
         let kind = record.as_ref().map(|record| record.kind);
-        let (present, collected) = self.check(kind.unwrap_or(ArtifactKind::File), digest)?;
+        let (present, gone) = self.check(kind.unwrap_or(ArtifactKind::File), digest)?;
+        let (collected, erased) = match gone {
+            Some(Gone::Erased { partition }) => (false, Some(partition)),
+            Some(Gone::Collected) => (true, None),
+            None => (false, None),
+        };
         let size_bytes = match record.map(|record| record.size_bytes).filter(|&size_bytes| size_bytes > 0) {
             Some(size_bytes) => Some(size_bytes),
             None => self.memory.store.object(digest)?.map(|object| object.size_bytes),
         };
-        let fact = Fact::Artifact { digest: *digest, artifact: kind, size_bytes, present, collected };
+        let fact = Fact::Artifact { digest: *digest, artifact: kind, size_bytes, present, collected, erased };
         let node = self.add(Some(identity), fact);
         self.open.push_back((node, Open::MadeBy(made_by)));
         Ok(node)
@@ -332,25 +337,26 @@ impl<'a> Walk<'a> {
         Ok(newest)
     }
 
-    /// Counts the artifact's objects and returns whether all are whole, and whether one was collected.
-    fn check(&mut self, kind: ArtifactKind, digest: &Digest) -> Result<(bool, bool), StoreError> {
-        let (mut is_whole, mut is_collected) = (true, false);
+    /// Counts the artifact's objects and returns whether all are whole, and why one of them is gone, if that was on
+    /// purpose.
+    fn check(&mut self, kind: ArtifactKind, digest: &Digest) -> Result<(bool, Option<Gone>), StoreError> {
+        let (mut is_whole, mut why) = (true, None);
         for object in objects::all(self.memory.store, kind, digest)? {
             let whole = match self.objects.get(&object) {
                 Some(whole) => *whole,
-                None => self.memory.store.object(&object)?.is_some(),
+                None => self.memory.store.has_object(&object)?,
             };
             self.objects.insert(object, whole);
             is_whole &= whole;
             if !whole {
-                let collected = match self.collected.take() {
+                let gone = match self.gone.take() {
                     Some(known) => known,
-                    None => CollectedObjects::read(self.memory.store)?,
+                    None => GoneObjects::read(self.memory.store)?,
                 };
-                is_collected |= self.collected.insert(collected).contains(&object);
+                why = self.gone.insert(gone).why(&object).cloned().or(why);
             }
         }
-        Ok((is_whole, is_collected))
+        Ok((is_whole, why))
     }
 
     fn add(&mut self, identity: Option<Identity>, fact: Fact) -> usize {

@@ -297,6 +297,9 @@ fn adopt(
             })?
         }
         ArtifactKind::Folder => return Err(no_artifact("is no folder")),
+        ArtifactKind::Report if found.is_file() => {
+            ctx.store.adopt_figures(&path).map_err(|error| store_trouble(&error))?
+        }
         _ if found.is_file() => ctx.store.adopt(&path, kept).map_err(|error| store_trouble(&error))?,
         _ => return Err(no_artifact("is no regular file")),
     };

@@ -69,7 +69,7 @@ start: churn@1
           file: telco.csv";
     assert_eq!(tree(&lineage), expected.trim().lines().collect::<Vec<_>>());
     // The bundle, the model, and one object for the two equal tables.
-    assert_eq!(lineage.objects, ObjectCount { present: 3, total: 3, missing: vec![], collected: 0 });
+    assert_eq!(lineage.objects, ObjectCount { present: 3, total: 3, missing: vec![], collected: 0, erased: 0 });
     let source = lineage.nodes.iter().find_map(|node| match &node.fact {
         Fact::Source { digest, .. } => Some(*digest),
         _ => None,
@@ -102,7 +102,7 @@ fn a_missing_object_is_counted_and_shown() {
     let table = told.digest("clean", "out");
     desk.store.remove(&table);
     let lineage = desk.engine.lineage(LineageStart::Artifact(told.digest("model", "out")), Direction::Up).unwrap();
-    assert_eq!(lineage.objects, ObjectCount { present: 1, total: 2, missing: vec![table], collected: 0 });
+    assert_eq!(lineage.objects, ObjectCount { present: 1, total: 2, missing: vec![table], collected: 0, erased: 0 });
     assert!(tree(&lineage).iter().any(|line| line.ends_with("table (missing)")));
 }
 

@@ -57,7 +57,7 @@ impl Client {
                 Kept::File(known) => {
                     let found = self.objects.find(&output.digest);
                     if known.digest == output.digest && found == Ok(Found::Unverified(known.stamp)) {
-                        self.objects.trust(&output.digest, known.stamp);
+                        self.objects.trust(&output.digest, known.stamp, false);
                     }
                 }
                 Kept::Unknown => {}

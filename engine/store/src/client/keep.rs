@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use mlp_model::{Digest, Done, Keep, Record, Removed, RunId, Sensitivity, StoreError, StoredObject};
+use mlp_model::{Digest, Done, Keep, Record, Removed, RunId, SealedObject, Sensitivity, StoreError, StoredObject};
 
 use super::{Answer, Client, Request, make_finite, misfit};
 use crate::failure::OrFail;
@@ -60,6 +60,22 @@ impl Keep for Client {
     fn commit_of(&self, from: &str, mut records: Vec<Record>, done: Done<()>) {
         make_finite(&mut records);
         self.outgoing.commit(&records, None, Some(from.to_owned()), done);
+    }
+
+    fn sealed(&self) -> Result<Vec<SealedObject>, StoreError> {
+        self.all_sealed()
+    }
+
+    fn key_of(&self, partition: &str) -> Result<Option<String>, StoreError> {
+        self.current_key(partition)
+    }
+
+    fn destroy_key(&self, partition: &str) -> Result<(), StoreError> {
+        self.destroy(partition)
+    }
+
+    fn can_read(&self, object: &Digest) -> Result<bool, StoreError> {
+        self.try_to_read(object)
     }
 
     fn run_dirs(&self) -> Result<Vec<(RunId, u64)>, StoreError> {

@@ -250,7 +250,7 @@ impl Link {
             Request::Use { digest } | Request::Blob { digest, .. } => _ = state.uses.insert(*digest),
             Request::Stats { subjects } => {
                 state.uses.extend(subjects.iter().filter_map(|subject| match subject {
-                    Subject::Object(digest) => Some(*digest),
+                    Subject::Object(digest) | Subject::Sealed(digest) => Some(*digest),
                     Subject::Path(_) => None,
                 }));
             }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod dial;
+mod erase;
 mod keep;
 #[cfg(test)]
 mod keep_tests;
@@ -29,11 +30,12 @@ use mlp_model::{
 
 use crate::clock::Clock;
 use crate::failure::{OrFail, io_failure, lock};
-use crate::fs::{Access, FileStat, Fs, RealFs, open_outside, read_full};
+use crate::fs::{Access, FileStat, Fs, RealFs, Stamp, open_outside, read_full};
 use crate::layout::Layout;
 use crate::objects::{Durability, Found, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
+use crate::seal::{Encryption, Keys};
 use crate::stat_cache::{Known, Subject, is_settled};
 use ahead::Ahead;
 pub use dial::SpawnOwner;
@@ -79,6 +81,16 @@ impl Client {
         Self::connect_on(Arc::new(RealFs), workspace, spawn, clock)
     }
 
+    /// Like [`Client::connect`], for a store that encrypts.
+    pub fn connect_encrypted(
+        workspace: &Path,
+        spawn: SpawnOwner,
+        clock: Arc<dyn Clock>,
+        encryption: Option<Encryption>,
+    ) -> Result<Self, StoreError> {
+        Self::open(Arc::new(RealFs), workspace, spawn, clock, encryption)
+    }
+
     /// Returns the folder that the store belongs to.
     pub fn workspace(&self) -> &Path {
         self.layout.root.parent().unwrap_or(&self.layout.root)
@@ -91,12 +103,26 @@ impl Client {
         spawn: SpawnOwner,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
+        Self::open(fs, workspace, spawn, clock, None)
+    }
+
+    fn open(
+        fs: Arc<dyn Fs>,
+        workspace: &Path,
+        spawn: SpawnOwner,
+        clock: Arc<dyn Clock>,
+        encryption: Option<Encryption>,
+    ) -> Result<Self, StoreError> {
         let layout = Layout::of(workspace)?;
         refuse_network(&*fs, workspace)?;
         layout.prepare(&*fs)?;
         let socket = layout.socket(&*fs)?;
         let link = Link::open(Dialer { layout: layout.clone(), socket, spawn })?;
-        let objects = Arc::new(Objects::new(fs.clone(), layout.clone()));
+        let keys = {
+            let link = link.clone();
+            Keys::new(encryption, Box::new(move || erase::erased_keys(&link)))
+        };
+        let objects = Arc::new(Objects::new(fs.clone(), layout.clone(), keys));
         let outgoing = Outgoing::open(link.clone(), objects.clone());
         Ok(Self {
             fs,
@@ -156,36 +182,57 @@ impl Client {
         }
     }
 
-    /// Returns the object's own file, verified, if it has one.
+    /// Returns where the bytes of the object's own file can be read, verified, if it has one.
     fn object_file(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
+        match self.sound_file(digest)? {
+            Some((stamp, is_sealed)) => self.objects.readable(digest, stamp, is_sealed),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the stamp of the object's own file, verified, if it has one, and whether it is encrypted.
+    fn sound_file(&self, digest: &Digest) -> Result<Option<(Stamp, bool)>, StoreError> {
+        let sound = |found| match found {
+            Found::Sound { stamp, is_sealed } => Some((stamp, is_sealed)),
+            Found::Absent | Found::Unverified(_) => None,
+        };
         let stamp = match self.objects.find(digest)? {
             Found::Absent => return Ok(None),
-            Found::Sound(file) if self.link.relies_on(digest) => return Ok(Some(file)),
-            Found::Sound(_) => {
+            Found::Sound { stamp, is_sealed } if self.link.relies_on(digest) => return Ok(Some((stamp, is_sealed))),
+            Found::Sound { .. } => {
                 // It was handed out for a run that is over: it may be collected between this look and the next.
                 self.rely_on(digest)?;
-                return Ok(match self.objects.find(digest)? {
-                    Found::Sound(file) => Some(file),
-                    Found::Absent | Found::Unverified(_) => None,
-                });
+                return Ok(sound(self.objects.find(digest)?));
             }
             Found::Unverified(stamp) => stamp,
         };
-        let subject = Subject::Object(*digest);
-        let known = self.ask_stats(vec![subject.clone()])?;
-        if known == [Some(Known { stamp, digest: *digest })] {
-            self.objects.trust(digest, stamp);
+        let known = self.ask_stats(vec![Subject::Object(*digest), Subject::Sealed(*digest)])?;
+        let is_known = |known: &Option<Known>| *known == Some(Known { stamp, digest: *digest });
+        if let Some(place) = known.iter().position(is_known) {
+            self.objects.trust(digest, stamp, place == 1);
         } else {
             let hashed_at = self.clock.now();
-            let Some(stamp) = self.objects.verify(digest)? else { return Ok(None) };
+            let Some((stamp, is_sealed)) = self.objects.verify(digest)? else { return Ok(None) };
             if is_settled(&stamp, hashed_at) {
+                let subject = if is_sealed { Subject::Sealed(*digest) } else { Subject::Object(*digest) };
                 self.link.tell(Request::SetStats { known: vec![(subject, Known { stamp, digest: *digest })] });
             }
         }
-        match self.objects.find(digest)? {
-            Found::Sound(file) => Ok(Some(file)),
-            Found::Absent | Found::Unverified(_) => Ok(None),
+        Ok(sound(self.objects.find(digest)?))
+    }
+
+    /// Encrypts a file of a scratch folder into the store; its plain bytes stay readable for this process.
+    fn seal(&self, file: &Path, partition: &str, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
+        let opened = self.fs.open(file, Access::Read).or_fail("adopt", file)?;
+        let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
+        let digest = hash(&*opened, size_bytes).or_fail("adopt", file)?;
+        self.rely_on(&digest)?;
+        self.objects.seal(&*opened, (digest, size_bytes), partition, sensitivity)?;
+        if self.objects.plain()?.keep(digest, file, size_bytes).is_err() {
+            // It stands elsewhere, on a disk perhaps.
+            self.fs.remove_file(file).or_fail("adopt", file)?;
         }
+        Ok((digest, size_bytes))
     }
 
     fn hash_outside(&self, path: &Path) -> Result<(Digest, FileStat), StoreError> {
@@ -242,11 +289,19 @@ fn subject_of(path: &Path) -> Subject {
 
 impl Store for Client {
     fn scratch(&self) -> Result<PathBuf, StoreError> {
-        self.objects.scratch.make_folder(&*self.fs)
+        match self.objects.keys.partition() {
+            Some(_) => self.objects.plain()?.scratch.make_folder(&*self.fs),
+            None => self.objects.scratch.make_folder(&*self.fs),
+        }
     }
 
     fn discard(&self, scratch: &Path) {
         self.objects.scratch.discard(scratch);
+        if self.objects.keys.partition().is_some()
+            && let Ok(plain) = self.objects.plain()
+        {
+            plain.scratch.discard(scratch);
+        }
     }
 
     fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
@@ -256,7 +311,10 @@ impl Store for Client {
         }
         if stat.n_links > 1 {
             // Somebody who has another name for the file could still write it.
-            let copy = self.objects.scratch.name();
+            let copy = match self.objects.keys.partition() {
+                Some(_) => self.objects.plain()?.scratch.name(),
+                None => self.objects.scratch.name(),
+            };
             let adopted = std::fs::copy(file, &copy)
                 .or_fail("copy", file)
                 .and_then(|_| self.adopt(&copy, sensitivity))
@@ -267,6 +325,9 @@ impl Store for Client {
             return adopted;
         }
         self.fs.set_mode(file, 0o600).or_fail("adopt", file)?;
+        if let Some(partition) = self.objects.keys.partition() {
+            return self.seal(file, partition, sensitivity);
+        }
         let opened = self.fs.open(file, Access::ReadWrite).or_fail("adopt", file)?;
         let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
         if size_bytes <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain {
@@ -294,8 +355,30 @@ impl Store for Client {
         Ok(digest)
     }
 
+    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
+        let Some(partition) = self.objects.keys.partition() else { return self.put(bytes, sensitivity) };
+        let file = self.objects.plain()?.scratch.name();
+        let made = self.fs.create(&file, 0o600).or_fail("make", &file)?;
+        made.write_all_at(bytes, 0).or_fail("write", &file)?;
+        self.seal(&file, partition, sensitivity).map(|(digest, _)| digest)
+    }
+
+    fn adopt_figures(&self, file: &Path) -> Result<(Digest, u64), StoreError> {
+        if self.objects.keys.partition().is_none() {
+            return self.adopt(file, Sensitivity::Plain);
+        }
+        let bytes = std::fs::read(file).or_fail("adopt", file)?;
+        let digest = self.put(&bytes, Sensitivity::Plain)?;
+        self.fs.remove_file(file).or_fail("adopt", file)?;
+        Ok((digest, bytes.len() as u64))
+    }
+
     fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
-        if self.object_file(digest)?.is_some() || self.outgoing.bytes(digest).is_some() {
+        let is_readable = match self.sound_file(digest)? {
+            Some((_, true)) => self.objects.has_keys(digest)?,
+            found => found.is_some(),
+        };
+        if is_readable || self.outgoing.bytes(digest).is_some() {
             return Ok(true);
         }
         if lock(&self.foreseen).inline.remove(digest) {
@@ -372,6 +455,9 @@ impl Store for Client {
     fn commit(&self, mut records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>) {
         let (mut started, mut finished) = (Vec::new(), Vec::new());
         make_finite(&mut records);
+        if self.objects.keys.partition().is_some() {
+            leave_out_what_was_printed(&mut records);
+        }
         for record in &records {
             match record {
                 Record::RunStarted { run, .. } => {
@@ -502,6 +588,10 @@ impl Store for Client {
         self.ask_stored(Request::Collections)
     }
 
+    fn erasures(&self) -> Result<Vec<Stored>, StoreError> {
+        self.ask_stored(Request::Erasures)
+    }
+
     fn run_dir(&self, run: &RunId) -> Result<PathBuf, StoreError> {
         self.layout.run_dir(run)
     }
@@ -509,6 +599,7 @@ impl Store for Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.objects.close_plain();
         self.outgoing.close();
         self.link.close();
     }
@@ -524,6 +615,15 @@ fn make_finite(records: &mut [Record]) {
             }
             Record::RunFinished { seconds, .. } => *seconds = if seconds.is_finite() { *seconds } else { 0.0 },
             _ => {}
+        }
+    }
+}
+
+/// What a program printed before it failed may be anything, and the journal is not encrypted. The log has it.
+fn leave_out_what_was_printed(records: &mut [Record]) {
+    for record in records {
+        if let Record::StepFailed { error, .. } = record {
+            error.detail.clear();
         }
     }
 }

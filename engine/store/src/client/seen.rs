@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::failure::lock;
 use crate::footer::FOOTER_LEN;
 use crate::layout::Layout;
+use crate::seal::Keys;
 use crate::snapshot::{Position, Seen};
 use crate::stat_cache::{Known, is_settled};
 
@@ -47,8 +48,12 @@ impl Client {
 
     /// Returns every outside file that this process has digested and every object file that it has made or verified, as
     /// they were then. Objects that live in the journal are not among them. `None`: a file was found with different
-    /// bytes at different times.
+    /// bytes at different times, or the store encrypts.
     pub fn everything_seen(&self) -> Option<Vec<(PathBuf, Seen)>> {
+        // Whether keys are there cannot be told by looking at objects.
+        if self.objects.keys.partition().is_some() {
+            return None;
+        }
         let mut seen = Vec::new();
         for (path, known) in &lock(&self.learnt).0 {
             let (known, is_settled) = (*known)?;
@@ -64,6 +69,19 @@ impl Client {
             seen.push((self.layout.object(&digest).1, found));
         }
         Some(seen)
+    }
+
+    /// Returns the folder in which this process has the plain bytes of encrypted objects, if that is on a disk.
+    pub fn plain_on_disk(&self) -> Result<Option<PathBuf>, StoreError> {
+        if self.objects.keys.partition().is_none() {
+            return Ok(None);
+        }
+        let plain = self.objects.plain()?;
+        Ok((!plain.is_in_memory).then(|| plain.path().to_owned()))
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.objects.keys
     }
 
     pub(crate) fn place(&self) -> (&Layout, &dyn Clock) {

@@ -40,6 +40,7 @@ use crate::ledger::{Commit, Ledger, Outcome};
 use crate::protocol::{self, Answer, Reply, Welcome};
 use crate::questions::Questions;
 use crate::scratch;
+use crate::seal;
 use collect::Collector;
 use desk::{Desk, Outbox};
 use groups::Group;
@@ -91,12 +92,14 @@ pub fn serve_owner_on(
         }
     };
     scratch::clean(&layout);
+    seal::sweep(&layout);
     let (orders, to_commit) = channel();
     let owner = Arc::new(Owner {
         desk: Mutex::new(Desk::new(Sessions::open(layout.sessions()))),
         questions: ledger.questions(),
         orders,
         collector,
+        layout: layout.clone(),
         seat,
         log,
         wake: Wake::new().or_fail("wait for", &layout.root)?,
@@ -127,6 +130,7 @@ struct Owner {
     questions: Questions,
     orders: Sender<Order>,
     collector: Collector,
+    layout: Layout,
     seat: Seat,
     log: Log,
     wake: Wake,
@@ -217,6 +221,8 @@ impl Owner {
         let owner = self.clone();
         thread::spawn(move || {
             groups::end(&groups);
+            // What it had decrypted goes with it.
+            seal::sweep(&owner.layout);
             lock(&owner.desk).on_ended(&client);
             owner.wake.wake();
         });

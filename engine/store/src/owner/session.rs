@@ -199,6 +199,7 @@ impl Session<'_> {
                 Answer::Damaged { n_files, size_bytes }
             }
             Request::Collections => Answer::Stored(questions.collections()?),
+            Request::Erasures => Answer::Stored(questions.erasures()?),
             Request::IndexState { recount } => {
                 let counted = if recount { questions.index.recount()? } else { None };
                 let is_counted = counted.is_some();
@@ -229,7 +230,7 @@ impl Session<'_> {
             Request::Stats { subjects } => {
                 let mut desk = lock(&self.owner.desk);
                 for subject in &subjects {
-                    if let Subject::Object(digest) = subject {
+                    if let Subject::Object(digest) | Subject::Sealed(digest) = subject {
                         desk.use_object(&self.client, *digest);
                     }
                 }

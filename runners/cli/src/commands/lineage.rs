@@ -70,8 +70,8 @@ fn text(lineage: &Lineage) -> String {
     let mut shown = vec![false; lineage.nodes.len()];
     branch(lineage, 0, "", "", "", &mut shown, &mut lines);
     let objects = &lineage.objects;
-    let collected =
-        if objects.collected > 0 { format!("; {} collected by `mlp gc`", objects.collected) } else { String::new() };
+    let told = |n: usize, what: &str| if n > 0 { format!("; {n} {what}") } else { String::new() };
+    let collected = told(objects.collected, "collected by `mlp gc`") + &told(objects.erased, "erased");
     lines.push(format!(
         "{} of {} present and whole{collected}.",
         objects.present,
@@ -125,13 +125,14 @@ fn fact_lines(fact: &Fact) -> Vec<String> {
                 when(*at)
             )]
         }
-        Fact::Artifact { digest, artifact, size_bytes, present, collected } => {
+        Fact::Artifact { digest, artifact, size_bytes, present, collected, erased } => {
             let kind = artifact.map_or_else(|| "artifact".to_owned(), |kind| format!("{kind:?}").to_lowercase());
             let size = size_bytes.map(|size| format!(", {} bytes", words::count(size))).unwrap_or_default();
-            let missing = match (present, collected) {
-                (true, _) => "",
-                (false, true) => ", collected by `mlp gc`",
-                (false, false) => ", MISSING",
+            let missing = match (present, erased, collected) {
+                (true, ..) => String::new(),
+                (false, Some(partition), _) => format!(", erased with partition `{partition}`"),
+                (false, None, true) => ", collected by `mlp gc`".to_owned(),
+                (false, None, false) => ", MISSING".to_owned(),
             };
             vec![format!("{kind} {}{size}{missing}", digest.short())]
         }

@@ -7,6 +7,7 @@ use mlp_model::{StoreError, show_size};
 use mlp_store::Other;
 
 use crate::exit::Exit;
+use crate::keyring::encryption;
 use crate::output::{Failure, Output};
 use crate::report::words;
 use crate::wiring::{self, store_failure};
@@ -16,7 +17,8 @@ use crate::workspace::Workspace;
 const N_NAMED: usize = 10;
 
 pub fn merge(workspace: &Workspace, path: &Path, output: &Output) -> Result<Exit, Failure> {
-    let other = Other::open(path).map_err(|error| match error {
+    let keys = encryption(&workspace.root, &workspace.settings);
+    let other = Other::open_with(path, keys).map_err(|error| match error {
         StoreError::Io { .. } => Failure::usage(error.to_string()).with_help("name a workspace, or its `.mlp` folder"),
         StoreError::JournalDamaged { .. } => {
             store_failure(error).with_help("repair it there first, or a copy of it: `mlp store repair`")

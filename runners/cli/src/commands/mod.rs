@@ -7,6 +7,7 @@ pub mod diff;
 pub mod doc;
 pub mod doctor;
 pub mod effects;
+pub mod erase;
 pub mod explain;
 pub mod export;
 mod files;

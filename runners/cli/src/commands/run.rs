@@ -38,6 +38,13 @@ pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     let beginning = Beginning::look();
     let mut compiled = compile(&args.pipeline, output)?;
     let store = wiring::open_store(&compiled.workspace)?;
+    if let Some(folder) = store.plain_on_disk().map_err(wiring::store_failure)? {
+        output.note(format!(
+            "warning: this machine has no folder in memory for plain bytes of encrypted objects: they are written to `{}`, \
+             and removed when the run ends",
+            folder.display()
+        ));
+    }
     let engine = wiring::engine(Arc::clone(&store))?;
     compiled.unfold_for_run(&engine, &args.work.force, output);
     let request = request(&compiled, &args.work, args.keep_going)?;

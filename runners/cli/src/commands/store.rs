@@ -103,6 +103,13 @@ fn verified_text(verified: &Verified) -> String {
     ));
     lines.extend(objects.damaged.iter().map(|digest| format!("          {digest}")));
     lines.extend(objects.unreadable.iter().map(|what| format!("          {what}")));
+    if !objects.erased.is_empty() {
+        lines.push(format!("          {} erased: their keys were destroyed", objects.erased.len()));
+    }
+    if !objects.locked.is_empty() {
+        lines.push(format!("          {} not checked: they are encrypted", objects.locked.len()));
+        lines.extend(objects.keys.iter().map(|what| format!("          {what}")));
+    }
     if verified.n_collected > 0 {
         lines.push(format!("          {} collected by `mlp gc`", verified.n_collected));
     }
@@ -324,7 +331,7 @@ fn add(amount: &mut Amount, size_bytes: u64) {
     amount.size_bytes += size_bytes;
 }
 
-fn kind_word(kind: ArtifactKind) -> &'static str {
+pub fn kind_word(kind: ArtifactKind) -> &'static str {
     match kind {
         ArtifactKind::Table => "table",
         ArtifactKind::Model => "model",
