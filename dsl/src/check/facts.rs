@@ -271,7 +271,7 @@ impl NodeFacts {
                     }
                 };
                 let Some(output) = asked else { return false };
-                self.outputs.push(Output { name: name.to_owned(), ty: output.ty.clone() });
+                self.outputs.push(Output { name: name.to_owned(), ..output.clone() });
                 true
             }
             Followed::Found { entity: Entity::Loop(index), rest, .. } => {
@@ -289,7 +289,7 @@ impl NodeFacts {
                     (_, "folder") => Type::Folder,
                     _ => return false,
                 };
-                self.outputs.push(Output { name: name.to_owned(), ty });
+                self.outputs.push(Output { name: name.to_owned(), ty, optional: false });
                 true
             }
             _ => false,
