@@ -1,6 +1,7 @@
 //! Reads the options of a call: `with { .. }`, how to run it and what it needs of the machine.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mlp_model::{GpuDemand, Named, OnFailure, Options, ParamType, Span, Value};
@@ -21,70 +22,66 @@ pub struct RunOption {
     pub default: Value,
 }
 
-pub static OPTIONS: [RunOption; 9] = [
-    option("timeout", "the attempt is ended after this time", DURATION, ParamType::Duration, Value::Null),
-    option(
-        "retries",
-        "further attempts after a failed one",
-        "an int in 0..=100",
-        ParamType::Int { min: 0, max: 100 },
-        Value::Int(0),
-    ),
-    option(
-        "backoff",
-        "how long the first further attempt waits; each one after it twice as long",
-        DURATION,
-        ParamType::Duration,
-        Value::Null,
-    ),
-    option(
-        "on_failure",
-        "`skip`: the run does not fail when the step does, and what needs it is skipped",
-        "`stop` or `skip`",
-        ParamType::Choice(&["stop", "skip"]),
-        Value::Null,
-    ),
-    option(
-        "cpu",
-        "cores that the step keeps from others while it runs",
-        "an int in 1..=4096",
-        ParamType::Int { min: 1, max: 4096 },
-        Value::Int(1),
-    ),
-    option("mem", "memory that it keeps from others: `8 GiB`", SIZE, ParamType::Literal, Value::Null),
-    option(
-        "tokens",
-        "named tokens, such as the licences of a program: `{ licence: 1 }`",
-        "a record of names and ints of at least 1",
-        ParamType::Literal,
-        Value::Null,
-    ),
-    option(
-        "gpu",
-        "how many GPUs, a share of one (`0.5`), or the UUID of one",
-        "a number of GPUs in 1..=64, a share of one between 0 and 1, or a GPU's UUID",
-        ParamType::Literal,
-        Value::Null,
-    ),
-    option(
-        "gpu_mem",
-        "memory on each of its GPUs; without `gpu`, of one that others may share",
-        SIZE,
-        ParamType::Literal,
-        Value::Null,
-    ),
-];
+pub static OPTIONS: LazyLock<[RunOption; 9]> = LazyLock::new(|| {
+    [
+        option("timeout", "the attempt is ended after this time", DURATION, ParamType::Duration, Value::Null),
+        option(
+            "retries",
+            "further attempts after a failed one",
+            "an int in 0..=100",
+            ParamType::Int { min: 0, max: 100 },
+            Value::Int(0),
+        ),
+        option(
+            "backoff",
+            "how long the first further attempt waits; each one after it twice as long",
+            DURATION,
+            ParamType::Duration,
+            Value::Null,
+        ),
+        option(
+            "on_failure",
+            "`skip`: the run does not fail when the step does, and what needs it is skipped",
+            "`stop` or `skip`",
+            ParamType::Choice(&["stop", "skip"]),
+            Value::Str("stop".to_owned()),
+        ),
+        option(
+            "cpu",
+            "cores that the step keeps from others while it runs",
+            "an int in 1..=4096",
+            ParamType::Int { min: 1, max: 4096 },
+            Value::Int(1),
+        ),
+        option("mem", "memory that it keeps from others: `8 GiB`", SIZE, ParamType::Literal, Value::Null),
+        option(
+            "tokens",
+            "named tokens, such as the licences of a program: `{ licence: 1 }`",
+            "a record of names and ints of at least 1",
+            ParamType::Literal,
+            Value::Null,
+        ),
+        option(
+            "gpu",
+            "how many GPUs, a share of one (`0.5`), or the UUID of one",
+            "a number of GPUs in 1..=64, a share of one between 0 and 1, or a GPU's UUID",
+            ParamType::Literal,
+            Value::Null,
+        ),
+        option(
+            "gpu_mem",
+            "memory on each of its GPUs; without `gpu`, of one that others may share",
+            SIZE,
+            ParamType::Literal,
+            Value::Null,
+        ),
+    ]
+});
 
 const DURATION: &str = "a duration longer than 0s";
 const SIZE: &str = "a size larger than 0";
 
-const fn option(
-    name: &'static str,
-    doc: &'static str,
-    takes: &'static str,
-    ty: ParamType,
-    default: Value,
-) -> RunOption {
+fn option(name: &'static str, doc: &'static str, takes: &'static str, ty: ParamType, default: Value) -> RunOption {
     RunOption { name, doc, takes, ty, default }
 }
 
