@@ -244,12 +244,13 @@ step rest   = sh("cat {model} > {o}", inputs: { model: fitted.model }, outputs: 
     assert_eq!(workspace.run("notes.mlp", &[]).exits(0).steps(), (0, 2, 0, 1));
 
     // Another workspace takes it in as it is.
-    workspace.mlp(&["export", &run, "--output", "notes.mlpx"]).exits(0);
+    workspace.mlp(&["export", &run, "--output", "notes.mlpx", "--with-personal"]).exits(0);
     let other = Workspace::new();
     other.write("notes.mlp", workspace.read("notes.mlp"));
     std::fs::copy(workspace.path("notes.mlpx"), other.path("notes.mlpx")).expect("a copy");
     other.mlp(&["import-bundle", "notes.mlpx"]).exits(0);
-    assert_eq!(other.run("notes.mlp", &[]).exits(0).steps(), (0, 2, 0, 1));
+    let taken = other.run("notes.mlp", &[]).exits(0);
+    assert_eq!(taken.steps(), (0, 2, 0, 1), "{taken}");
 
     let made = workspace.run("notes.mlp", &["--param", "noted=1"]).exits(0);
     assert_eq!(made.executed(), ["fitted", "page"], "the model has the same bytes: {made}");

@@ -44,6 +44,8 @@ pub struct Scheduler {
     keep_going: bool,
     /// Why nothing new is started any more.
     stop: Option<Because>,
+    /// It is about to be stopped.
+    is_stopping: bool,
     keeps_slots: bool,
     n_open: usize,
     n_resolving: usize,
@@ -217,6 +219,7 @@ impl Scheduler {
             commands: VecDeque::new(),
             keep_going,
             stop: None,
+            is_stopping: false,
             keeps_slots: false,
             n_resolving: 0,
         }
@@ -248,6 +251,7 @@ impl Scheduler {
             }
             self.changed.push_back((step, State::Waiting, State::Failed));
         }
+        self.is_stopping |= first.is_some() && !self.keep_going;
         // Otherwise what has been skipped takes its effect with everything else.
         if self.steps.iter().any(|step| matches!(step.kind, StepKind::Broken { .. })) {
             self.propagate();
@@ -315,6 +319,8 @@ impl Scheduler {
         if self.states[step].may_become(State::Failed) {
             let is_tolerated = self.tolerance.on_failed(step, Tolerance::is_tolerable(class));
             self.set(step, State::Failed);
+            // What has only waited for the step begins no more, either.
+            self.is_stopping |= !is_tolerated && !self.keep_going;
             self.propagate();
             if !is_tolerated && !self.keep_going && self.stop.is_none() {
                 self.stop(Because::Stopped { step });
@@ -484,6 +490,8 @@ impl Scheduler {
             StepKind::Unwanted | StepKind::WithoutChampion | StepKind::Done | StepKind::Broken { .. } => {}
             StepKind::Call { .. } | StepKind::Effect { .. } => match self.obstacle(step, true) {
                 Some(because) => self.skip(step, because),
+                // It is dropped with everything else that has not begun.
+                None if self.is_stopping => {}
                 None => {
                     self.set(step, State::Resolving);
                     self.commands.push_back(Command::ResolveKey { step });
