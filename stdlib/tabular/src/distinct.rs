@@ -77,7 +77,9 @@ fn keyed_rows(table: &Reader, key: &str, columns: &[String]) -> Result<Vec<Value
             return Err(error.with_help("go over a smaller table: each row makes nodes of its own"));
         }
         if keys.len() < n_rows {
-            let message = format!("key `{key}` of the table of a loop is not unique, in {} rows", n_rows - keys.len());
+            let n_repeated = n_rows - keys.len();
+            let plural = if n_repeated == 1 { "row repeats" } else { "rows repeat" };
+            let message = format!("key `{key}` of the table of a loop is not unique: {n_repeated} {plural} one");
             let error = StepError::new(ErrorClass::Data, "D1173", message);
             return Err(error.with_help("let one row stand for each key, in the data or in a `sql` step"));
         }

@@ -3,6 +3,7 @@
 mod copy;
 mod csv_read;
 mod csv_write;
+mod loops;
 mod parquet;
 mod runner;
 pub(crate) mod support;
