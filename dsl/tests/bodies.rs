@@ -37,7 +37,7 @@ step large  = judged(raw, goal: Churn, width: deep)
 step small  = judged(slim, Churn)
 step last   = csv.write(large.rows) with { retries: 1 } when region == "north"
 
-for store in values(raw.store) as network {
+for store in values(raw.store) tolerate 5 as network {
   step rows  = table.where(raw, column: store, equals: store)
   step model = torch.train(rows, target: Churn, net: torch.mlp([deep]))
   for seed in seeds as folds {
@@ -120,13 +120,14 @@ fn words_explain_themselves() {
         ("least small.quality.<|>auc", "metric"),
         // Loops: in a round, and from outside.
         ("<|>for store in", "the steps once for each value"),
+        ("<|>tolerate 5", "rounds of the loop may fail"),
         ("in <|>values(raw", "each value of the column"),
         ("values(raw.<|>store)", "store: int >= 1 <= 9"),
         ("column: store, equals: <|>store", "value in the first round: `1`"),
         ("step <|>rows  =", "as `network[..].rows`"),
         ("test: 0.5, seed: <|>seed", "value in the first round: `1`"),
         ("table.split(<|>rows", "step `rows` = `table.where`: table of all rows, 4 columns"),
-        ("m: <|>network.model", "for store in values(raw.store) as network {"),
+        ("m: <|>network.model", "for store in values(raw.store) tolerate 5 as network {"),
         ("m: network.<|>model", "step `model` = `torch.train`"),
         ("network.folds.quality.<|>auc", "metric of report `quality`"),
         // Effects and tests.
@@ -326,6 +327,7 @@ fn hints_and_colours_reach_into_bodies() {
         ("equals: <|>store", Colour::Param),
         ("m: network.<|>model", Colour::Node),
         ("in <|>values", Colour::Keyword),
+        ("<|>tolerate 5", Colour::Keyword),
         ("and <|>region", Colour::Param),
         ("given <|>raw", Colour::Node),
     ] {

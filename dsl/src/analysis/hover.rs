@@ -246,6 +246,7 @@ pub fn keyword(word: &str) -> Option<&'static str> {
         "def" => "`def NAME(PARAMETERS) { STEPS }`: a template of steps, called like an operation.",
         "for" => "`for VALUE in VALUES as NAME { STEPS }`: the steps once for each value; `NAME.STEP` is a list.",
         "limit" => "`limit N`: so many steps of the loop run at once.",
+        "tolerate" => "`tolerate N`: up to so many rounds of the loop may fail, and the run does not.",
         "random" | "seed" => "`random COUNT seed SEED`: so many of the combinations only, drawn by chance.",
         "as" => "`as NAME`: how it is called in this file.",
         "result" => "`result = NODE`: what a template gives.",

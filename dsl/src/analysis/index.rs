@@ -316,7 +316,7 @@ pub struct LoopHead<'d, 't> {
 }
 
 /// The words that go on with the head of a `for` behind what it goes over.
-pub const BEHIND_VALUES: [&str; 4] = ["random", "seed", "limit", "as"];
+pub const BEHIND_VALUES: [&str; 5] = ["random", "seed", "limit", "tolerate", "as"];
 
 pub fn loop_head<'d, 't>(terms: &'d [Term<'t>]) -> LoopHead<'d, 't> {
     let mut head = LoopHead { bindings: Vec::new(), rest: terms };

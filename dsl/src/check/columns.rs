@@ -101,7 +101,7 @@ fn each_path_in<'a>(body: &'a [Decl<'a>], found: &mut dyn FnMut(&'a [Name<'a>]))
             DeclKind::Loop(inner) => {
                 inner.values.each_path(found);
                 inner.more.iter().for_each(|(_, values)| values.each_path(found));
-                inner.limit.iter().for_each(|limit| limit.each_path(found));
+                inner.limit.iter().chain(&inner.tolerate).for_each(|bound| bound.each_path(found));
                 if let Some(draws) = &inner.draws {
                     draws.count.each_path(found);
                     draws.seed.each_path(found);

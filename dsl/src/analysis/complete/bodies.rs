@@ -61,6 +61,7 @@ impl<'a> List<'_, 'a> {
             for (word, detail) in [
                 ("as", "the name of the loop"),
                 ("limit", "how many of its steps run at once"),
+                ("tolerate", "how many of its rounds may fail"),
                 ("random", "so many of the combinations, drawn by chance"),
             ] {
                 self.word(word, CompletionKind::Keyword, detail, 0);
