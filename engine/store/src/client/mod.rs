@@ -6,6 +6,8 @@
 mod ahead;
 mod dial;
 mod erase;
+mod files;
+mod journaled;
 mod keep;
 #[cfg(test)]
 mod keep_tests;
@@ -30,9 +32,9 @@ use mlp_model::{
 
 use crate::clock::Clock;
 use crate::failure::{OrFail, io_failure, lock};
-use crate::fs::{Access, FileStat, Fs, RealFs, Stamp, open_outside, read_full};
+use crate::fs::{Access, FileStat, Fs, RealFs, open_outside, read_full};
 use crate::layout::Layout;
-use crate::objects::{Durability, Found, Objects, hash};
+use crate::objects::{Durability, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
 use crate::seal::{Encryption, Keys};
@@ -40,6 +42,7 @@ use crate::stat_cache::{Known, Subject, is_settled};
 use ahead::Ahead;
 pub use dial::SpawnOwner;
 use dial::{Dialer, owner};
+use journaled::{leave_out_what_was_printed, make_finite};
 pub(crate) use keep::object_files;
 use link::Link;
 use outgoing::Outgoing;
@@ -180,59 +183,6 @@ impl Client {
             (Answer::Blob(is_there), bytes) => Ok(is_there.then(|| bytes.into())),
             (other, _) => Err(misfit(&other)),
         }
-    }
-
-    /// Returns where the bytes of the object's own file can be read, verified, if it has one.
-    fn object_file(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
-        match self.sound_file(digest)? {
-            Some((stamp, is_sealed)) => self.objects.readable(digest, stamp, is_sealed),
-            None => Ok(None),
-        }
-    }
-
-    /// Returns the stamp of the object's own file, verified, if it has one, and whether it is encrypted.
-    fn sound_file(&self, digest: &Digest) -> Result<Option<(Stamp, bool)>, StoreError> {
-        let sound = |found| match found {
-            Found::Sound { stamp, is_sealed } => Some((stamp, is_sealed)),
-            Found::Absent | Found::Unverified(_) => None,
-        };
-        let stamp = match self.objects.find(digest)? {
-            Found::Absent => return Ok(None),
-            Found::Sound { stamp, is_sealed } if self.link.relies_on(digest) => return Ok(Some((stamp, is_sealed))),
-            Found::Sound { .. } => {
-                // It was handed out for a run that is over: it may be collected between this look and the next.
-                self.rely_on(digest)?;
-                return Ok(sound(self.objects.find(digest)?));
-            }
-            Found::Unverified(stamp) => stamp,
-        };
-        let known = self.ask_stats(vec![Subject::Object(*digest), Subject::Sealed(*digest)])?;
-        let is_known = |known: &Option<Known>| *known == Some(Known { stamp, digest: *digest });
-        if let Some(place) = known.iter().position(is_known) {
-            self.objects.trust(digest, stamp, place == 1);
-        } else {
-            let hashed_at = self.clock.now();
-            let Some((stamp, is_sealed)) = self.objects.verify(digest)? else { return Ok(None) };
-            if is_settled(&stamp, hashed_at) {
-                let subject = if is_sealed { Subject::Sealed(*digest) } else { Subject::Object(*digest) };
-                self.link.tell(Request::SetStats { known: vec![(subject, Known { stamp, digest: *digest })] });
-            }
-        }
-        Ok(sound(self.objects.find(digest)?))
-    }
-
-    /// Encrypts a file of a scratch folder into the store; its plain bytes stay readable for this process.
-    fn seal(&self, file: &Path, partition: &str, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
-        let opened = self.fs.open(file, Access::Read).or_fail("adopt", file)?;
-        let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
-        let digest = hash(&*opened, size_bytes).or_fail("adopt", file)?;
-        self.rely_on(&digest)?;
-        self.objects.seal(&*opened, (digest, size_bytes), partition, sensitivity)?;
-        if self.objects.plain()?.keep(digest, file, size_bytes).is_err() {
-            // It stands elsewhere, on a disk perhaps.
-            self.fs.remove_file(file).or_fail("adopt", file)?;
-        }
-        Ok((digest, size_bytes))
     }
 
     fn hash_outside(&self, path: &Path) -> Result<(Digest, FileStat), StoreError> {
@@ -602,29 +552,6 @@ impl Drop for Client {
         self.objects.close_plain();
         self.outgoing.close();
         self.link.close();
-    }
-}
-
-/// JSON has no numbers that are not finite; they would make a record unreadable.
-fn make_finite(records: &mut [Record]) {
-    for record in records {
-        match record {
-            Record::StepFinished { result, .. } => {
-                result.facts.retain(|_, fact| fact.is_finite());
-                result.seconds = if result.seconds.is_finite() { result.seconds } else { 0.0 };
-            }
-            Record::RunFinished { seconds, .. } => *seconds = if seconds.is_finite() { *seconds } else { 0.0 },
-            _ => {}
-        }
-    }
-}
-
-/// What a program printed before it failed may be anything, and the journal is not encrypted. The log has it.
-fn leave_out_what_was_printed(records: &mut [Record]) {
-    for record in records {
-        if let Record::StepFailed { error, .. } = record {
-            error.detail.clear();
-        }
     }
 }
 
