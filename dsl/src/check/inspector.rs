@@ -4,7 +4,7 @@ use mlp_model::KnownValues;
 
 use super::load::Unit;
 use super::memo::Memo;
-use super::{CheckInput, Checked, Facts, PIPELINE, check_parsed, unreadable};
+use super::{CheckInput, Checked, Facts, PIPELINE, check_parsed, read};
 use crate::outline::{self, Outline};
 use crate::parse::Kept;
 use crate::shelf::Shelf;
@@ -26,11 +26,9 @@ pub fn inspect_many<R>(work: impl FnOnce(&mut Inspector<'_>) -> R) -> R {
 impl Inspector<'_> {
     /// As [`super::inspect`].
     pub fn inspect(&mut self, input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
-        let text = match input.world.read(input.file) {
+        let text = match read(input) {
             Ok(text) => text,
-            Err(error) => {
-                return Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() };
-            }
+            Err(unreadable) => return *unreadable,
         };
         let mut diagnostics = Vec::new();
         let outline = outline::cut(PIPELINE, &text, &mut diagnostics);

@@ -23,14 +23,8 @@ pub struct Memo {
 
 /// A call that was right.
 struct Remembered {
-    /// The number of its text; 0: it is to be checked again.
-    text: usize,
-    /// Where it stood.
-    start: usize,
-    /// The modules that it uses.
-    modules: Vec<usize>,
+    note: Note,
     result: CallResult,
-    facts: Arc<NodeFacts>,
 }
 
 /// The calls of a check that is under way.
@@ -44,9 +38,13 @@ pub struct Recall {
 }
 
 struct Note {
+    /// The number of its text; 0: it is to be checked again.
     text: usize,
+    /// Where it stood.
     start: usize,
+    /// The modules that it uses.
     modules: Vec<usize>,
+    /// Once the check has ended.
     facts: Option<Arc<NodeFacts>>,
 }
 
@@ -99,12 +97,12 @@ impl Memo {
     ) -> Vec<Option<Arc<NodeFacts>>> {
         self.rests_on = recall.rests_on;
         let calls = results.into_iter().zip(recall.notes).map(|(result, note)| {
-            let (result, note) = (result?, note?);
-            let facts = note.facts.unwrap_or_else(|| Arc::new(facts_of(&result)));
-            Some(Remembered { text: note.text, start: note.start, modules: note.modules, result, facts })
+            let (result, mut note) = (result?, note?);
+            note.facts.get_or_insert_with(|| Arc::new(facts_of(&result)));
+            Some(Remembered { note, result })
         });
         self.calls = calls.collect();
-        self.calls.iter().map(|call| call.as_ref().map(|call| Arc::clone(&call.facts))).collect()
+        self.calls.iter().map(|call| call.as_ref().and_then(|call| call.note.facts.clone())).collect()
     }
 }
 
@@ -118,15 +116,15 @@ impl Recall {
     ) -> Option<CallResult> {
         let inst = &scope.names.calls[index];
         let start = inst.decl.name.span.start;
-        let is_known = |call: &Remembered| call.text != 0 && call.text == inst.decl.text;
+        let is_known = |call: &Remembered| call.note.text != 0 && call.note.text == inst.decl.text;
         if !self.before[index].as_ref().is_some_and(is_known) || reads.into_iter().any(|read| self.is_changed[read]) {
             return None;
         }
-        let Remembered { text, start: stood, modules, mut result, facts } = self.before[index].take()?;
-        result.moved(start.wrapping_sub(stood));
-        modules.iter().for_each(|module| scope.names.modules[*module].is_used.set(true));
+        let Remembered { note, mut result } = self.before[index].take()?;
+        result.moved(start.wrapping_sub(note.start));
+        note.modules.iter().for_each(|module| scope.names.modules[*module].is_used.set(true));
         self.is_changed[index] = false;
-        self.notes[index] = Some(Note { text, start, modules, facts: Some(facts) });
+        self.notes[index] = Some(Note { start, ..note });
         Some(result)
     }
 
@@ -165,11 +163,12 @@ fn stands_alone(inst: &CallInst<'_>, result: &CallResult) -> bool {
 
 /// Whether those that read from a call can tell no difference.
 fn gives_the_same(a: &CallResult, b: &CallResult) -> bool {
-    let reads =
-        |result: &CallResult| result.reads.iter().map(|(call, output, _)| (*call, output.clone())).collect::<Vec<_>>();
+    fn reads(result: &CallResult) -> impl Iterator<Item = (usize, &str)> {
+        result.reads.iter().map(|(call, output, _)| (*call, output.as_str()))
+    }
     (&a.call.op, &a.call.outputs, a.schema, a.reads_champion)
         == (&b.call.op, &b.call.outputs, b.schema, b.reads_champion)
-        && reads(a) == reads(b)
+        && reads(a).eq(reads(b))
 }
 
 impl Moved for CallResult {

@@ -122,11 +122,9 @@ pub fn inspect(input: &CheckInput<'_>, facts: &mut Facts) -> Checked {
 }
 
 fn check_file(input: &CheckInput<'_>, known: &KnownValues, facts: Option<&mut Facts>) -> Checked {
-    let text = match input.world.read(input.file) {
+    let text = match read(input) {
         Ok(text) => text,
-        Err(error) => {
-            return Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() };
-        }
+        Err(unreadable) => return *unreadable,
     };
     let mut diagnostics = Vec::new();
     let outline = outline::cut(PIPELINE, &text, &mut diagnostics);
@@ -170,6 +168,13 @@ fn put_in_order(diagnostics: &mut Vec<Diagnostic>) {
     });
     let mut told = HashSet::new();
     diagnostics.retain(|d| told.insert((d.primary().map(|label| label.span), d.code.clone(), d.message.clone())));
+}
+
+/// Reads the pipeline's own file, or says why that cannot be.
+fn read(input: &CheckInput<'_>) -> Result<String, Box<Checked>> {
+    input.world.read(input.file).map_err(|error| {
+        Box::new(Checked { pipeline: None, diagnostics: vec![unreadable(input, &error)], sources: Vec::new() })
+    })
 }
 
 fn unreadable(input: &CheckInput<'_>, error: &WorldError) -> Diagnostic {

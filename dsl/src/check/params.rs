@@ -6,7 +6,7 @@ use super::names::Names;
 use super::report::{Findings, Report};
 use super::types::{fit, read_rules, read_type, satisfies, written};
 use super::value::{Eval, kind, show};
-use super::{CheckInput, Sources};
+use super::{CheckInput, PIPELINE, Sources};
 use crate::assign::{AS_OF, Assignment, Assignments, Giver, Written};
 use crate::ast::ParamDecl;
 use crate::diagnostic::Diagnostic;
@@ -99,9 +99,6 @@ impl<'a> Given<'a> {
         }
     }
 }
-
-/// The name space of the pipeline's file.
-const PIPELINE: usize = 0;
 
 /// Returns the parameter's value, or `None` after reporting what is wrong.
 pub fn check(param: &ParamDecl<'_>, eval: &Eval<'_, '_>, given: Given<'_>) -> Option<ParamValue> {

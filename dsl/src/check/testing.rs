@@ -99,11 +99,14 @@ pub fn check_test(input: &CheckInput<'_>, tables: &Path, number: usize, known: &
 }
 
 fn check_some(input: &CheckInput<'_>, tables: &Path, only: Option<(usize, &KnownValues)>) -> CheckedTests {
-    let text = match input.world.read(input.file) {
+    let text = match super::read(input) {
         Ok(text) => text,
-        Err(error) => {
-            let diagnostics = vec![super::unreadable(input, &error)];
-            return CheckedTests { tests: Vec::new(), diagnostics, sources: Vec::new() };
+        Err(unreadable) => {
+            return CheckedTests {
+                tests: Vec::new(),
+                diagnostics: unreadable.diagnostics,
+                sources: unreadable.sources,
+            };
         }
     };
     let (texts, outlines, trees) = (Shelf::default(), Shelf::default(), Shelf::default());

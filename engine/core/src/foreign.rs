@@ -68,17 +68,3 @@ pub(crate) fn adopt(
         store.adopt(file, sensitivity)
     }
 }
-
-/// Names the run that a record belongs to; `None` for records that no run writes.
-pub(crate) fn run_of(record: &Record) -> Option<&RunId> {
-    match record {
-        Record::RunStarted { run, .. }
-        | Record::StepFinished { run, .. }
-        | Record::StepReused { run, .. }
-        | Record::StepFailed { run, .. }
-        | Record::GateDecided { run, .. }
-        | Record::Released { run, .. }
-        | Record::RunFinished { run, .. } => Some(run),
-        _ => None,
-    }
-}

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::commit_and_wait;
 use crate::export::{Exported, MANIFEST, Manifest, Packed, RECORDS, SEAL, VERSION, object_name};
 use crate::fault::io_trouble;
-use crate::foreign::{self, run_of};
+use crate::foreign;
 use crate::registry::Registry;
 
 /// No honest manifest, and no honest records, are larger: they are held in memory.
@@ -143,7 +143,7 @@ impl Unpacked {
         let (mut begun, mut executed) = (BTreeSet::new(), BTreeMap::new());
         for record in &self.records {
             foreign::check_texts(record).map_err(|what| refused(&what))?;
-            let run = run_of(record).ok_or_else(|| refused("it holds a record that no run writes"))?;
+            let run = record.run().ok_or_else(|| refused("it holds a record that no run writes"))?;
             foreign::check_run(run).map_err(|what| refused(&what))?;
             if matches!(record, Record::RunStarted { .. }) != begun.insert(run.clone()) {
                 return Err(refused(&format!("run {run} does not begin with its beginning")));
@@ -166,7 +166,7 @@ impl Unpacked {
         if !begun.contains(&self.manifest.run) {
             return Err(refused("the run that it is about is not in it"));
         }
-        for record in self.records.iter().filter(|record| run_of(record) == Some(&self.manifest.run)) {
+        for record in self.records.iter().filter(|record| record.run() == Some(&self.manifest.run)) {
             let result = match record {
                 Record::StepFinished { result, .. } => Some(result),
                 Record::StepReused { key, .. } => executed.get(key).copied(),
@@ -192,7 +192,7 @@ impl Unpacked {
                 released = Some(record);
                 continue;
             }
-            let Some(run) = run_of(&record).cloned() else { continue };
+            let Some(run) = record.run().cloned() else { continue };
             match by_run.iter_mut().find(|(known, _)| *known == run) {
                 Some((_, records)) => records.push(record),
                 None => by_run.push((run, vec![record])),

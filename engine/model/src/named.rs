@@ -111,11 +111,15 @@ impl<N: Into<Word>, T> Extend<(N, T)> for Named<T> {
         self.0.reserve_exact(values.size_hint().0);
         self.0.extend(values.map(|(name, value)| (name.into(), value)));
         if !self.0.is_sorted_by(|a, b| a.0 < b.0) {
-            // Of equal names the last counts: the sort is stable, and from behind it comes first.
+            // The sort is stable: of equal names the last stands last, and it counts.
             self.0.sort_by(|a, b| a.0.cmp(&b.0));
-            self.0.reverse();
-            self.0.dedup_by(|a, b| a.0 == b.0);
-            self.0.reverse();
+            self.0.dedup_by(|later, earlier| {
+                let is_same = later.0 == earlier.0;
+                if is_same {
+                    std::mem::swap(later, earlier);
+                }
+                is_same
+            });
         }
     }
 }
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn values_are_written_as_a_map_in_order_and_the_last_of_a_name_counts() {
-        let named = Named::from([("lr", 1), ("epochs", 2), ("lr", 3)]);
+        let named = Named::from([("lr", 1), ("epochs", 2), ("lr", 0), ("lr", 3)]);
         assert_eq!(serde_json::to_string(&named).unwrap(), r#"{"epochs":2,"lr":3}"#);
         assert_eq!(serde_json::from_str::<Named<i32>>(r#"{"lr":3,"epochs":2}"#).unwrap(), named);
         assert_eq!((named.get("lr"), named["epochs"], named.get("x")), (Some(&3), 2, None));

@@ -131,6 +131,22 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Returns the run that wrote the record; `None` for what no run writes.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Self::RunStarted { run, .. }
+            | Self::StepFinished { run, .. }
+            | Self::StepReused { run, .. }
+            | Self::StepFailed { run, .. }
+            | Self::GateDecided { run, .. }
+            | Self::Released { run, .. }
+            | Self::RunFinished { run, .. } => Some(run),
+            Self::RolledBack { .. } | Self::HoldLifted { .. } | Self::Collected { .. } | Self::Erased { .. } => None,
+        }
+    }
+}
+
 /// What is known of a finished step under its cache key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {

@@ -219,19 +219,7 @@ fn find(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Names the run that a record is part of. A release is an event of its own: other workspaces have their say in it.
 fn run_of(record: &Record) -> Option<&RunId> {
-    match record {
-        Record::RunStarted { run, .. }
-        | Record::StepFinished { run, .. }
-        | Record::StepReused { run, .. }
-        | Record::StepFailed { run, .. }
-        | Record::GateDecided { run, .. }
-        | Record::RunFinished { run, .. } => Some(run),
-        Record::Released { .. }
-        | Record::RolledBack { .. }
-        | Record::HoldLifted { .. }
-        | Record::Collected { .. }
-        | Record::Erased { .. } => None,
-    }
+    record.run().filter(|_| !matches!(record, Record::Released { .. }))
 }
 
 /// Copies the first bytes of `from` and returns their digest; `None`, if there are not so many that can be read.
