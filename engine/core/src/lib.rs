@@ -55,7 +55,7 @@ pub use lineage::{Direction, Edge, Fact, Lineage, LineageError, LineageNode, Lin
 pub use names::{UnknownName, most_similar};
 pub use registry::{Registry, Version, VersionName};
 pub use run::{Failure, GateResult, ReleaseOutcome, ReleaseResult, RunOutcome, RunRequest};
-pub use survey::{Named, Survey, SurveyedRun};
+pub use survey::{KnownObject, Survey, SurveyedRun};
 pub use unfold::{Loops, UnfoldError};
 pub use verify::{Checked, CheckedResult, HowItDiffers, Sample, Unverified, Verification, VerifyRequest};
 pub use versions::{RegistryError, RolledBack};

@@ -18,7 +18,11 @@ use queue::Queue;
 pub(crate) mod pool;
 mod queue;
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod resource_tests;
+#[cfg(test)]
+mod round_tests;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ pub struct Survey {
     pub runs: Vec<SurveyedRun>,
     pub releases: Vec<Registry>,
     /// Every object that a record names, but not what folders consist of.
-    pub objects: BTreeMap<Digest, Named>,
+    pub objects: BTreeMap<Digest, KnownObject>,
     /// Objects without which no record can be understood: fields of keys, bundles, lists of objects that are gone.
     pub records: BTreeSet<Digest>,
 }
@@ -32,7 +32,7 @@ pub struct SurveyedRun {
 
 /// What is known of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named {
+pub struct KnownObject {
     pub kind: ArtifactKind,
     /// When it was first made.
     pub first_at: Timestamp,
@@ -92,7 +92,7 @@ impl Survey {
     }
 
     fn meet(&mut self, digest: Digest, kind: ArtifactKind, at: Timestamp, run: usize) {
-        let named = self.objects.entry(digest).or_insert(Named { kind, first_at: at, last_run: run });
+        let named = self.objects.entry(digest).or_insert(KnownObject { kind, first_at: at, last_run: run });
         named.first_at = named.first_at.min(at);
         named.last_run = named.last_run.min(run);
     }
