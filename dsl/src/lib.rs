@@ -32,6 +32,7 @@ mod render;
 mod sarif;
 mod shelf;
 mod suggest;
+mod threads;
 mod world;
 
 pub use assign::{AS_OF, Assignment, Assignments, Giver, Written};

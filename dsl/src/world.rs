@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// The compiler's only view of the world.
-pub trait World {
+/// The compiler's only view of the world. Threads that check a long file together ask the same one.
+pub trait World: Sync {
     /// Reads a whole text file.
     fn read(&self, path: &Path) -> Result<String, WorldError>;
 

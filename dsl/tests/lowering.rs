@@ -63,7 +63,7 @@ fn call<'p>(pipeline: &'p Pipeline, name: &str) -> &'p Call {
 }
 
 fn output(pipeline: &Pipeline, node: &str, output: &str) -> Input {
-    Input::Output { node: pipeline.node(node).expect(node).0, output: output.into() }
+    Input::Output { node: pipeline.node(node).expect(node).0, output: output.to_owned().into() }
 }
 
 fn written(span: Span) -> &'static str {
@@ -205,7 +205,7 @@ fn members_of_a_record_are_inputs_of_their_own() {
         call(&pipeline, "alone").inputs,
         [("inputs.parts".to_owned(), output(&pipeline, "parts", "test"))].into()
     );
-    let outputs: Vec<_> = bundled.outputs.iter().map(|output| output.name.as_str()).collect();
+    let outputs: Vec<_> = bundled.outputs.iter().map(|output| output.name.as_ref()).collect();
     assert_eq!(outputs, ["a", "b"]);
 }
 
@@ -266,7 +266,7 @@ fn keyed(pipeline: &Pipeline) -> Vec<(String, Call)> {
         .iter()
         .filter_map(|node| match &node.kind {
             NodeKind::Call(call) => {
-                let call = Call { arg_spans: Default::default(), ..call.clone() };
+                let call = Call { arg_spans: Default::default(), ..Call::clone(call) };
                 Some((node.name.clone(), call))
             }
             _ => None,
@@ -373,7 +373,7 @@ fn outputs_that_may_be_left_out_are_marked() {
     let Checked { pipeline, diagnostics, .. } = support::check(text);
     let pipeline = pipeline.unwrap_or_else(|| panic!("{diagnostics:#?}"));
     let outputs = |name: &str| -> Vec<(String, bool)> {
-        call(&pipeline, name).outputs.iter().map(|output| (output.name.clone(), output.optional)).collect()
+        call(&pipeline, name).outputs.iter().map(|output| (output.name.to_string(), output.optional)).collect()
     };
     let expected = [("log dir".to_owned(), true), ("model".to_owned(), false), ("notes".to_owned(), true)];
     assert_eq!((outputs("a"), outputs("b")), (expected.to_vec(), vec![("o".to_owned(), true)]));

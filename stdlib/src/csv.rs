@@ -98,5 +98,5 @@ pub(crate) fn typed_by(schema: &Schema) -> Result<TableType, ArgError> {
             ArgError::new("E0340", "schema", message).with_help("declare the columns to read, or make it `open`")
         );
     }
-    Ok(TableType { columns: schema.columns.clone(), open: schema.open, role: Role::All })
+    Ok(TableType { columns: schema.columns.clone().into(), open: schema.open, role: Role::All })
 }

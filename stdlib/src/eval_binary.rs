@@ -1,8 +1,10 @@
 //! `eval.binary`: how good the scores for a yes-or-no question are.
 
+use std::sync::LazyLock;
+
 use mlp_artifact::report::Report;
 use mlp_model::{
-    ArgError, CheckedCall, Inferred, Outcome, ParamType, ReportType, Signature, StepError, Task, Type, Value,
+    ArgError, CheckedCall, Inferred, Outcome, ParamType, ReportType, Shared, Signature, StepError, Task, Type, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -31,6 +33,10 @@ pub(crate) const METRICS: [&str; 16] = [
     "rows",
     "threshold",
 ];
+
+/// The same for every call.
+static REPORT: LazyLock<Shared<ReportType>> =
+    LazyLock::new(|| ReportType { metrics: METRICS.map(str::to_owned).into() }.into());
 
 pub(crate) fn signature() -> Signature {
     Operation {
@@ -76,7 +82,7 @@ time a blank target (by row), a score outside 0 to 1.
 fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     predictions::check_task(call, Task::Binary, "eval.binary")?;
     let threshold = check::number(call, "threshold").map_err(|error| vec![error])?;
-    let mut inferred = one_output(Type::Report(ReportType { metrics: METRICS.map(str::to_owned).into() }));
+    let mut inferred = one_output(Type::Report(REPORT.clone()));
     inferred.params.insert("threshold", Value::Float(threshold));
     Ok(inferred)
 }

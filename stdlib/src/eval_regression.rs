@@ -1,7 +1,9 @@
 //! `eval.regression`: how far predicted numbers are from what happened.
 
+use std::sync::LazyLock;
+
 use mlp_artifact::report::Report;
-use mlp_model::{ArgError, CheckedCall, Inferred, Outcome, ReportType, Signature, StepError, Task, Type};
+use mlp_model::{ArgError, CheckedCall, Inferred, Outcome, ReportType, Shared, Signature, StepError, Task, Type};
 
 use crate::builtin::Work;
 use crate::declare::{Operation, one_output};
@@ -10,6 +12,10 @@ use crate::predictions::{self, on_train_argument, predictions_argument};
 
 /// The metrics of the report, in the order in which people read them.
 pub(crate) const METRICS: [&str; 7] = ["mae", "rmse", "r2", "medae", "max_error", "mape", "rows"];
+
+/// The same for every call.
+static REPORT: LazyLock<Shared<ReportType>> =
+    LazyLock::new(|| ReportType { metrics: METRICS.map(str::to_owned).into() }.into());
 
 pub(crate) fn signature() -> Signature {
     Operation {
@@ -42,7 +48,7 @@ time a blank or infinite target, a score that is no finite number (by row).
 
 fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     predictions::check_task(call, Task::Regression, "eval.regression")?;
-    Ok(one_output(Type::Report(ReportType { metrics: METRICS.map(str::to_owned).into() })))
+    Ok(one_output(Type::Report(REPORT.clone())))
 }
 
 pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use mlp_model::{ArgError, CallClass, CheckedCall, Inferred, Named, ParamType, Signature, Type, Value};
+use mlp_model::{ArgError, CallClass, CheckedCall, Inferred, Named, ParamType, Signature, Type, Value, Word};
 
 use crate::check::{self, listed, suggest};
 use crate::declare::{Operation, inputs, param, param_or};
@@ -166,7 +166,7 @@ fn infer_of(call: &CheckedCall<'_>, class: CallClass) -> Result<Inferred, Vec<Ar
     }
     let typed = |(name, kind): (&str, &Value)| {
         let is_folder = kind.as_str().is_some_and(|kind| kind.starts_with("folder"));
-        (name.to_owned(), if is_folder { Type::Folder } else { Type::File })
+        (Word::from(name.to_owned()), if is_folder { Type::Folder } else { Type::File })
     };
     let is_optional = |(_, kind): &(&str, &Value)| kind.as_str().is_some_and(|kind| kind.ends_with('?'));
     Ok(Inferred {

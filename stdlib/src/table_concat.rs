@@ -113,7 +113,7 @@ fn joined(one: TableType, other: TableType) -> TableType {
         ..one
     };
     TableType {
-        columns: one.columns.into_iter().zip(other.columns).map(column).collect(),
+        columns: one.columns.into_inner().into_iter().zip(other.columns.into_inner()).map(column).collect(),
         open: one.open || other.open,
         role: one.role,
     }

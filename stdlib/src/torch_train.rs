@@ -122,7 +122,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     params.insert("features", Value::List(features.iter().map(|f| Value::Str(f.name.clone())).collect()));
     let features = features.into_iter().cloned().collect();
     let model = ModelType { flavour: "torch".into(), task, target: target.clone(), features };
-    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })
+    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model.into()))], params, ..Inferred::default() })
 }
 
 fn task(target: &Column) -> Result<Task, ArgError> {

@@ -77,7 +77,7 @@ fn infer(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let inherited = inherited(reads.iter().map(|(_, column)| *column));
     let added = adds.columns.iter().map(|column| Column { marks: union(&column.marks, &inherited), ..column.clone() });
     let columns = replace(&data.columns, added.collect());
-    Ok(one_output(Type::Table(TableType { columns, open: data.open, role: data.role })))
+    Ok(one_output(Type::Table(TableType { columns: columns.into(), open: data.open, role: data.role })))
 }
 
 /// Returns the marks that whatever is computed from `columns` must have.

@@ -144,7 +144,7 @@ fn check(setup: &Setup, job: Job, inspector: &mut Inspector<'_>) -> Outcome {
 /// Files as they are in the editor, and all others as they are below.
 struct Open<'a> {
     files: &'a HashMap<PathBuf, Arc<String>>,
-    below: &'a (dyn World + Send + Sync),
+    below: &'a (dyn World + Send),
 }
 
 impl World for Open<'_> {

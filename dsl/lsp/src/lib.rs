@@ -31,7 +31,7 @@ pub use states::{Mark, States, StepState};
 pub struct Setup {
     pub catalogue: Catalogue,
     /// Files that are not open in the editor.
-    pub world: Box<dyn World + Send + Sync>,
+    pub world: Box<dyn World + Send>,
     /// Formats a whole text; `None` for one that cannot be. Without it, formatting is not offered.
     pub format: Option<Formatter>,
     /// What a run would do with steps; `None`: nothing is told of that.

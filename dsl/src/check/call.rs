@@ -78,7 +78,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
         for (key, found, span, is_bound) in plain.chain(members) {
             reads_champion |= found.reads_champion;
             if let (Type::Table(_), Some((call, output))) = (found.ty, found.from) {
-                tables.push((call, output.to_owned(), span));
+                tables.push((call, output.clone(), span));
             }
             types.push((key.clone(), found.ty.clone()));
             if is_bound {
@@ -112,7 +112,7 @@ impl<'r, 'a> CallCheck<'r, 'a> {
             arg_spans: self.spans,
         };
         let named = inferred.named;
-        Some(CallResult { call, predictions, reads_champion, schema, named, reads: tables })
+        Some(CallResult { call: Box::new(call), predictions, reads_champion, schema, named, reads: tables })
     }
 
     /// Reads what stands behind `when`: the gates of an effect, and why the call does not run if a condition is false.

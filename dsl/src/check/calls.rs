@@ -1,9 +1,9 @@
 //! Finds the operation of each source and step, binds its arguments by name, and has the calls checked in order.
 
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span};
+use mlp_model::{ArgType, Argument, Call, CallClass, InputType, ParamType, Signature, Span, Word};
 
 use super::bind::{self, Formal};
 use super::call::CallCheck;
@@ -11,10 +11,12 @@ use super::champion::Champion;
 use super::memo::Recall;
 use super::names::{CallInst, Entity};
 use super::order::CallOrder;
+use super::report::{Findings, Report};
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::listed;
+use crate::threads;
 
 /// A source or step whose arguments are bound by name, and not checked further.
 pub struct CallInfo<'a> {
@@ -22,7 +24,7 @@ pub struct CallInfo<'a> {
     pub decl: &'a CallDecl<'a>,
     /// The call and the operation; `None` when reported.
     pub operation: Option<(&'a CallExpr<'a>, &'a Signature)>,
-    pub formals: Rc<[FormalSlot<'a>]>,
+    pub formals: Arc<[FormalSlot<'a>]>,
     /// What each formal is bound to.
     pub bound: Vec<Option<&'a Expr<'a>>>,
     pub is_complete: bool,
@@ -54,7 +56,7 @@ impl CallInfo<'_> {
 
 /// A call of which everything is known.
 pub struct CallResult {
-    pub call: Call,
+    pub call: Box<Call>,
     /// The implicit step that scores a table for it.
     pub predictions: Option<Box<Call>>,
     /// Reads the champion, directly or not.
@@ -64,7 +66,7 @@ pub struct CallResult {
     /// Inputs that it names one by one.
     pub named: BTreeSet<String>,
     /// The tables it reads: call, output and where that is written.
-    pub reads: Vec<(usize, String, Span)>,
+    pub reads: Vec<(usize, Word, Span)>,
 }
 
 /// By index of the call; `None` when something about it is wrong.
@@ -78,13 +80,13 @@ pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
 /// Operations that are effects stand in the catalogue under the name of a step, behind this.
 pub const EFFECT: &str = "effect.";
 
-/// The arguments of operations, by the operations' names.
-type Formals<'a> = HashMap<&'static str, Rc<[FormalSlot<'a>]>>;
+/// The arguments of operations, by the operations' names: as calls are checked, and as they are bound.
+type Formals<'a> = HashMap<&'static str, (Arc<[FormalSlot<'a>]>, Vec<Formal<'a>>)>;
 
 fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<'a>) -> CallInfo<'a> {
     let decl = inst.decl;
     let mut info =
-        CallInfo { inst, decl, operation: None, formals: Rc::default(), bound: Vec::new(), is_complete: false };
+        CallInfo { inst, decl, operation: None, formals: Arc::default(), bound: Vec::new(), is_complete: false };
     let ExprKind::Call(call) = &decl.value.kind else {
         if !matches!(decl.value.kind, ExprKind::Wrong) {
             let problem =
@@ -132,16 +134,20 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<
         });
         return info;
     };
-    info.formals = Rc::clone(known.entry(signature.name).or_insert_with(|| formals_of(signature)));
-    let formals: Vec<_> = info.formals.iter().map(|formal| formal.as_formal()).collect();
-    let bound = bind::bind(call, &formals, scope.report);
+    let (slots, formals) = known.entry(signature.name).or_insert_with(|| {
+        let slots = formals_of(signature);
+        let formals = slots.iter().map(FormalSlot::as_formal).collect();
+        (slots, formals)
+    });
+    info.formals = Arc::clone(slots);
+    let bound = bind::bind(call, formals, scope.report);
     info.operation = Some((call, signature));
     info.bound = bound.values;
     info.is_complete = bound.is_complete;
     info
 }
 
-fn formals_of(signature: &Signature) -> Rc<[FormalSlot<'_>]> {
+fn formals_of(signature: &Signature) -> Arc<[FormalSlot<'_>]> {
     let mut formals = Vec::with_capacity(signature.args.len() + 1);
     for argument in &signature.args {
         if let ArgType::Input(InputType::Predictions { model, data, .. }) = &argument.ty {
@@ -154,12 +160,12 @@ fn formals_of(signature: &Signature) -> Rc<[FormalSlot<'_>]> {
     formals.into()
 }
 
-impl FormalSlot<'_> {
+impl<'a> FormalSlot<'a> {
     pub fn is_param(&self) -> bool {
         matches!(self.slot, Slot::Whole(Argument { ty: ArgType::Param(_), .. }))
     }
 
-    fn as_formal(&self) -> Formal<'_> {
+    fn as_formal(&self) -> Formal<'a> {
         let (Slot::Whole(argument) | Slot::Model(argument) | Slot::Data(argument)) = self.slot;
         Formal { name: self.name, required: argument.default.is_none() }
     }
@@ -185,23 +191,57 @@ pub fn check_all<'a>(
     mut recall: Option<&mut Recall>,
 ) -> Results {
     let mut results: Results = infos.iter().map(|_| None).collect();
+    let check = |scope: Scope<'_>, index: usize, results: &Results| {
+        let result = CallCheck::new(scope, &infos[index], champion, results, places, places.calls[index]).check();
+        result.filter(|_| !order.in_cycle[index])
+    };
     // Bodies that are checked by themselves come first: what is wrong in every call is told without a caller.
-    let is_template = |index: &&usize| scope.names.templates.contains(index);
-    let templates = order.order.iter().filter(is_template);
-    for index in templates.chain(order.order.iter().filter(|index| !is_template(index))) {
-        let Some(info) = infos.get(*index) else { continue };
-        let place = places.calls.get(*index).copied().unwrap_or_default();
-        let check = || {
-            let result = CallCheck::new(scope.of(info.inst), info, champion, &results, places, place).check();
-            result.filter(|_| !order.in_cycle[*index])
-        };
-        results[*index] = match recall.as_deref_mut() {
-            None => check(),
-            Some(recall) => {
-                let known = recall.find(scope, *index, order.reads(*index)).filter(|_| !order.in_cycle[*index]);
-                known.or_else(|| recall.check(scope, *index, check))
-            }
-        };
+    let (templates, calls): (Vec<_>, _) = order.order.iter().partition(|index| scope.names.templates.contains(*index));
+    // An editor's check remembers most of it.
+    let is_long = calls.len() >= WORTH_THREADS && recall.is_none();
+    let waves = if is_long { order.waves(calls) } else { vec![calls] };
+    for wave in [templates].into_iter().chain(waves) {
+        if is_long && wave.len() >= WORTH_THREADS {
+            check_together(scope, infos, &wave, &mut results, &check);
+        }
+        for index in wave {
+            let check = || check(scope.of(infos[index].inst), index, &results);
+            let result = match recall.as_deref_mut() {
+                _ if results[index].is_some() => continue,
+                None => check(),
+                Some(recall) => {
+                    let known = recall.find(scope, index, order.reads(index)).filter(|_| !order.in_cycle[index]);
+                    known.or_else(|| recall.check(scope, index, check))
+                }
+            };
+            results[index] = result;
+        }
     }
     results
+}
+
+const WORTH_A_THREAD: usize = 500;
+const WORTH_THREADS: usize = 2 * WORTH_A_THREAD;
+
+/// Checks calls of which none reads from another, on threads. Those that something is wrong with are left, to be checked once
+/// more where what is found has an order.
+fn check_together<'a>(
+    scope: &Scope<'a>,
+    infos: &[CallInfo<'a>],
+    wave: &[usize],
+    results: &mut Results,
+    check: &(impl Fn(Scope<'_>, usize, &Results) -> Option<CallResult> + Sync),
+) {
+    let known: &Results = results;
+    let checked = threads::in_parts(wave, WORTH_A_THREAD, |part| {
+        let check = |index: &usize| {
+            let apart = Findings::default();
+            let scope = Scope { report: Report::new(&apart), ..scope.of(infos[*index].inst) };
+            // What a body is given is reported where it is written.
+            let result = if scope.is_in_def() { None } else { check(scope, *index, known) };
+            result.filter(|_| apart.is_empty())
+        };
+        part.iter().map(check).collect::<Vec<_>>()
+    });
+    wave.iter().zip(checked.into_iter().flatten()).for_each(|(index, result)| results[*index] = result);
 }

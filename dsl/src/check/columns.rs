@@ -159,7 +159,7 @@ pub fn check_all<'r>(inputs: &Inputs<'r, 'r>) -> (BTreeMap<usize, Waits>, Sample
         };
         let Some((over, sample)) = over else { continue };
         let mlp_model::Input::Output { node, output } = &found.input else { continue };
-        waits.insert(index, Waits { name: info.name.clone(), node: *node, output: output.clone(), over });
+        waits.insert(index, Waits { name: info.name.clone(), node: *node, output: output.to_string(), over });
         samples.insert(info.name.clone(), sample);
     }
     (waits, samples)

@@ -3,8 +3,7 @@
 //! A `def` is a template: its body is checked anew in each call. It is checked by itself as well, with parameters of
 //! which nothing is known, so that what is wrong in every call is told once and without a caller.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use mlp_model::{self as model, CallClass, LoopLimit, Span, Value};
 
@@ -68,7 +67,7 @@ impl<'a> Names<'a> {
         decls: &'a [Decl<'a>],
         prefix: &str,
         report: Report<'a>,
-        skip: &Option<Rc<str>>,
+        skip: &Option<Arc<str>>,
     ) -> Vec<Option<Entity>> {
         let mut entities = Vec::new();
         for decl in decls {
@@ -84,9 +83,9 @@ impl<'a> Names<'a> {
                         report,
                         skip: skip.clone(),
                         within: self.within,
-                        limits: Rc::clone(&self.limits),
+                        limits: Arc::clone(&self.limits),
                         over,
-                        lossy: Rc::clone(&self.lossy),
+                        lossy: Arc::clone(&self.lossy),
                         is_open: false,
                         is_template: false,
                         rounds: None,
@@ -108,7 +107,7 @@ impl<'a> Names<'a> {
             let entity = match def {
                 Ok(None) => {
                     let (doc, skip, within) = (decl.doc, skip.clone(), self.within);
-                    let (limits, lossy) = (Rc::clone(&self.limits), Rc::clone(&self.lossy));
+                    let (limits, lossy) = (Arc::clone(&self.limits), Arc::clone(&self.lossy));
                     self.calls.push(CallInst { decl: call, doc, name, env, report, skip, within, limits, lossy });
                     Entity::Call(self.calls.len() - 1)
                 }
@@ -121,10 +120,10 @@ impl<'a> Names<'a> {
                         report,
                         skip: skip.clone(),
                         within: self.within,
-                        limits: Rc::clone(&self.limits),
-                        lossy: Rc::clone(&self.lossy),
+                        limits: Arc::clone(&self.limits),
+                        lossy: Arc::clone(&self.lossy),
                         inner: None,
-                        shortcut: Cell::default(),
+                        shortcut: OnceLock::new(),
                     });
                     Entity::Group(self.groups.len() - 1)
                 }
@@ -263,7 +262,7 @@ impl<'a> Expander<'_, 'a> {
         let skip = self.names.groups[group].skip.clone();
         let eval = Eval { report, names: self.names, env: Some(env) };
         let own = decl.condition.as_ref().and_then(|condition| self.around.source.skip_reason(condition, &eval));
-        let skip = skip.or(own.map(Rc::from));
+        let skip = skip.or(own.map(Arc::from));
         let inner = new_env(self.names, self.names.defs[def].env);
         let inner_report = report.for_call(called(&decl.value).map_or(decl.value.span, |call| call.path.span));
         let def_name = self.names.defs[def].decl.name.text;
@@ -279,7 +278,7 @@ impl<'a> Expander<'_, 'a> {
                         word,
                         param,
                         def: def_name,
-                        shortcut: Cell::default(),
+                        shortcut: OnceLock::new(),
                     });
                     Entity::Bound(self.names.bounds.len() - 1)
                 }
@@ -298,8 +297,8 @@ impl<'a> Expander<'_, 'a> {
         declare_broken(self.names, inner, body, inner_report);
         let prefix = format!("{}.", self.names.groups[group].name);
         self.names.within = self.names.groups[group].within;
-        self.names.limits = Rc::clone(&self.names.groups[group].limits);
-        self.names.lossy = Rc::clone(&self.names.groups[group].lossy);
+        self.names.limits = Arc::clone(&self.names.groups[group].limits);
+        self.names.lossy = Arc::clone(&self.names.groups[group].lossy);
         let entities = self.names.declare_calls(inner, body, &prefix, inner_report, &skip);
         self.names.groups[group].inner = Some(inner);
         for entity in entities {

@@ -79,7 +79,7 @@ fn found<'r, 'a>(inputs: &Inputs<'r, 'a>, node: &Expr<'a>) -> Option<Found<'r>> 
 
 fn place<'a>(inputs: &Inputs<'_, 'a>, node: &Expr<'a>) -> Option<(usize, String)> {
     match found(inputs, node)?.input {
-        Input::Output { node, output } => Some((node, output)),
+        Input::Output { node, output } => Some((node, output.into_owned())),
         Input::Path { .. } | Input::Champion { .. } => {
             let problem = Diagnostic::error("E0705", "a test has no champion: nothing is released in it");
             inputs.scope.report.add(problem.at(node.span, "not there"));

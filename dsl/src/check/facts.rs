@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mlp_model::{Named, Output, Schema, Type, Value};
+use mlp_model::{Named, Output, Schema, Type, Value, Word};
 
 use super::Scope;
 use super::calls::{CallResult, Results};
@@ -31,7 +31,7 @@ pub struct NodeFacts {
     pub params: Named<Value>,
     pub outputs: Vec<Output>,
     /// Those of `outputs` that are lists, an item for each round of a loop.
-    pub lists: Vec<String>,
+    pub lists: Vec<Word>,
     /// The schema that its tables' columns come from.
     pub schema: Option<String>,
     pub reads_champion: bool,
@@ -271,14 +271,14 @@ impl NodeFacts {
                     }
                 };
                 let Some(output) = asked else { return false };
-                self.outputs.push(Output { name: name.to_owned(), ..output.clone() });
+                self.outputs.push(Output { name: name.to_owned().into(), ..output.clone() });
                 true
             }
             Followed::Found { entity: Entity::Loop(index), rest, .. } => {
                 let first = names.loops[index].rounds.as_ref().and_then(|rounds| rounds.first());
                 let is_there = first.is_some_and(|round| self.follow(scope, results, round.env, &rest, name));
                 if is_there {
-                    self.lists.push(name.to_owned());
+                    self.lists.push(name.to_owned().into());
                 }
                 is_there
             }
@@ -289,7 +289,7 @@ impl NodeFacts {
                     (_, "folder") => Type::Folder,
                     _ => return false,
                 };
-                self.outputs.push(Output { name: name.to_owned(), ty, optional: false });
+                self.outputs.push(Output { name: name.to_owned().into(), ty, optional: false });
                 true
             }
             _ => false,

@@ -25,7 +25,7 @@ pub struct Found<'r> {
     /// As it is written: `parts.train`.
     pub shown: &'r str,
     /// The call and output it comes from.
-    pub from: Option<(usize, &'r str)>,
+    pub from: Option<(usize, &'r Word)>,
     pub reads_champion: bool,
     /// The schema that its columns come from.
     pub schema: Option<usize>,
@@ -334,7 +334,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
                 }
                 Some(Found {
                     ty,
-                    input: Input::Output { node: *self.places.calls.get(call)?, output: output.to_owned() },
+                    input: Input::Output { node: *self.places.calls.get(call)?, output: output.clone() },
                     shown: self.shown(path, span),
                     from: Some((call, output)),
                     reads_champion: result.reads_champion,
@@ -421,7 +421,7 @@ impl<'r, 'a> Inputs<'r, 'a> {
         })
     }
 
-    fn output(&self, call: usize, node: &str, rest: &[Name<'a>], span: Span) -> Option<(&'r str, &'r Type)> {
+    fn output(&self, call: usize, node: &str, rest: &[Name<'a>], span: Span) -> Option<(&'r Word, &'r Type)> {
         find_output(&self.scope, self.results, call, node, rest, span)
     }
 
@@ -456,9 +456,9 @@ pub fn find_output<'r>(
     node: &str,
     rest: &[Name<'_>],
     span: Span,
-) -> Option<(&'r str, &'r Type)> {
+) -> Option<(&'r Word, &'r Type)> {
     let outputs = &results.get(call)?.as_ref()?.call.outputs;
-    let names = || outputs.iter().map(|output| output.name.as_str());
+    let names = || outputs.iter().map(|output| output.name.as_ref());
     if outputs.is_empty() {
         let problem = Diagnostic::error("E0211", format!("`{node}` is an effect, which gives nothing"));
         scope.report.add(problem.at(span, "nothing depends on an effect"));

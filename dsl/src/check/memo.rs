@@ -3,8 +3,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use mlp_model::Input;
+use mlp_model::{Input, Word};
 
 use super::calls::{CallResult, Results};
 use super::facts::NodeFacts;
@@ -122,7 +123,7 @@ impl Recall {
         }
         let Remembered { note, mut result } = self.before[index].take()?;
         result.moved(start.wrapping_sub(note.start));
-        note.modules.iter().for_each(|module| scope.names.modules[*module].is_used.set(true));
+        note.modules.iter().for_each(|module| scope.names.modules[*module].is_used.store(true, Ordering::Relaxed));
         self.is_changed[index] = false;
         self.notes[index] = Some(Note { start, ..note });
         Some(result)
@@ -135,14 +136,16 @@ impl Recall {
         index: usize,
         check: impl FnOnce() -> Option<CallResult>,
     ) -> Option<CallResult> {
-        let used_before: Vec<bool> = scope.names.modules.iter().map(|module| module.is_used.replace(false)).collect();
+        let used_before: Vec<bool> =
+            scope.names.modules.iter().map(|module| module.is_used.swap(false, Ordering::Relaxed)).collect();
         let n_before = scope.report.n_findings();
         let result = check();
         let is_right = scope.report.n_findings() == n_before;
-        let modules = scope.names.modules.iter().enumerate().filter(|(_, module)| module.is_used.get());
+        let modules =
+            scope.names.modules.iter().enumerate().filter(|(_, module)| module.is_used.load(Ordering::Relaxed));
         let modules: Vec<usize> = modules.map(|(index, _)| index).collect();
         for (module, was_used) in scope.names.modules.iter().zip(used_before) {
-            module.is_used.set(module.is_used.get() || was_used);
+            module.is_used.fetch_or(was_used, Ordering::Relaxed);
         }
         let result = result?;
         let inst = &scope.names.calls[index];
@@ -163,8 +166,8 @@ fn stands_alone(inst: &CallInst<'_>, result: &CallResult) -> bool {
 
 /// Whether those that read from a call can tell no difference.
 fn gives_the_same(a: &CallResult, b: &CallResult) -> bool {
-    fn reads(result: &CallResult) -> impl Iterator<Item = (usize, &str)> {
-        result.reads.iter().map(|(call, output, _)| (*call, output.as_str()))
+    fn reads(result: &CallResult) -> impl Iterator<Item = (usize, &Word)> {
+        result.reads.iter().map(|(call, output, _)| (*call, output))
     }
     (&a.call.op, &a.call.outputs, a.schema, a.reads_champion)
         == (&b.call.op, &b.call.outputs, b.schema, b.reads_champion)

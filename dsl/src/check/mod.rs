@@ -46,6 +46,7 @@ mod zip;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use mlp_model::{
     Call, CallClass, Catalogue, Input, KnownValues, Named, Node, NodeKind, Options, Pipeline, Signature, SourceText,
@@ -262,7 +263,8 @@ fn check_with<'a>(
     expand::expand(&mut names, &shapes, around, &root.tree.decls, entities);
     let scope = Scope { report, names: &names, env: PIPELINE, catalogue, world, source };
     let nodes = check_nodes(&scope, wanted, learned);
-    for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.get()) {
+    for module in names.modules.iter().filter(|module| module.env.is_some() && !module.is_used.load(Ordering::Relaxed))
+    {
         let message = format!("module `{}` is used nowhere", module.name.text);
         report.add(Diagnostic::warning("E0227", message).at(module.name.span, "").help("remove the `use`"));
     }
@@ -343,21 +345,21 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
                     Some(result) => result,
                     None => open_call(infos[*call].operation.map(|(_, signature)| signature), any_waits()?),
                 };
-                for call in result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]) {
+                for call in result.predictions.iter_mut().chain([&mut result.call]) {
                     call.options.limits = inst.limits.to_vec();
                     call.options.rounds = inst.lossy.to_vec();
                 }
                 result.call.options.collects = collected(&result, &lossy, inst);
                 if let Some(open) = names.open_around(inst.within) {
                     let waits = waits.get(&open)?;
-                    let calls = result.predictions.iter_mut().map(|call| &mut **call).chain([&mut result.call]);
-                    calls.for_each(|call| call.options.waits = Some(waits.clone()));
+                    let calls = result.predictions.iter_mut().chain([&mut result.call]);
+                    calls.for_each(|call| call.options.waits = Some(Box::new(waits.clone())));
                 }
                 let span = inst.decl.name.span;
                 if let Some(predictions) = result.predictions {
                     let name_of_it = format!("{}.predictions", inst.name);
                     let doc = String::new();
-                    nodes.push(Node { name: name_of_it, doc, span, kind: NodeKind::Call(*predictions) });
+                    nodes.push(Node { name: name_of_it, doc, span, kind: NodeKind::Call(predictions) });
                 }
                 (inst.name.as_str(), span, inst.doc, NodeKind::Call(result.call))
             }
@@ -404,11 +406,11 @@ fn open_call(signature: Option<&Signature>, waits: &Waits) -> CallResult {
         params: Named::new(),
         inputs: Named::new(),
         outputs: Vec::new(),
-        options: Options { waits: Some(waits.clone()), ..Options::default() },
+        options: Options { waits: Some(Box::new(waits.clone())), ..Options::default() },
         arg_spans: Named::new(),
     };
     let (named, reads) = (BTreeSet::new(), Vec::new());
-    CallResult { call, predictions: None, reads_champion: false, schema: None, named, reads }
+    CallResult { call: Box::new(call), predictions: None, reads_champion: false, schema: None, named, reads }
 }
 
 /// Where calls and gates stand in the checked pipeline, by their index among their kind.

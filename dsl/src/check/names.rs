@@ -1,10 +1,10 @@
 //! What names stand for: one name space for each file and for each expanded body, each name once. Looks at no types.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mlp_model::{self as model, LoopLimit, Schema, Span, Value};
 
@@ -61,7 +61,7 @@ pub struct Entry {
 /// One name space.
 #[derive(Default)]
 pub struct Env<'a> {
-    pub entries: HashMap<&'a str, Entry>,
+    pub entries: HashMap<&'a str, Entry, foldhash::fast::RandomState>,
     /// In the order of declaration.
     pub order: Vec<&'a str>,
     /// Where names are looked up that are not declared here.
@@ -79,7 +79,7 @@ pub struct CallInst<'a> {
     pub env: usize,
     pub report: Report<'a>,
     /// Why it does not run: the condition of a call that it is part of is false.
-    pub skip: Option<Rc<str>>,
+    pub skip: Option<Arc<str>>,
     /// The innermost loop over a table that it is within.
     pub within: Option<usize>,
     pub limits: Limits,
@@ -87,10 +87,10 @@ pub struct CallInst<'a> {
 }
 
 /// Those of the loops that something is in, from the inside out.
-pub type Limits = Rc<[LoopLimit]>;
+pub type Limits = Arc<[LoopLimit]>;
 
 /// The rounds that something is in, of loops that may lose some; from the inside out.
-pub type Lossy = Rc<[model::Round]>;
+pub type Lossy = Arc<[model::Round]>;
 
 pub struct DefInfo<'a> {
     pub decl: &'a DefDecl<'a>,
@@ -105,14 +105,14 @@ pub struct Group<'a> {
     pub def: usize,
     pub env: usize,
     pub report: Report<'a>,
-    pub skip: Option<Rc<str>>,
+    pub skip: Option<Arc<str>>,
     pub within: Option<usize>,
     pub limits: Limits,
     pub lossy: Lossy,
     /// The name space of the expanded body; `None` where the call is wrong or not expanded.
     pub inner: Option<usize>,
     /// Where following its result leads, once that is known.
-    pub shortcut: Cell<Option<Hop>>,
+    pub shortcut: OnceLock<Hop>,
 }
 
 /// A `for`, as often as the body that holds it is expanded.
@@ -121,7 +121,7 @@ pub struct LoopInfo<'a> {
     pub name: String,
     pub env: usize,
     pub report: Report<'a>,
-    pub skip: Option<Rc<str>>,
+    pub skip: Option<Arc<str>>,
     /// The innermost loop over a table that it is within.
     pub within: Option<usize>,
     /// Those of the loops around it.
@@ -172,7 +172,7 @@ pub struct Bound<'a> {
     pub param: &'a str,
     pub def: &'a str,
     /// Where following it leads, once that is known.
-    pub shortcut: Cell<Option<Hop>>,
+    pub shortcut: OnceLock<Hop>,
 }
 
 /// A name that stands for another: [`Entity::Bound`] or [`Entity::Group`].
@@ -182,7 +182,7 @@ pub struct ModuleInfo<'a> {
     /// The name space of its file; `None` if it cannot be read.
     pub env: Option<usize>,
     pub name: Name<'a>,
-    pub is_used: Cell<bool>,
+    pub is_used: AtomicBool,
 }
 
 /// What a test says, in the tree of that test.
@@ -269,7 +269,7 @@ impl<'a> Names<'a> {
         while let Some(env) = at.and_then(|at| self.envs.get(at)) {
             if let Some(entry) = env.entries.get(name) {
                 if let Entity::Module(module) = entry.entity {
-                    self.modules[module].is_used.set(true);
+                    self.modules[module].is_used.store(true, Ordering::Relaxed);
                 }
                 let is_seen = !is_outside || is_lasting(entry);
                 return is_seen.then_some(*entry);
@@ -420,8 +420,8 @@ impl<'a> Names<'a> {
 
     fn shortcut_of(&self, hop: Hop) -> Option<Hop> {
         match hop {
-            Entity::Bound(bound) => self.bounds[bound].shortcut.get(),
-            Entity::Group(group) => self.groups[group].shortcut.get(),
+            Entity::Bound(bound) => self.bounds[bound].shortcut.get().copied(),
+            Entity::Group(group) => self.groups[group].shortcut.get().copied(),
             _ => None,
         }
     }
@@ -430,11 +430,13 @@ impl<'a> Names<'a> {
     fn shorten(&self, trail: &mut Vec<Hop>) {
         if let Some(last) = trail.pop() {
             for hop in trail.drain(..) {
-                match hop {
-                    Entity::Bound(bound) => self.bounds[bound].shortcut.set(Some(last)),
-                    Entity::Group(group) => self.groups[group].shortcut.set(Some(last)),
-                    _ => {}
-                }
+                let shortcut = match hop {
+                    Entity::Bound(bound) => &self.bounds[bound].shortcut,
+                    Entity::Group(group) => &self.groups[group].shortcut,
+                    _ => continue,
+                };
+                // Whoever comes second has come to the same.
+                _ = shortcut.set(last);
             }
         }
     }

@@ -115,6 +115,19 @@ impl CallOrder {
     pub fn reads(&self, call: usize) -> impl Iterator<Item = usize> + '_ {
         self.edges[call].iter().filter(|edge| !edge.is_of_round).map(|edge| edge.to)
     }
+
+    /// Sorts calls, which are in order, into groups: within one none reads from another, and each group from earlier ones alone.
+    pub fn waves(&self, calls: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut wave_of = vec![0; self.edges.len()];
+        let mut waves: Vec<Vec<usize>> = Vec::new();
+        for call in calls {
+            let wave = self.reads(call).map(|read| wave_of[read] + 1).max().unwrap_or(0);
+            wave_of[call] = wave;
+            waves.resize_with(waves.len().max(wave + 1), Vec::new);
+            waves[wave].push(call);
+        }
+        waves
+    }
 }
 
 /// What reads of a loop that may lose rounds waits for all steps of all its rounds: only then it is known which there are.

@@ -162,7 +162,7 @@ impl Reader<'_, '_> {
         match self.scope.follow(path) {
             Followed::Found { entity: Entity::Call(call), rest, .. } => {
                 let (output, ty) = find_output(self.scope, self.results, call, first.text, &rest, span)?;
-                Some((Part::Output { node: *self.places.calls.get(call)?, output: output.to_owned() }, ty))
+                Some((Part::Output { node: *self.places.calls.get(call)?, output: output.to_string() }, ty))
             }
             Followed::Found { entity: Entity::Broken, .. } | Followed::Silent | Followed::Given { .. } => None,
             Followed::Found { entity: Entity::Loop(index), rest, .. } => {

@@ -1,7 +1,8 @@
 //! Where the checks put what they find. Every phase adds to it; nothing is ever taken back.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mlp_model::Span;
 
@@ -13,14 +14,19 @@ const MOST_SITES: usize = 4;
 
 const IN_ROUND: &str = "in the round with ";
 
-/// All that was found.
+/// All that was found. Threads may share it, but what they add would stand in any order.
 pub struct Findings {
-    diagnostics: RefCell<Vec<Diagnostic>>,
+    found: Mutex<Found>,
     /// How many more names may be compared for suggestions: a long file of wrong names is not compared with itself.
-    budget: Cell<usize>,
-    sites: RefCell<Vec<Site>>,
+    budget: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Found {
+    diagnostics: Vec<Diagnostic>,
+    sites: Vec<Site>,
     /// Where the mistakes of bodies that are checked more than once are found again.
-    seen: RefCell<HashMap<(Span, String), Seen>>,
+    seen: HashMap<(Span, String), Seen>,
 }
 
 /// Why a body is checked: the call of its `def`, or a value of its loop.
@@ -51,18 +57,29 @@ struct Seen {
     n_sites: usize,
 }
 
+impl Default for Findings {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
 impl Findings {
     pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
-        Self {
-            diagnostics: RefCell::new(diagnostics),
-            budget: Cell::new(100_000),
-            sites: RefCell::default(),
-            seen: RefCell::default(),
-        }
+        let found = Found { diagnostics, ..Found::default() };
+        Self { found: Mutex::new(found), budget: AtomicUsize::new(100_000) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found().diagnostics.is_empty()
     }
 
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics.into_inner()
+        self.found.into_inner().unwrap_or_else(PoisonError::into_inner).diagnostics
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        // A thread that panicked met a bug of ours, which is told where the thread ends.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,7 +117,7 @@ impl<'r> Report<'r> {
 
     /// Returns whether a finding may be due to a value that no round needs to have.
     fn is_about_sample(&self, diagnostic: &Diagnostic) -> bool {
-        let sites = self.findings.sites.borrow();
+        let sites = &self.findings.found().sites;
         let mut at = self.site.and_then(|site| sites.get(site));
         while let Some(site) = at {
             if let SiteKind::Sample(shown) = &site.kind {
@@ -117,7 +134,7 @@ impl<'r> Report<'r> {
     }
 
     fn within(self, kind: SiteKind) -> Self {
-        let mut sites = self.findings.sites.borrow_mut();
+        let sites = &mut self.findings.found().sites;
         sites.push(Site { outer: self.site, kind });
         Self { site: Some(sites.len() - 1), ..self }
     }
@@ -127,12 +144,11 @@ impl<'r> Report<'r> {
         if self.site.is_some() && self.is_about_sample(&diagnostic) {
             return;
         }
-        let mut diagnostics = self.findings.diagnostics.borrow_mut();
+        let Found { diagnostics, sites, seen } = &mut *self.findings.found();
         let (Some(site), Some(label)) = (self.site, diagnostic.primary()) else {
             diagnostics.push(diagnostic);
             return;
         };
-        let mut seen = self.findings.seen.borrow_mut();
         let key = (label.span, diagnostic.message.clone());
         match seen.get_mut(&key) {
             Some(seen) if seen.n_sites > 0 && seen.n_sites < MOST_SITES => {
@@ -141,51 +157,50 @@ impl<'r> Report<'r> {
                 if let Some(note) = told.notes.iter_mut().find(|note| note.starts_with(IN_ROUND)) {
                     *note = format!("{}, and in others", note.trim_end_matches(", and in others"));
                 }
-                *told = self.with_site(told.clone(), site, "and called here");
+                *told = with_site(told.clone(), sites, site, "and called here");
             }
             Some(_) => {}
             None => {
-                let diagnostic = self.with_site(diagnostic, site, "called here");
-                let n_sites = usize::from(!matches!(self.findings.sites.borrow()[site].kind, SiteKind::Itself));
+                let diagnostic = with_site(diagnostic, sites, site, "called here");
+                let n_sites = usize::from(!matches!(sites[site].kind, SiteKind::Itself));
                 seen.insert(key, Seen { place: diagnostics.len(), n_sites });
                 diagnostics.push(diagnostic);
             }
         }
     }
 
-    fn with_site(&self, mut diagnostic: Diagnostic, site: usize, text: &str) -> Diagnostic {
-        let sites = self.findings.sites.borrow();
-        let mut at = Some(site);
-        for _ in 0..MOST_SITES {
-            let Some(site) = at.and_then(|at| sites.get(at)) else { break };
-            match &site.kind {
-                SiteKind::Call(span) if diagnostic.labels.iter().all(|label| label.span != *span) => {
-                    diagnostic = diagnostic.and(*span, text);
-                }
-                SiteKind::Round(shown) if diagnostic.notes.is_empty() => {
-                    diagnostic = diagnostic.note(format!("{IN_ROUND}{shown}"));
-                }
-                SiteKind::Itself | SiteKind::Call(_) | SiteKind::Round(_) | SiteKind::Sample(_) => {}
-            }
-            at = site.outer;
-        }
-        diagnostic
-    }
-
     pub fn n_findings(&self) -> usize {
-        self.findings.diagnostics.borrow().len()
+        self.findings.found().diagnostics.len()
     }
 
     pub fn has_errors(&self) -> bool {
-        self.findings.diagnostics.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.findings.found().diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// Returns ``did you mean `x`?`` when one of the candidates is like `word`.
     pub fn suggest<'c>(&self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
-        let budget = self.findings.budget.get();
+        let budget = self.findings.budget.load(Ordering::Relaxed);
         let mut n_seen = 0;
         let help = suggest::help(word, candidates.into_iter().take(budget).inspect(|_| n_seen += 1));
-        self.findings.budget.set(budget - n_seen);
+        self.findings.budget.store(budget - n_seen, Ordering::Relaxed);
         help
     }
+}
+
+fn with_site(mut diagnostic: Diagnostic, sites: &[Site], site: usize, text: &str) -> Diagnostic {
+    let mut at = Some(site);
+    for _ in 0..MOST_SITES {
+        let Some(site) = at.and_then(|at| sites.get(at)) else { break };
+        match &site.kind {
+            SiteKind::Call(span) if diagnostic.labels.iter().all(|label| label.span != *span) => {
+                diagnostic = diagnostic.and(*span, text);
+            }
+            SiteKind::Round(shown) if diagnostic.notes.is_empty() => {
+                diagnostic = diagnostic.note(format!("{IN_ROUND}{shown}"));
+            }
+            SiteKind::Itself | SiteKind::Call(_) | SiteKind::Round(_) | SiteKind::Sample(_) => {}
+        }
+        at = site.outer;
+    }
+    diagnostic
 }

@@ -1,6 +1,6 @@
 //! The safety of learning: which rows may reach which argument.
 
-use mlp_model::{ArgType, InputType, Named, Role, RoleRule, Signature, Type, Value};
+use mlp_model::{ArgType, InputType, Named, Role, RoleRule, Signature, Type, Value, Word};
 
 use super::Scope;
 use super::call::Read;
@@ -70,7 +70,7 @@ impl Breach<'_, '_, '_> {
             let trained = results.get(model.from?.0)?.as_ref()?;
             // The model's own call has read the same table.
             let data = self.read.found.as_ref()?.from?;
-            let same = trained.reads.iter().find(|(call, output, _)| (*call, output.as_str()) == data)?;
+            let same = trained.reads.iter().find(|(call, output, _)| (*call, output) == data)?;
             Some((model.shown, same.2))
         });
         match (model, evaluation) {
@@ -94,7 +94,7 @@ impl Breach<'_, '_, '_> {
 
 /// Returns a sibling output that holds other rows.
 fn better_output(
-    from: Option<(usize, &str)>,
+    from: Option<(usize, &Word)>,
     refused: &[Role],
     results: &Results,
     scope: &Scope<'_>,

@@ -95,7 +95,7 @@ impl<'a> Subject<'a> {
     /// expanded.
     fn calls(&self) -> impl Iterator<Item = (usize, &'a Node, &'a Call)> {
         self.pipeline.nodes.iter().enumerate().filter_map(|(i, node)| match &node.kind {
-            NodeKind::Call(call) if !self.is_implicit(i) => Some((i, node, call)),
+            NodeKind::Call(call) if !self.is_implicit(i) => Some((i, node, &**call)),
             _ => None,
         })
     }
@@ -145,7 +145,7 @@ impl<'a> Subject<'a> {
         for node in &self.pipeline.nodes {
             match &node.kind {
                 NodeKind::Call(call) => reads.extend(call.inputs.values().filter_map(|input| match input {
-                    Input::Output { node, output } => Some((*node, Some(output.as_str()))),
+                    Input::Output { node, output } => Some((*node, Some(output.as_ref()))),
                     _ => None,
                 })),
                 NodeKind::Gate(gate) => {
@@ -155,7 +155,7 @@ impl<'a> Subject<'a> {
                     }
                 }
                 NodeKind::Release(release) => reads.extend(release.parts.values().filter_map(|part| match part {
-                    Part::Output { node, output } => Some((*node, Some(output.as_str()))),
+                    Part::Output { node, output } => Some((*node, Some(output.as_ref()))),
                     Part::Transform { node } => Some((*node, None)),
                     Part::Value(_) => None,
                 })),

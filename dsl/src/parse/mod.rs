@@ -18,6 +18,7 @@ use crate::ast::*;
 use crate::diagnostic::Diagnostic;
 use crate::literal;
 use crate::outline::{Chunk, DECLARING, MAX_DEPTH, Outline};
+use crate::threads;
 
 pub use kept::Kept;
 
@@ -27,34 +28,21 @@ struct Grammar;
 
 /// Parses the declarations of a file. One that cannot be parsed is reported and stands as [`DeclKind::Broken`].
 pub fn parse_file<'a>(source: usize, outline: &'a Outline<'a>, diagnostics: &mut Vec<Diagnostic>) -> File<'a> {
-    let parse = |chunks: &'a [Chunk<'a>]| {
+    // Declarations know nothing of each other. Threads change when they are parsed, never what comes of it.
+    let parts = threads::in_parts(&outline.chunks, WORTH_A_THREAD, |chunks| {
         let mut problems = Vec::new();
         let decls: Vec<_> = chunks.iter().map(|chunk| parse_decl(source, outline, chunk, &mut problems)).collect();
         (decls, problems)
-    };
-    // Declarations know nothing of each other. Threads change when they are parsed, never what comes of it.
-    let n_parts = (outline.chunks.len() / WORTH_A_THREAD).clamp(1, MOST_THREADS);
-    let mut parts = outline.chunks.chunks(outline.chunks.len().div_ceil(n_parts).max(1));
-    let first = parts.next().unwrap_or_default();
+    });
     let mut decls = Vec::with_capacity(outline.chunks.len());
-    std::thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|part| (part, scope.spawn(move || parse(part)))).collect();
-        let (parsed, problems) = parse(first);
+    for (parsed, problems) in parts {
         decls.extend(parsed);
         diagnostics.extend(problems);
-        for (part, other) in others {
-            // A thread that panicked met a bug of ours; parsing its part here shows it with its own message.
-            let (parsed, problems) = other.join().unwrap_or_else(|_| parse(part));
-            decls.extend(parsed);
-            diagnostics.extend(problems);
-        }
-    });
+    }
     File { doc: &outline.doc, decls }
 }
 
-/// So many declarations take longer to parse than a thread takes to start, by far.
 const WORTH_A_THREAD: usize = 1_500;
-const MOST_THREADS: usize = 4;
 
 fn parse_decl<'a>(
     source: usize,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use mlp_dsl::{Assignments, CheckInput, Checked, Listed, PathKind, World, WorldError};
 use mlp_model::{
     ArgError, ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType,
-    ModelType, Named, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
+    ModelType, Named, ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value, Word,
 };
 
 /// A world with one text, `churn.mlp`, and a few files beside it.
@@ -173,7 +173,7 @@ fn operations() -> Catalogue {
         op("folder", source, vec![required("path", ArgType::Input(InputType::Folder))], |_| gives(Type::Folder)),
         op("csv.read", source, read_args, |call| {
             let schema = call.params["schema"].as_schema().expect("checked");
-            gives(Type::Table(TableType { columns: schema.columns.clone(), open: schema.open, role: Role::All }))
+            gives(Type::Table(TableType { columns: schema.columns.clone().into(), open: schema.open, role: Role::All }))
         }),
         op("csv.write", step, vec![table("data")], |_| gives(Type::File)),
         op("sql", step, sql_args(), infer_sql),
@@ -209,7 +209,7 @@ fn operations() -> Catalogue {
             let kinds = call.params["outputs"].as_record().expect("checked");
             let kind = |value: &Value| value.as_str().expect("checked").to_owned();
             let ty = |value: &Value| if kind(value).starts_with("file") { Type::File } else { Type::Folder };
-            let outputs = kinds.iter().map(|(name, value)| (name.to_owned(), ty(value))).collect();
+            let outputs = kinds.iter().map(|(name, value)| (Word::from(name.to_owned()), ty(value))).collect();
             let optional = kinds.iter().filter(|(_, value)| kind(value).ends_with('?'));
             let optional = optional.map(|(name, _)| name.to_owned()).collect();
             Ok(Inferred { outputs, optional, ..Inferred::default() })
@@ -227,21 +227,23 @@ fn operations() -> Catalogue {
                 columns.push(Column::plain("actual", Scalar::Float));
             }
             columns.push(Column::plain("score", Scalar::Float));
-            gives(Type::Table(TableType { columns, open: false, role: data(call, "data").role }))
+            gives(Type::Table(TableType { columns: columns.into(), open: false, role: data(call, "data").role }))
         }),
         op("eval.binary", step, eval_args(), |call| {
             assert!(data(call, "predictions").column("score").is_some());
             let metrics = ["auc", "log_loss", "precision", "positives"].map(str::to_owned).to_vec();
-            gives(Type::Report(ReportType { metrics }))
+            gives(Type::Report(ReportType { metrics }.into()))
         }),
-        op("eval.regression", step, eval_args(), |_| gives(Type::Report(ReportType { metrics: vec!["mae".into()] }))),
+        op("eval.regression", step, eval_args(), |_| {
+            gives(Type::Report(ReportType { metrics: vec!["mae".into()] }.into()))
+        }),
         op("demo.values", step, values_args, |_| gives(Type::File)),
         op("demo.report", step, vec![required("report", ArgType::Input(InputType::Report))], |_| gives(Type::File)),
         op("demo.folder", step, vec![required("folder", ArgType::Input(InputType::Folder))], |_| gives(Type::File)),
         op("demo.exotic", step, vec![table("data")], |_| {
             let target = Column::plain("y", Scalar::Float);
             let flavour = "exotic".to_owned();
-            gives(Type::Model(ModelType { flavour, task: Task::Regression, target, features: Vec::new() }))
+            gives(Type::Model(ModelType { flavour, task: Task::Regression, target, features: Vec::new() }.into()))
         }),
     ])
 }
@@ -267,11 +269,11 @@ fn infer_sql(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let query = call.params["query"].as_str().expect("checked");
     let tables = call.inputs.iter().filter(|(name, _)| name.starts_with("tables."));
     let mut columns = tables.filter_map(|(_, ty)| if let Type::Table(table) = ty { Some(table) } else { None });
-    let known: Vec<Column> = columns.next().map(|table| table.columns.clone()).unwrap_or_default();
+    let known = columns.next().map(|table| table.columns.clone().into_inner()).unwrap_or_default();
     let start = query.find("select ").map_or(0, |n| n + 7);
     let word = query[start..].split_whitespace().next().unwrap_or_default();
     match known.into_iter().find(|column| column.name == word) {
-        Some(column) => gives(Type::Table(TableType { columns: vec![column], open: false, role: Role::All })),
+        Some(column) => gives(Type::Table(TableType { columns: vec![column].into(), open: false, role: Role::All })),
         None => {
             let mut error = ArgError::new("E0361", "query", format!("no table has a column `{word}`"));
             error.within = Some(start..start + word.len());
@@ -372,7 +374,7 @@ fn infer_train(call: &CheckedCall<'_>) -> Result<Inferred, Vec<ArgError>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let params = Named::from([("features", strings(&names))]);
     let model = ModelType { flavour: "torch".into(), task: Task::Binary, target, features };
-    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model))], params, ..Inferred::default() })
+    Ok(Inferred { outputs: vec![("out".into(), Type::Model(model.into()))], params, ..Inferred::default() })
 }
 
 fn eval_args() -> Vec<Argument> {

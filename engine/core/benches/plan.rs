@@ -99,7 +99,12 @@ fn pipeline(n_steps: usize, is_chain: bool, salt: i64) -> Pipeline {
             options: Options::default(),
             arg_spans: Named::new(),
         };
-        Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
+        Node {
+            name: format!("s{idx}"),
+            doc: String::new(),
+            span: Span::default(),
+            kind: NodeKind::Call(Box::new(call)),
+        }
     };
     let nodes = (0..n_steps).map(node).collect();
     Pipeline { name: "bench".into(), doc: String::new(), params: BTreeMap::new(), nodes, sources: vec![] }

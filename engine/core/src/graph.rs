@@ -307,7 +307,12 @@ mod tests {
                 options: Options::default(),
                 arg_spans: Named::new(),
             };
-            Node { name: format!("s{idx}"), doc: String::new(), span: Span::default(), kind: NodeKind::Call(call) }
+            Node {
+                name: format!("s{idx}"),
+                doc: String::new(),
+                span: Span::default(),
+                kind: NodeKind::Call(Box::new(call)),
+            }
         };
         let nodes = inputs.iter().enumerate().map(step).collect();
         Pipeline { name: "p".into(), doc: String::new(), params: BTreeMap::new(), nodes, sources: vec![] }

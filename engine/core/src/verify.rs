@@ -202,13 +202,13 @@ fn execute_again(
     for output in &ctx.call(idx).outputs {
         let stored = stored.iter().find(|stored| stored.name == output.name);
         if output.optional {
-            match (stored, outcome.outputs.get(&output.name)) {
+            match (stored, outcome.outputs.get(output.name.as_ref())) {
                 (None, None) => continue,
                 (Some(_), Some(_)) => {}
                 (stored, made) => {
                     let kind = output.ty.artifact_kind().unwrap_or(ArtifactKind::File);
                     let made = made.map(|made| digest_of(ctx, step, output, made, &started.scratch)).transpose()?;
-                    let (output, stored) = (output.name.clone(), stored.map(|stored| stored.digest));
+                    let (output, stored) = (output.name.to_string(), stored.map(|stored| stored.digest));
                     let made = made.map(|made| made.digest);
                     return Ok(Some(HowItDiffers { output, kind, stored, made, first: None }));
                 }
@@ -244,7 +244,7 @@ fn compare(
     outcome: &Outcome,
     scratch: &Scratch,
 ) -> Result<Option<HowItDiffers>, StepError> {
-    let produced = outcome.outputs.get(&output.name);
+    let produced = outcome.outputs.get(output.name.as_ref());
     let produced = produced.ok_or_else(|| fault(step, output, "was not made"))?;
     let made = digest_of(ctx, step, output, produced, scratch)?;
     if made.digest == stored.digest {
@@ -259,7 +259,7 @@ fn compare(
         }
     };
     let (kind, stored, made) = (stored.kind, Some(stored.digest), Some(made.digest));
-    Ok(Some(HowItDiffers { output: output.name.clone(), kind, stored, made, first }))
+    Ok(Some(HowItDiffers { output: output.name.to_string(), kind, stored, made, first }))
 }
 
 fn fault(step: &str, output: &Output, what: &str) -> StepError {

@@ -17,6 +17,7 @@ mod plan;
 mod record;
 mod resources;
 mod runner;
+mod shared;
 mod signature;
 mod store;
 mod types;
@@ -41,6 +42,7 @@ pub use resources::{Demand, Gpu, GpuDemand, Machine, show_size};
 pub use runner::{
     Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep, Watched,
 };
+pub use shared::Shared;
 pub use signature::{
     ArgError, ArgType, Argument, Catalogue, CheckedCall, Constructor, Infer, Inferred, InputType, ParamType, RoleRule,
     Signature,

@@ -108,6 +108,11 @@ impl<N: Into<Word>, T> FromIterator<(N, T)> for Named<T> {
 impl<N: Into<Word>, T> Extend<(N, T)> for Named<T> {
     fn extend<I: IntoIterator<Item = (N, T)>>(&mut self, values: I) {
         let values = values.into_iter();
+        if !self.is_empty() {
+            // Mostly these are few, and replace what is there.
+            values.for_each(|(name, value)| drop(self.insert(name, value)));
+            return;
+        }
         self.0.reserve_exact(values.size_hint().0);
         self.0.extend(values.map(|(name, value)| (name.into(), value)));
         if !self.0.is_sorted_by(|a, b| a.0 < b.0) {

@@ -90,7 +90,7 @@ impl Node {
     /// Returns the loop whose values this node waits for.
     pub fn waits(&self) -> Option<&Waits> {
         match &self.kind {
-            NodeKind::Call(call) => call.options.waits.as_ref(),
+            NodeKind::Call(call) => call.options.waits.as_deref(),
             NodeKind::Gate(_) | NodeKind::Release(_) => None,
         }
     }
@@ -99,7 +99,8 @@ impl Node {
 /// Sources, steps, gates and releases cache differently, so they are different kinds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeKind {
-    Call(Call),
+    /// In a box, for it is moved about while a pipeline is checked.
+    Call(Box<Call>),
     Gate(Gate),
     Release(Release),
 }
@@ -139,7 +140,7 @@ impl Call {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    pub name: String,
+    pub name: Word,
     pub ty: Type,
     /// The step may leave it out; what needs it is then skipped.
     pub optional: bool,
@@ -147,8 +148,8 @@ pub struct Output {
 
 impl Output {
     /// Makes outputs of their names and types, and of the names of those that may be left out.
-    pub fn all_of(outputs: Vec<(String, Type)>, optional: &BTreeSet<String>) -> Vec<Self> {
-        let output = |(name, ty): (String, Type)| Self { optional: optional.contains(&name), name, ty };
+    pub fn all_of(outputs: Vec<(Word, Type)>, optional: &BTreeSet<String>) -> Vec<Self> {
+        let output = |(name, ty): (Word, Type)| Self { optional: optional.contains(name.as_ref()), name, ty };
         outputs.into_iter().map(output).collect()
     }
 }
@@ -157,7 +158,7 @@ impl Output {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// Output `output` of node `node`.
-    Output { node: usize, output: String },
+    Output { node: usize, output: Word },
     /// A file or folder beside the pipeline. `shown` is the path as written; `path` is where it is. The key has the
     /// content's digest, never the path.
     Path { path: PathBuf, shown: String, folder: bool },
@@ -188,7 +189,7 @@ pub struct Options {
     /// name one by one.
     pub collects: BTreeSet<String>,
     /// Stands for nodes that are known only once a run has told the values of a loop. Is never run itself.
-    pub waits: Option<Waits>,
+    pub waits: Option<Box<Waits>>,
 }
 
 /// What the failure of a step means to the run.

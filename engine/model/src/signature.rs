@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{CallClass, Named, Role, Type, Value};
+use crate::{CallClass, Named, Role, Type, Value, Word};
 
 /// An operation of the catalogue.
 #[derive(Clone)]
@@ -142,7 +142,7 @@ pub struct CheckedCall<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Inferred {
     /// Name and type of each output, in order. A single output is called `out` and is meant by the node's name alone.
-    pub outputs: Vec<(String, Type)>,
+    pub outputs: Vec<(Word, Type)>,
     /// Outputs that the step may leave out.
     pub optional: BTreeSet<String>,
     /// Parameters to replace: defaults that depend on columns, normalised code.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Value;
 use crate::value::encode_str;
+use crate::{Shared, Value};
 
 /// The type of one value in a column or parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,8 +55,8 @@ pub enum Type {
     /// A number of bytes. No column has it.
     Size,
     Table(TableType),
-    Model(ModelType),
-    Report(ReportType),
+    Model(Shared<ModelType>),
+    Report(Shared<ReportType>),
     File,
     Folder,
 }
@@ -143,7 +143,7 @@ impl fmt::Display for Role {
 /// The columns that are known when the file is checked, and the rows' role.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TableType {
-    pub columns: Vec<Column>,
+    pub columns: Shared<Vec<Column>>,
     /// Further columns may be there at run time.
     pub open: bool,
     pub role: Role,

@@ -1,10 +1,9 @@
 //! From a file and what is given to its parameters to a checked pipeline, with every diagnostic printed.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mlp_dsl::lint::Linted;
@@ -74,7 +73,7 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
             loops: None,
             pipeline,
             shown: workspace_name(args),
-            looked_at: disk.seen.into_inner(),
+            looked_at: disk.into_seen(),
             workspace,
             values,
             warnings,
@@ -116,7 +115,7 @@ pub fn check_known(
 ) -> (Checked, Option<Vec<(PathBuf, Seen)>>) {
     let disk = RememberingDisk::new(root);
     let checked = check_on(&disk, file, params, known);
-    (checked, disk.seen.into_inner())
+    (checked, disk.into_seen())
 }
 
 impl Compiled {
@@ -247,16 +246,20 @@ impl World for Disk {
 /// told.
 struct RememberingDisk<'a> {
     root: &'a Path,
-    seen: RefCell<Option<Vec<(PathBuf, Seen)>>>,
+    seen: Mutex<Option<Vec<(PathBuf, Seen)>>>,
 }
 
 impl<'a> RememberingDisk<'a> {
     fn new(root: &'a Path) -> Self {
-        Self { root, seen: RefCell::new(Some(Vec::new())) }
+        Self { root, seen: Mutex::new(Some(Vec::new())) }
+    }
+
+    fn into_seen(self) -> Option<Vec<(PathBuf, Seen)>> {
+        self.seen.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, path: &Path, seen: Option<Seen>) {
-        let mut all = self.seen.borrow_mut();
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match (std::path::absolute(path), seen, &mut *all) {
             (Ok(path), Some(seen), Some(all)) => all.push((path, seen)),
             _ => *all = None,

@@ -212,7 +212,7 @@ pub fn train_step(folder: &Path, data: InputFile, target: &str, net: Value) -> S
     let scalar = if task == Task::Regression { Scalar::Float } else { Scalar::Bool };
     let model =
         ModelType { flavour: "torch".into(), task, target: Column::plain(target, scalar), features: Vec::new() };
-    step(folder, "torch.train", &params, [("data".into(), data)].into(), Type::Model(model))
+    step(folder, "torch.train", &params, [("data".into(), data)].into(), Type::Model(model.into()))
 }
 
 /// A step that scores `data` with the model at `model`; with `actual` as that type, if one is given.

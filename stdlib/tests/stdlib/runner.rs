@@ -152,7 +152,7 @@ fn the_best_figure_wins_the_first_in_order_of_equal_ones_and_none_that_is_missin
 #[test]
 fn what_is_chosen_from_has_one_type_and_a_report_each() {
     let report = |metrics: &[&str]| {
-        Type::Report(mlp_model::ReportType { metrics: metrics.iter().map(|name| (*name).to_owned()).collect() })
+        Type::Report(mlp_model::ReportType { metrics: metrics.iter().map(|name| (*name).to_owned()).collect() }.into())
     };
     let params = [("metric", text("auc")), ("by", text("max"))];
     let check = |inputs: &[(&str, Type)]| mistakes(infer("pick.best", inputs, &params));

@@ -1,6 +1,6 @@
 //! What each operation gives, and each of its refusals; `torch.train` and what uses its models are in `training`.
 
-use mlp_model::{Column, Marks, Named, ReportType, Role, Scalar, Schema, TableType, Type, Value};
+use mlp_model::{Column, Marks, Named, ReportType, Role, Scalar, Schema, TableType, Type, Value, Word};
 
 use crate::support::{infer, mistakes, plain, record, table, text, texts};
 
@@ -50,7 +50,7 @@ fn reading_gives_the_columns_of_the_schema() {
     let columns = customers().columns;
     for open in [false, true] {
         for op in ["csv.read", "parquet.read"] {
-            let expected = TableType { columns: columns.clone(), open, role: Role::All };
+            let expected = TableType { columns: columns.clone().into(), open, role: Role::All };
             assert_eq!(out(op, &[("file", Type::File)], &[("schema", schema(open, &columns))]), expected);
         }
     }
@@ -86,7 +86,7 @@ fn files_and_folders_come_as_they_are() {
         ("csv.write", [data(Role::Test)], Type::File),
         ("parquet.write", [data(Role::Train)], Type::File),
     ] {
-        assert_eq!(infer(op, &inputs, &[]).unwrap().outputs, [("out".to_owned(), ty)], "{op}");
+        assert_eq!(infer(op, &inputs, &[]).unwrap().outputs, [("out".into(), ty)], "{op}");
     }
 }
 
@@ -101,7 +101,7 @@ fn a_split_gives_train_and_test_rows_with_all_columns() {
     for (op, params) in cases {
         for role in [Role::All, Role::Train] {
             let part = |role| Type::Table(TableType { role, ..customers() });
-            let expected = [("train".to_owned(), part(Role::Train)), ("test".to_owned(), part(Role::Test))];
+            let expected = [("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))];
             assert_eq!(infer(op, &[data(role)], params).unwrap().outputs, expected, "{op}");
         }
     }
@@ -293,7 +293,7 @@ fn only_declared_columns_of_an_open_table_can_be_named() {
     );
 }
 
-fn sh(command: &str, inputs: &[(&str, Type)], outputs: &[(&str, &str)]) -> Result<Vec<(String, Type)>, Vec<String>> {
+fn sh(command: &str, inputs: &[(&str, Type)], outputs: &[(&str, &str)]) -> Result<Vec<(Word, Type)>, Vec<String>> {
     let inputs: Vec<(String, Type)> = inputs.iter().map(|(n, ty)| (format!("inputs.{n}"), ty.clone())).collect();
     let inputs: Vec<(&str, Type)> = inputs.iter().map(|(n, ty)| (n.as_str(), ty.clone())).collect();
     let outputs = Value::Record(outputs.iter().map(|(n, kind)| ((*n).to_owned(), text(kind))).collect());
@@ -303,12 +303,12 @@ fn sh(command: &str, inputs: &[(&str, Type)], outputs: &[(&str, &str)]) -> Resul
 
 #[test]
 fn a_command_gives_the_outputs_it_declares() {
-    let report = Type::Report(ReportType::default());
+    let report = Type::Report(ReportType::default().into());
     let inputs = [("raw", Type::File), ("pages", Type::Folder), ("quality", report)];
     let outputs = [("sorted", "file"), ("parts", "folder")];
-    let expected = [("parts".to_owned(), Type::Folder), ("sorted".to_owned(), Type::File)];
+    let expected = [("parts".into(), Type::Folder), ("sorted".into(), Type::File)];
     assert_eq!(sh("x {raw} '{{}}' > {sorted} && mv y {parts}", &inputs, &outputs), Ok(expected.into()));
-    assert_eq!(sh("date > {now}", &[], &[("now", "file")]), Ok(vec![("now".to_owned(), Type::File)]));
+    assert_eq!(sh("date > {now}", &[], &[("now", "file")]), Ok(vec![("now".into(), Type::File)]));
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub fn constructor(name: &str, args: &[(&str, Value)]) -> Value {
 }
 
 pub fn table(columns: &[Column]) -> TableType {
-    TableType { columns: columns.to_vec(), open: false, role: Role::All }
+    TableType { columns: columns.to_vec().into(), open: false, role: Role::All }
 }
 
 pub fn plain(name: &str, scalar: Scalar) -> Column {

@@ -49,9 +49,10 @@ fn train(
     let inferred = infer("torch.train", &[("data", Type::Table(table.clone()))], &params);
     let inferred = inferred.map_err(|errors| mistakes(Err(errors)))?;
     match inferred.outputs.as_slice() {
-        [(name, Type::Model(model))] if name == "out" => {
-            Ok((model.clone(), inferred.params.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()))
-        }
+        [(name, Type::Model(model))] if name == "out" => Ok((
+            model.clone().into_inner(),
+            inferred.params.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
+        )),
         other => panic!("torch.train gave {other:?}"),
     }
 }
@@ -311,7 +312,7 @@ fn model(target: &str, net: Value, features: &[&str]) -> ModelType {
 }
 
 fn predict(model: ModelType, data: &TableType, keep: &[&str]) -> Result<TableType, Vec<String>> {
-    let inputs = [("model", Type::Model(model)), ("data", Type::Table(data.clone()))];
+    let inputs = [("model", Type::Model(model.into())), ("data", Type::Table(data.clone()))];
     let inferred = infer("torch.predict", &inputs, &[("keep", texts(keep))]).map_err(|errors| mistakes(Err(errors)))?;
     match inferred.outputs.into_iter().next() {
         Some((_, Type::Table(table))) => Ok(table),
@@ -330,10 +331,13 @@ fn scores_come_behind_what_is_kept_and_what_happened() {
         (model("holiday", mlp(), &["hour", "kind"]), &[], vec![actual(Scalar::Bool), score.clone()]),
     ];
     for (model, keep, columns) in cases {
-        assert_eq!(predict(model, &test, keep), Ok(TableType { columns, open: false, role: Role::Test }));
+        assert_eq!(
+            predict(model, &test, keep),
+            Ok(TableType { columns: columns.into(), open: false, role: Role::Test })
+        );
     }
     let new = table(&[plain("hour", Scalar::Int)]);
-    assert_eq!(predict(model("count", mlp(), &["hour"]), &new, &[]).unwrap().columns, [score]);
+    assert_eq!(predict(model("count", mlp(), &["hour"]), &new, &[]).unwrap().columns.to_vec(), [score]);
 }
 
 #[test]
@@ -412,7 +416,10 @@ fn evaluations_say_which_metrics_their_report_has() {
         ("eval.regression", Scalar::Float, "mae rmse r2 medae max_error mape rows"),
     ] {
         let metrics = metrics.split(' ').map(str::to_owned).collect();
-        assert_eq!(evaluate(op, &[plain("actual", actual), score.clone()]), Ok(Type::Report(ReportType { metrics })));
+        assert_eq!(
+            evaluate(op, &[plain("actual", actual), score.clone()]),
+            Ok(Type::Report(ReportType { metrics }.into()))
+        );
     }
 }
 

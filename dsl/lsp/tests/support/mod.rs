@@ -18,7 +18,7 @@ use mlp_dsl::{PathKind, World, WorldError};
 use mlp_lsp::{Encoding, Setup, States};
 use mlp_model::{
     ArgType, Argument, CallClass, Catalogue, CheckedCall, Column, Constructor, Inferred, InputType, ModelType,
-    ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value,
+    ParamType, ReportType, Role, RoleRule, Scalar, Signature, TableType, Task, Type, Value, Word,
 };
 
 pub const CHURN: &str = r#"//! Who leaves?
@@ -64,7 +64,7 @@ impl Editor {
     }
 
     /// Starts it with a world, and with something that tells states of steps.
-    pub fn start_with(world: Box<dyn World + Send + Sync>, states: Option<Box<dyn States>>) -> Self {
+    pub fn start_with(world: Box<dyn World + Send>, states: Option<Box<dyn States>>) -> Self {
         let (client, server) = Connection::memory();
         let setup = Setup { catalogue: catalogue(), world, format: None, states, version: "0" };
         let server = std::thread::spawn(move || mlp_lsp::serve(setup, &server).expect("a good end"));
@@ -282,7 +282,7 @@ fn op(
     name: &'static str,
     class: CallClass,
     args: Vec<Argument>,
-    outputs: impl Fn(&CheckedCall<'_>) -> Vec<(String, Type)> + Send + Sync + 'static,
+    outputs: impl Fn(&CheckedCall<'_>) -> Vec<(Word, Type)> + Send + Sync + 'static,
 ) -> Signature {
     let infer = move |call: &CheckedCall<'_>| Ok(Inferred { outputs: outputs(call), ..Inferred::default() });
     Signature { name, version: 1, runner: "builtin", class, doc: "Does it.", args, infer: Arc::new(infer) }
@@ -295,8 +295,8 @@ fn table(call: &CheckedCall<'_>) -> TableType {
     }
 }
 
-fn out(ty: Type) -> Vec<(String, Type)> {
-    vec![("out".to_owned(), ty)]
+fn out(ty: Type) -> Vec<(Word, Type)> {
+    vec![("out".into(), ty)]
 }
 
 pub fn catalogue() -> Catalogue {
@@ -319,12 +319,16 @@ pub fn catalogue() -> Catalogue {
             ],
             |call| {
                 let schema = call.params["schema"].as_schema().expect("checked");
-                out(Type::Table(TableType { columns: schema.columns.clone(), open: schema.open, role: Role::All }))
+                out(Type::Table(TableType {
+                    columns: schema.columns.clone().into(),
+                    open: schema.open,
+                    role: Role::All,
+                }))
             },
         ),
         op("table.split", CallClass::Step, vec![data(), required("test", ArgType::Param(share))], |call| {
             let part = |role| Type::Table(TableType { role, ..table(call) });
-            vec![("train".to_owned(), part(Role::Train)), ("test".to_owned(), part(Role::Test))]
+            vec![("train".into(), part(Role::Train)), ("test".into(), part(Role::Test))]
         }),
         op(
             "table.head",
@@ -345,16 +349,16 @@ pub fn catalogue() -> Catalogue {
             |_| {
                 let target = Column::plain("Churn", Scalar::Bool);
                 let flavour = "torch".to_owned();
-                out(Type::Model(ModelType { flavour, task: Task::Binary, target, features: Vec::new() }))
+                out(Type::Model(ModelType { flavour, task: Task::Binary, target, features: Vec::new() }.into()))
             },
         ),
         op("torch.predict", CallClass::Step, vec![model(), data()], |call| {
             let columns = vec![Column::plain("score", Scalar::Float)];
-            out(Type::Table(TableType { columns, open: false, role: table(call).role }))
+            out(Type::Table(TableType { columns: columns.into(), open: false, role: table(call).role }))
         }),
         op("eval.binary", CallClass::Step, vec![required("predictions", ArgType::Input(predictions))], |_| {
             let metrics = ["auc", "log_loss"].map(str::to_owned).to_vec();
-            out(Type::Report(ReportType { metrics }))
+            out(Type::Report(ReportType { metrics }.into()))
         }),
     ])
 }

@@ -70,7 +70,7 @@ impl<'a> List<'_, 'a> {
                 self.word(name, CompletionKind::Node, describe::written_type(view, symbol), rank + 1);
                 continue;
             };
-            let is_one = |name: &String| !node.lists.contains(name);
+            let is_one = |name| !node.lists.contains(name);
             match node.outputs.as_slice() {
                 [only] if fits(&only.ty) && is_one(&only.name) => {
                     self.word(name, CompletionKind::Node, describe::short(&only.ty), rank);

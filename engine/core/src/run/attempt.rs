@@ -165,7 +165,7 @@ pub(crate) fn start(
         op: call.op.to_string(),
         params: call.params.clone(),
         inputs,
-        outputs: call.outputs.iter().map(|output| (output.name.clone(), output.ty.clone())).collect(),
+        outputs: call.outputs.iter().map(|output| (output.name.to_string(), output.ty.clone())).collect(),
         environment: resolved.key.environment.clone(),
         work_dir,
         timeout: call.options.timeout,
@@ -225,7 +225,7 @@ pub(crate) fn collect(
     check_unchanged(ctx, idx, resolved)?;
     let mut outputs = Vec::with_capacity(call.outputs.len());
     for output in &call.outputs {
-        let produced = match outcome.outputs.remove(&output.name) {
+        let produced = match outcome.outputs.remove(output.name.as_ref()) {
             Some(produced) => produced,
             None if output.optional => continue,
             None => {
@@ -303,7 +303,7 @@ fn adopt(
         _ if found.is_file() => ctx.store.adopt(&path, kept).map_err(|error| store_trouble(&error))?,
         _ => return Err(no_artifact("is no regular file")),
     };
-    Ok(OutputRecord { name: output.name.clone(), digest, kind, size_bytes })
+    Ok(OutputRecord { name: output.name.to_string(), digest, kind, size_bytes })
 }
 
 fn word(kind: ArtifactKind) -> &'static str {

@@ -22,7 +22,7 @@ fn noted(notes: bool) -> Pipeline {
         step("quality", "join", &[("page", out(2))], &[], report()),
     ];
     let NodeKind::Call(call) = &mut nodes[0].kind else { panic!("a step is a call") };
-    let made = |name: &str, optional| Output { name: name.into(), ty: Type::File, optional };
+    let made = |name: &str, optional| Output { name: name.to_owned().into(), ty: Type::File, optional };
     call.outputs = vec![made("model", false), made("notes", true)];
     let parts = BTreeMap::from([("notes".to_owned(), Part::Output { node: 0, output: "notes".into() })]);
     nodes.push(node("wiki", NodeKind::Release(Release { name: "wiki".into(), parts, gates: vec![] })));

@@ -250,7 +250,7 @@ fn tables_with_personal_columns_are_kept_as_such() {
     let desk = Desk::new();
     let mut column = mlp_model::Column::plain("customerID", mlp_model::Scalar::Str);
     column.marks.personal = true;
-    let personal = Type::Table(mlp_model::TableType { columns: vec![column], ..Default::default() });
+    let personal = Type::Table(mlp_model::TableType { columns: vec![column].into(), ..Default::default() });
     let told = desk.run(&pipeline(vec![
         step("raw", "join", &[], &[("of", Value::Int(1))], personal),
         step("counts", "join", &[], &[("of", Value::Int(2))], table()),

@@ -182,11 +182,11 @@ pub fn table() -> Type {
 
 pub fn model() -> Type {
     let target = mlp_model::Column::plain("Churn", Scalar::Bool);
-    Type::Model(ModelType { flavour: "test".into(), task: Task::Binary, target, features: vec![] })
+    Type::Model(ModelType { flavour: "test".into(), task: Task::Binary, target, features: vec![] }.into())
 }
 
 pub fn report() -> Type {
-    Type::Report(ReportType::default())
+    Type::Report(ReportType::default().into())
 }
 
 pub fn node(name: &str, kind: NodeKind) -> Node {
@@ -206,7 +206,7 @@ pub fn step(name: &str, op: &str, inputs: &[(&str, Input)], params: &[(&str, Val
         options: Options::default(),
         arg_spans: Named::new(),
     };
-    node(name, NodeKind::Call(call))
+    node(name, NodeKind::Call(Box::new(call)))
 }
 
 pub fn edit_call(pipeline: &mut Pipeline, name: &str, edit: impl FnOnce(&mut Call)) {
@@ -222,7 +222,7 @@ pub fn out(node: usize) -> Input {
 }
 
 pub fn output(node: usize, output: &str) -> Input {
-    Input::Output { node, output: output.into() }
+    Input::Output { node, output: output.to_owned().into() }
 }
 
 // The runner.

@@ -77,7 +77,7 @@ fn of_step(store: &dyn Store, pipeline: &Pipeline, step: &str) -> Result<Found, 
     let result = latest_result(store, &id)?.ok_or_else(|| {
         Failure::usage(format!("step `{}` has no result yet", node.name)).with_help("run the pipeline first")
     })?;
-    let names: Vec<&str> = call.outputs.iter().map(|output| output.name.as_str()).collect();
+    let names: Vec<&str> = call.outputs.iter().map(|output| output.name.as_ref()).collect();
     let name = match (output, names.as_slice()) {
         (Some(name), _) => name,
         (None, [name]) => name,

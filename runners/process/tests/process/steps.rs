@@ -221,7 +221,7 @@ fn passed_variables_and_file_names_stand_in_the_key_and_are_what_the_step_sees()
         params: step.start.params.clone(),
         inputs: Named::from([
             ("inputs.raw".to_owned(), from_path("data/telco.csv")),
-            ("inputs.fit".to_owned(), Input::Output { node: 0, output: "out".to_owned() }),
+            ("inputs.fit".to_owned(), Input::Output { node: 0, output: "out".into() }),
         ]),
         outputs: Vec::new(),
         options: Options::default(),
@@ -244,7 +244,7 @@ fn passed_variables_and_file_names_stand_in_the_key_and_are_what_the_step_sees()
 #[test]
 fn inputs_have_the_extension_of_their_kind() {
     let mut step = Step::new("ls in > {o}", &["o"]).with_file("quality", "{}");
-    step.start.inputs.get_mut("inputs.quality").unwrap().ty = Type::Report(ReportType::default());
+    step.start.inputs.get_mut("inputs.quality").unwrap().ty = Type::Report(ReportType::default().into());
     assert_eq!(step.output("o"), "quality.json\n");
 }
 

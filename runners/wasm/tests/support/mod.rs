@@ -65,7 +65,7 @@ impl Bench {
                 None => made.push(add.clone()),
             }
         }
-        let table = |columns| Type::Table(TableType { columns, ..TableType::default() });
+        let table = |columns: Vec<Column>| Type::Table(TableType { columns: columns.into(), ..TableType::default() });
         let code = std::fs::read(source).unwrap();
         let input = |path: &Path, digest, ty, size_bytes, shown: &str| InputFile {
             digest,

@@ -30,14 +30,19 @@ fn customers() -> TableType {
             marked("Churn", Scalar::Bool, |marks| marks.label = true),
             marked("casual", Scalar::Int, |marks| marks.unusable = Some("part of the answer".into())),
             column("day", Scalar::Date),
-        ],
+        ]
+        .into(),
         open: false,
         role: Role::Train,
     }
 }
 
 fn prices() -> TableType {
-    TableType { columns: vec![column("id", Scalar::Str), column("price", Scalar::Float)], open: true, role: Role::All }
+    TableType {
+        columns: vec![column("id", Scalar::Str), column("price", Scalar::Float)].into(),
+        open: true,
+        role: Role::All,
+    }
 }
 
 fn infer(query: &str) -> Result<Inferred, Vec<ArgError>> {
@@ -329,7 +334,7 @@ fn rows_of(n: i64) -> RecordBatch {
 
 fn rows_type() -> TableType {
     TableType {
-        columns: vec![column("n", Scalar::Int), optional("x", Scalar::Float), column("g", Scalar::Str)],
+        columns: vec![column("n", Scalar::Int), optional("x", Scalar::Float), column("g", Scalar::Str)].into(),
         ..TableType::default()
     }
 }
@@ -340,7 +345,7 @@ fn query_over(ty: TableType, batch: &RecordBatch, query: &str) -> Fixture {
     let params = Named::from([("query".to_owned(), Value::Str(query.into()))]);
     let inferred = SqlInfer.infer(&CheckedCall { inputs: &inputs, params: &params }).unwrap();
     let mut fixture = Fixture::new("sql").table("tables.t", ty, batch);
-    fixture.step.outputs = inferred.outputs;
+    fixture.step.outputs = inferred.outputs.into_iter().map(|(name, ty)| (name.into_owned(), ty)).collect();
     fixture.step.params = inferred.params;
     fixture
 }
@@ -421,8 +426,10 @@ fn what_cannot_be_computed_is_told_without_values() {
         ("b", Arc::new(BooleanArray::from(vec![true]))),
     ]);
     let name = Column { marks: Marks { personal: true, ..Marks::default() }, ..column("name", Scalar::Str) };
-    let ty =
-        TableType { columns: vec![name, column("n", Scalar::Int), column("b", Scalar::Bool)], ..TableType::default() };
+    let ty = TableType {
+        columns: vec![name, column("n", Scalar::Int), column("b", Scalar::Bool)].into(),
+        ..TableType::default()
+    };
     let batch = batch.unwrap();
     let error = |query: &str| -> StepError { query_over(ty.clone(), &batch, query).error() };
     for (query, class, code, message) in [

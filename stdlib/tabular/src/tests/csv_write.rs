@@ -22,7 +22,7 @@ fn what_is_written_reads_back_to_the_same_table() {
         Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
     ];
     let batch = RecordBatch::try_from_iter(columns.iter().map(|column| column.name.clone()).zip(arrays)).unwrap();
-    let ty = TableType { columns: columns.clone(), ..TableType::default() };
+    let ty = TableType { columns: columns.clone().into(), ..TableType::default() };
     let written = Fixture::new("csv.write").table("data", ty, &batch);
     let outcome = written.run().unwrap();
     assert_eq!(outcome.facts["rows"], 3.0);
@@ -38,14 +38,16 @@ fn what_is_written_reads_back_to_the_same_table() {
 
 #[test]
 fn a_blank_and_an_empty_text_differ_and_no_record_is_an_empty_line() {
-    let ty = TableType { columns: vec![optional("s", Scalar::Str)], ..TableType::default() };
+    let ty = TableType { columns: vec![optional("s", Scalar::Str)].into(), ..TableType::default() };
     let array: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None, Some("x")]));
     let one = RecordBatch::try_from_iter([("s", array.clone())]).unwrap();
     let written = Fixture::new("csv.write").table("data", ty, &one);
     written.run().unwrap();
     assert_eq!(fs::read_to_string(written.out()).unwrap(), "s\n\"\"\n\"\"\nx\n");
-    let ty =
-        TableType { columns: vec![optional("s", Scalar::Str), optional("t", Scalar::Str)], ..TableType::default() };
+    let ty = TableType {
+        columns: vec![optional("s", Scalar::Str), optional("t", Scalar::Str)].into(),
+        ..TableType::default()
+    };
     let two = RecordBatch::try_from_iter([("s", array.clone()), ("t", array)]).unwrap();
     let written = Fixture::new("csv.write").table("data", ty, &two);
     written.run().unwrap();

@@ -141,7 +141,7 @@ fn what_is_written_reads_back_and_its_bytes_are_a_promise() {
             Arc::new(arrow::array::DurationMillisecondArray::from_iter((0..70_000).map(|i| (i % 2 > 0).then_some(i)))),
         ),
     ]);
-    let ty = TableType { columns: columns.clone(), ..TableType::default() };
+    let ty = TableType { columns: columns.clone().into(), ..TableType::default() };
     let written = Fixture::new("parquet.write").table("data", ty, &batch.unwrap());
     // When this fails, the same table gives other bytes: raise the version of `parquet.write`.
     assert_eq!(written.digest().short(), "730ef460e42e");
