@@ -209,7 +209,8 @@ impl<'a> Cutter<'a, '_> {
         let ends_all = in_first_column && DECLARING.contains(&word) && self.name_after(end).is_some();
         let is_between = self.is_between_declarations();
         let is_within = !self.blocks.is_empty() && is_between && !ends_all;
-        let is_declaring = if is_within { self.words().contains(&word) } else { DECLARING.contains(&word) };
+        let known = if is_within { self.words() } else { &DECLARING[..] };
+        let is_declaring = is_fresh && known.contains(&word);
         let begins = is_fresh
             && if is_within {
                 is_declaring || DECLARING.contains(&word) || LATER.contains(&word) && self.something_follows(end)

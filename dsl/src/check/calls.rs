@@ -11,7 +11,7 @@ use super::champion::Champion;
 use super::memo::Recall;
 use super::names::{CallInst, Entity};
 use super::order::CallOrder;
-use super::report::{Findings, Report};
+use super::report::{Report, apart};
 use super::{Places, Scope};
 use crate::ast::{CallDecl, CallExpr, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
@@ -73,8 +73,20 @@ pub struct CallResult {
 pub type Results = Vec<Option<CallResult>>;
 
 pub fn bind_all<'a>(scope: &Scope<'a>) -> Vec<CallInfo<'a>> {
+    let calls = &scope.names.calls;
     let mut known = HashMap::new();
-    scope.names.calls.iter().map(|inst| bind_call(&scope.of(inst), inst, &mut known)).collect()
+    if calls.len() < WORTH_THREADS {
+        return calls.iter().map(|inst| bind_call(&scope.of(inst), inst.report, inst, &mut known)).collect();
+    }
+    let parts = threads::in_parts(calls, WORTH_A_THREAD, |part| {
+        let mut known = HashMap::new();
+        let bind = |inst| apart(|report| bind_call(&scope.of(inst), report, inst, &mut known));
+        part.iter().map(bind).collect::<Vec<_>>()
+    });
+    let bound = calls.iter().zip(parts.into_iter().flatten());
+    bound
+        .map(|(inst, info)| info.unwrap_or_else(|| bind_call(&scope.of(inst), inst.report, inst, &mut known)))
+        .collect()
 }
 
 /// Operations that are effects stand in the catalogue under the name of a step, behind this.
@@ -83,7 +95,12 @@ pub const EFFECT: &str = "effect.";
 /// The arguments of operations, by the operations' names: as calls are checked, and as they are bound.
 type Formals<'a> = HashMap<&'static str, (Arc<[FormalSlot<'a>]>, Vec<Formal<'a>>)>;
 
-fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<'a>) -> CallInfo<'a> {
+fn bind_call<'a>(
+    scope: &Scope<'a>,
+    report: Report<'_>,
+    inst: &'a CallInst<'a>,
+    known: &mut Formals<'a>,
+) -> CallInfo<'a> {
     let decl = inst.decl;
     let mut info =
         CallInfo { inst, decl, operation: None, formals: Arc::default(), bound: Vec::new(), is_complete: false };
@@ -97,7 +114,7 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<
                 Some(name) => format!("to call the def, write `{}(..)`", name.text),
                 None => "for a value that others use, write `let NAME = ..`".to_owned(),
             };
-            scope.report.add(problem.help(help));
+            report.add(problem.help(help));
         }
         return info;
     };
@@ -111,7 +128,7 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<
                 let effects = scope.catalogue.iter().filter_map(|signature| signature.name.strip_prefix(EFFECT));
                 let help =
                     format!("write `step {} = ..`; an effect is a call of {}", decl.name.text, listed(effects, "or"));
-                scope.report.add(problem.at(call.path.span, "declared as an effect").help(help));
+                report.add(problem.at(call.path.span, "declared as an effect").help(help));
                 return info;
             }
             found
@@ -128,9 +145,9 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<
         let operations = operations.chain(defs);
         let problem = Diagnostic::error("E0203", format!("`{name}` is not an operation")).at(call.path.span, "");
         let constructor_of = constructor_of(scope, name);
-        scope.report.add(match constructor_of {
+        report.add(match constructor_of {
             Some((op, argument)) => problem.help(format!("it is a value for argument `{argument}` of `{op}`")),
-            None => problem.maybe_help(scope.report.suggest(name, operations)),
+            None => problem.maybe_help(report.suggest(name, operations)),
         });
         return info;
     };
@@ -140,7 +157,7 @@ fn bind_call<'a>(scope: &Scope<'a>, inst: &'a CallInst<'a>, known: &mut Formals<
         (slots, formals)
     });
     info.formals = Arc::clone(slots);
-    let bound = bind::bind(call, formals, scope.report);
+    let bound = bind::bind(call, formals, report);
     info.operation = Some((call, signature));
     info.bound = bound.values;
     info.is_complete = bound.is_complete;
@@ -220,7 +237,7 @@ pub fn check_all<'a>(
     results
 }
 
-const WORTH_A_THREAD: usize = 500;
+pub const WORTH_A_THREAD: usize = 500;
 const WORTH_THREADS: usize = 2 * WORTH_A_THREAD;
 
 /// Checks calls of which none reads from another, on threads. Those that something is wrong with are left, to be checked once
@@ -235,11 +252,10 @@ fn check_together<'a>(
     let known: &Results = results;
     let checked = threads::in_parts(wave, WORTH_A_THREAD, |part| {
         let check = |index: &usize| {
-            let apart = Findings::default();
-            let scope = Scope { report: Report::new(&apart), ..scope.of(infos[*index].inst) };
+            let scope = scope.of(infos[*index].inst);
             // What a body is given is reported where it is written.
-            let result = if scope.is_in_def() { None } else { check(scope, *index, known) };
-            result.filter(|_| apart.is_empty())
+            let is_free = !scope.is_in_def();
+            is_free.then(|| apart(|report| check(Scope { report, ..scope }, *index, known)))??
         };
         part.iter().map(check).collect::<Vec<_>>()
     });

@@ -3,6 +3,7 @@
 //! A `def` is a template: its body is checked anew in each call. It is checked by itself as well, with parameters of
 //! which nothing is known, so that what is wrong in every call is told once and without a caller.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use mlp_model::{self as model, CallClass, LoopLimit, Span, Value};
@@ -69,7 +70,9 @@ impl<'a> Names<'a> {
         report: Report<'a>,
         skip: &Option<Arc<str>>,
     ) -> Vec<Option<Entity>> {
-        let mut entities = Vec::new();
+        let mut entities = Vec::with_capacity(decls.len());
+        self.calls.reserve(decls.len());
+        self.envs[env].entries.reserve(decls.len());
         for decl in decls {
             let call = match &decl.kind {
                 DeclKind::Call(call) => call,
@@ -102,7 +105,10 @@ impl<'a> Names<'a> {
                 let problem = Diagnostic::error("E0215", message).at(call.name.span, "declared as a source");
                 report.add(problem.help("give the def a parameter of type `file`"));
             }
-            let name = format!("{prefix}{}", call.name.text);
+            let name = match prefix {
+                "" => Cow::Borrowed(call.name.text),
+                _ => Cow::Owned(format!("{prefix}{}", call.name.text)),
+            };
             let def = called(&call.value).map_or(Ok(None), |called| self.def_called(env, &called.path));
             let entity = match def {
                 Ok(None) => {

@@ -84,10 +84,10 @@ impl Facts {
         for (call, (inst, known)) in names.calls.iter().zip(known).enumerate() {
             let Some(node) = known.filter(|_| is_own(&inst.decl.name)) else { continue };
             let Some(place) = bodies.places.get(&inst.decl.name.span.start).cloned() else {
-                self.nodes.insert(inst.name.clone(), node);
+                self.nodes.insert(inst.name.to_string(), node);
                 continue;
             };
-            let node = NodeFacts { of: Some(inst.name.clone()), ..NodeFacts::clone(&node) };
+            let node = NodeFacts { of: Some(inst.name.to_string()), ..NodeFacts::clone(&node) };
             if names.templates.contains(&call) {
                 templates.push((place, node));
             } else {
@@ -214,7 +214,7 @@ impl Bodies {
 /// Returns what a call of a `def` gives.
 fn called(scope: &Scope<'_>, results: &Results, group: &Group<'_>) -> NodeFacts {
     let def = scope.names.defs[group.def].decl;
-    let mut node = NodeFacts::of_place(group.name.clone());
+    let mut node = NodeFacts::of_place(group.name.to_string());
     node.op = super::defs::called(&group.decl.value).map_or(def.name.text, |call| call.path.text).to_owned();
     let content = def.body.iter().find_map(|decl| match &decl.kind {
         DeclKind::Result(result) => Some(&result.content),

@@ -361,7 +361,7 @@ fn check_nodes(scope: &Scope<'_>, mut wanted: Wanted<'_>, learned: &mut Samples)
                     let doc = String::new();
                     nodes.push(Node { name: name_of_it, doc, span, kind: NodeKind::Call(predictions) });
                 }
-                (inst.name.as_str(), span, inst.doc, NodeKind::Call(result.call))
+                (inst.name.as_ref(), span, inst.doc, NodeKind::Call(result.call))
             }
             Item::Gate(gate) => {
                 let (decl, doc) = names.gates[*gate];

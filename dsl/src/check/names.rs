@@ -75,7 +75,7 @@ pub struct CallInst<'a> {
     pub decl: &'a CallDecl<'a>,
     pub doc: &'a str,
     /// The node's name: `clean.filled`.
-    pub name: String,
+    pub name: Cow<'a, str>,
     pub env: usize,
     pub report: Report<'a>,
     /// Why it does not run: the condition of a call that it is part of is false.
@@ -101,7 +101,7 @@ pub struct DefInfo<'a> {
 /// A step that calls a `def`.
 pub struct Group<'a> {
     pub decl: &'a CallDecl<'a>,
-    pub name: String,
+    pub name: Cow<'a, str>,
     pub def: usize,
     pub env: usize,
     pub report: Report<'a>,

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use mlp_model::{ArgType, InputType, Span};
 
 use super::Scope;
-use super::calls::{CallInfo, Slot};
+use super::calls::{CallInfo, Slot, WORTH_A_THREAD};
 use super::champion::{Champion, ChampionPart};
 use super::lists;
 use super::names::{Entity, Followed};
 use crate::ast::{Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
+use crate::threads;
 
 /// At most so many edges of a cycle are shown.
 const MOST_LABELS: usize = 8;
@@ -97,7 +98,10 @@ struct Edge {
 
 /// Sorts the calls and refuses cycles among them.
 pub fn sort_calls(scope: &Scope<'_>, infos: &[CallInfo<'_>], champion: &Champion<'_>) -> CallOrder {
-    let mut edges: Vec<Vec<Edge>> = infos.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect();
+    let parts = threads::in_parts(infos, WORTH_A_THREAD, |part| {
+        part.iter().map(|info| edges_of(&scope.of(info.inst), info, champion)).collect::<Vec<_>>()
+    });
+    let mut edges: Vec<Vec<Edge>> = parts.into_iter().flatten().collect();
     add_whole_rounds(infos, &mut edges);
     let Order { order, in_cycle } = sort(&edges, |edge| edge.to, |cycle| refuse_cycle(scope, infos, cycle));
     CallOrder { order, in_cycle, edges }
@@ -203,7 +207,7 @@ fn add_edge(scope: &Scope<'_>, expr: &Expr<'_>, champion: &Champion<'_>, edges: 
 }
 
 fn refuse_cycle(scope: &Scope<'_>, infos: &[CallInfo<'_>], cycle: &[(usize, Edge)]) {
-    let name = |call: usize| infos[call].inst.name.as_str();
+    let name = |call: usize| infos[call].inst.name.as_ref();
     let Some((first, first_edge)) = cycle.first() else { return };
     let mut chain: Vec<_> = cycle.iter().take(MOST_LABELS).map(|(call, _)| format!("`{}`", name(*call))).collect();
     if cycle.len() > MOST_LABELS {

@@ -57,20 +57,10 @@ struct Seen {
     n_sites: usize,
 }
 
-impl Default for Findings {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
-}
-
 impl Findings {
     pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
         let found = Found { diagnostics, ..Found::default() };
         Self { found: Mutex::new(found), budget: AtomicUsize::new(100_000) }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.found().diagnostics.is_empty()
     }
 
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
@@ -81,6 +71,15 @@ impl Findings {
         // A thread that panicked met a bug of ours, which is told where the thread ends.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does something on a thread, where what it finds would have no order: returns `None` if it finds anything, so that it is done
+/// once more.
+pub fn apart<R>(work: impl FnOnce(Report<'_>) -> R) -> Option<R> {
+    // Nothing is suggested to nobody.
+    let findings = Findings { found: Mutex::default(), budget: AtomicUsize::new(0) };
+    let done = work(Report::new(&findings));
+    findings.found().diagnostics.is_empty().then_some(done)
 }
 
 /// The findings, as the checks of one body see them.

@@ -32,6 +32,10 @@ use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// Checking, planning and the owner of a store make very many small things on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if let Some(exit) = snapshot::answer(std::env::args_os().skip(1)) {
         return exit.into();
