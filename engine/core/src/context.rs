@@ -1,7 +1,7 @@
 //! One request against one pipeline: what is wanted, and one view of the outside world that plan and run share.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use mlp_model::{Call, Digest, Input, Node, NodeKind, Pipeline, Runner, Store, StoreError, Watched};
 
@@ -11,7 +11,8 @@ use crate::foresee::foresee;
 use crate::graph::Graph;
 use crate::names::find_nodes;
 use crate::registry::Registry;
-use crate::run::attempt::Scratches;
+use crate::resolve::Keyed;
+use crate::run::scratch::Scratches;
 use crate::sources::Sources;
 use crate::unfold::open_nodes;
 use crate::{Engine, RunError, RunRequest};
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub scratches: Arc<Scratches>,
     /// What was taken out of the store, as far as anybody has asked.
     pub gone: OnceLock<GoneObjects>,
+    /// Keys that have been computed before their steps are resolved, by node.
+    pub keys: Mutex<HashMap<usize, Keyed>>,
     /// What each release that the pipeline reads has live.
     pub champions: BTreeMap<String, Champion>,
 }
@@ -176,7 +179,8 @@ impl Context {
             champions.insert(release.to_owned(), champion);
         }
         let (scratches, gone) = (Scratches::new(Arc::clone(&store)), OnceLock::new());
-        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, gone, champions };
+        let keys = Mutex::default();
+        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, gone, keys, champions };
         foresee(&ctx);
         Ok(ctx)
     }

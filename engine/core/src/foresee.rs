@@ -3,10 +3,12 @@
 //! Only saves time: whatever is not foreseen here is asked for when it is needed. Goes level by level, since a key needs
 //! the outputs of what the step reads.
 
-use mlp_model::StepId;
+use std::sync::PoisonError;
+
+use mlp_model::{KeyId, StepId};
 
 use crate::context::{Context, call_of};
-use crate::resolve::{Known, bind_inputs, key_of};
+use crate::resolve::{Keyed, Known, bind_inputs, key_of, step_id};
 use crate::tolerance::Tolerance;
 
 /// A pipeline that is narrower than this gains nothing.
@@ -47,13 +49,14 @@ pub(crate) fn foresee(ctx: &Context) {
     }
 }
 
-fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(mlp_model::KeyId, StepId)> {
+fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(KeyId, StepId)> {
     if ctx.absence(idx).is_some() {
         return None;
     }
     // Nothing has failed yet.
     let inputs = bind_inputs(ctx, idx, known, &Tolerance::default()).ok()?;
     let key = key_of(ctx, idx, &inputs).ok()?;
-    let step = StepId { pipeline: ctx.pipeline.name.clone(), step: ctx.node(idx).name.clone() };
-    Some((key.id(), step))
+    let id = key.id();
+    ctx.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(idx, Keyed { key, id, inputs });
+    Some((id, step_id(ctx, idx)))
 }

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mlp_model::{CallClass, Decision, ErrorClass, NodeKind, StoreError};
+use mlp_model::{CallClass, Decision, ErrorClass, NodeKind, StepId, StoreError};
 
 use crate::context::Context;
 use crate::graph::Reads;
@@ -29,13 +29,14 @@ pub(crate) struct Forecast {
 
 /// Asks the store what the uncertain steps took last; of those that surely run, the outlook knows it.
 pub(crate) fn recall_uncertain(ctx: &Context, outlook: &mut Outlook) -> Result<(), StoreError> {
-    for at in 0..outlook.steps.len() {
-        if matches!(outlook.steps[at].decision, Decision::Unknown { .. }) {
-            let node = outlook.nodes[at];
-            let past = newest_result(&*ctx.store, &step_id(ctx, node))?.map(|result| Past::of(&result));
-            outlook.steps[at].seconds = past.map(|past| past.seconds);
-            outlook.steps[at].mem_bytes = past.and_then(|past| past.mem_bytes);
-        }
+    let is_uncertain = |at: &usize| matches!(outlook.steps[*at].decision, Decision::Unknown { .. });
+    let uncertain: Vec<usize> = (0..outlook.steps.len()).filter(is_uncertain).collect();
+    let ids: Vec<StepId> = uncertain.iter().map(|at| step_id(ctx, outlook.nodes[*at])).collect();
+    ctx.store.foresee_history(&ids);
+    for (at, id) in uncertain.into_iter().zip(&ids) {
+        let past = newest_result(&*ctx.store, id)?.map(|result| Past::of(&result));
+        outlook.steps[at].seconds = past.map(|past| past.seconds);
+        outlook.steps[at].mem_bytes = past.and_then(|past| past.mem_bytes);
     }
     Ok(())
 }

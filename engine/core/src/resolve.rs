@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use mlp_model::{
     CacheKey, ErrorClass, Input, InputRecord, KeyId, OutputRecord, RunId, StepError, StepId, StepResult, Store,
@@ -25,6 +25,13 @@ pub(crate) struct Resolved {
     /// In the order of the key.
     pub inputs: Vec<InputRecord>,
     pub lookup: Lookup,
+}
+
+/// A step's key, and the inputs that it was made of.
+pub(crate) struct Keyed {
+    pub key: CacheKey,
+    pub id: KeyId,
+    pub inputs: Vec<InputRecord>,
 }
 
 #[derive(Debug, Clone)]
@@ -128,8 +135,17 @@ pub(crate) fn bind_inputs(
 
 /// Computes the key and looks it up.
 pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Resolved, StepError> {
-    let key = key_of(ctx, idx, &inputs)?;
-    let id = key.id();
+    let known = ctx.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&idx);
+    let (key, id) = match known.filter(|known| known.inputs == inputs) {
+        Some(Keyed { key, id, .. }) => (key, id),
+        None => {
+            let key = key_of(ctx, idx, &inputs)?;
+            let id = key.id();
+            (key, id)
+        }
+    };
+    // One question instead of several, unless it has been asked with others.
+    ctx.store.foresee(&[(id, step_id(ctx, idx))]);
     let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(Miss::default()) };
     resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
     Ok(resolved)

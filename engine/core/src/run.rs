@@ -29,6 +29,7 @@ mod decide;
 mod drive;
 mod parts;
 mod pool;
+pub(crate) mod scratch;
 
 pub use decide::ReleaseOutcome;
 
@@ -120,7 +121,7 @@ impl Engine {
         on_event: impl FnMut(&Event) + Send,
         cancel: watch::Receiver<Option<Cancel>>,
     ) -> Result<RunOutcome, RunError> {
-        self.run_unfolding(pipeline, None, request, on_event, cancel).await
+        self.run_unfolding(&Arc::new(pipeline.clone()), None, request, on_event, cancel).await
     }
 
     /// As [`Engine::run`], for a pipeline with loops whose values the run has to tell first: what they go over is brought up to
@@ -130,7 +131,7 @@ impl Engine {
     /// See [`Engine::run`]. That a loop cannot be unfolded is a failure of the run.
     pub async fn run_unfolding(
         &self,
-        pipeline: &Pipeline,
+        pipeline: &Arc<Pipeline>,
         loops: Option<Loops>,
         request: RunRequest,
         mut on_event: impl FnMut(&Event) + Send,
@@ -141,7 +142,7 @@ impl Engine {
         if !needs.unmet.is_empty() || needs.may_lack {
             // Whether such a step has to run at all is found out before the run begins: nothing is to be undone then.
             let wanted = Request::select(pipeline, &request)?;
-            let (_, ahead) = self.look_ahead(&Arc::new(pipeline.clone()), wanted, needs.clone()).await?;
+            let (_, ahead) = self.look_ahead(pipeline, wanted, needs.clone()).await?;
             ahead.refuse_unmet()?;
         }
         let started_at = (self.clock)();
@@ -203,7 +204,7 @@ impl Engine {
     /// Runs what loops go over, unfolds them, and so on until everything is known; then runs all the rest.
     async fn run_parts<F: FnMut(&Event) + Send>(
         &self,
-        pipeline: &Pipeline,
+        pipeline: &Arc<Pipeline>,
         (wanted, needs): (Request, Needs),
         parts: &mut Parts<'_>,
         outcome: &mut RunOutcome,
@@ -211,7 +212,7 @@ impl Engine {
     ) -> Option<StoreError> {
         let request = parts.request;
         let pool = Pool::new(request.jobs.max(std::thread::available_parallelism().map_or(2, |n| n.get())));
-        let (mut pipeline, mut wanted) = (Arc::new(pipeline.clone()), Some((wanted, needs)));
+        let (mut pipeline, mut wanted) = (Arc::clone(pipeline), Some((wanted, needs)));
         let (mut is_planned, mut is_unfolded) = (false, false);
         loop {
             let (wanted, needs) = match wanted.take() {
@@ -248,9 +249,10 @@ impl Engine {
             carried.limit(&ctx, &mut ahead.steps, &part);
             let (clock, pool) = ((Arc::clone(&self.clock), parts.started_at), Arc::clone(&pool));
             let drive = Drive::new(Arc::clone(&ctx), request, clock, pool, (ahead, carried), outcome, on_event);
-            let (trouble, carried) = drive.run(parts.cancel.clone()).await;
+            let (trouble, carried) = drive.run(parts.cancel.clone(), open.is_empty()).await;
             parts.carried = carried;
             if trouble.is_some() || open.is_empty() {
+                free_elsewhere(Arc::into_inner(ctx).map(|ctx| (ctx.pipeline, ctx.request, ctx.sources)));
                 return trouble;
             }
             if let Some(unfolded) = parts.unfold(&ctx, &open, outcome, on_event).await {
@@ -301,6 +303,11 @@ impl Engine {
         self.store.commit(vec![record], None, answer(move |result| _ = tell.send(result)));
         async move { hear.await.unwrap_or(Ok(())) }
     }
+}
+
+/// Frees what a large run has gathered on another thread: nobody has to wait for that.
+fn free_elsewhere<T: Send + 'static>(gathered: T) {
+    tokio::task::spawn_blocking(move || drop(gathered));
 }
 
 /// What the run's steps need, and of what.

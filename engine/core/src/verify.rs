@@ -20,7 +20,8 @@ use crate::fault::{bug, store_trouble};
 use crate::folders;
 use crate::plan::Outlook;
 use crate::resolve::{Hit, Lookup, Resolved};
-use crate::run::attempt::{self, Scratch};
+use crate::run::attempt;
+use crate::run::scratch::Scratch;
 use crate::sources;
 use crate::{Engine, RunError};
 
@@ -195,7 +196,8 @@ fn execute_again(
             _ = tell.send(end);
         }
     };
-    let started = attempt::start(ctx, idx, resolved, (&RunId("verify".to_owned()), 1, Vec::new()), report)?;
+    let asked = (&RunId("verify".to_owned()), 1, Vec::new());
+    let (_handle, scratch) = attempt::launch(ctx, idx, resolved, asked, |_| report)?;
     let step = &ctx.node(idx).name;
     let outcome = hear.recv().unwrap_or_else(|_| Err(bug("N6302", format!("step `{step}` ended without a word"))))?;
     check_sources(ctx, idx, resolved)?;
@@ -207,7 +209,7 @@ fn execute_again(
                 (Some(_), Some(_)) => {}
                 (stored, made) => {
                     let kind = output.ty.artifact_kind().unwrap_or(ArtifactKind::File);
-                    let made = made.map(|made| digest_of(ctx, step, output, made, &started.scratch)).transpose()?;
+                    let made = made.map(|made| digest_of(ctx, step, output, made, &scratch)).transpose()?;
                     let (output, stored) = (output.name.to_string(), stored.map(|stored| stored.digest));
                     let made = made.map(|made| made.digest);
                     return Ok(Some(HowItDiffers { output, kind, stored, made, first: None }));
@@ -215,7 +217,7 @@ fn execute_again(
             }
         }
         let stored = stored.ok_or_else(|| bug("N6303", format!("`{step}` has no stored output `{}`", output.name)))?;
-        if let Some(how) = compare(ctx, step, output, stored, &outcome, &started.scratch)? {
+        if let Some(how) = compare(ctx, step, output, stored, &outcome, &scratch)? {
             return Ok(Some(how));
         }
     }

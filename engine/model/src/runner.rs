@@ -38,6 +38,17 @@ pub trait Runner: Send + Sync {
         Demand::default()
     }
 
+    /// Whether the step of a call makes hardly more than it reads, inside this process. Where it reads little, it may then work
+    /// in memory.
+    fn is_light(&self, _call: &Call) -> bool {
+        false
+    }
+
+    /// Whether `report` may take its time, since each step has a thread that does nothing else.
+    fn may_linger(&self) -> bool {
+        false
+    }
+
     /// Starts the step and returns at once. `report` is called from any thread, last with
     /// [`RunnerEvent::Finished`], exactly once, also after a cancel. Dropping the handle does not stop the step.
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle>;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ pub trait Store: Send + Sync {
     /// Makes an empty folder on the store's filesystem. It is removed when the store next starts, or by
     /// [`Store::discard`].
     fn scratch(&self) -> Result<PathBuf, StoreError>;
+
+    /// As [`Store::scratch`], in memory, for what is small; files are adopted from there as from any other. `None`: this
+    /// machine has no place for that.
+    fn scratch_in_memory(&self) -> Result<Option<PathBuf>, StoreError> {
+        Ok(None)
+    }
 
     /// Removes a scratch folder.
     fn discard(&self, scratch: &Path);
@@ -51,6 +58,11 @@ pub trait Store: Send + Sync {
     /// Returns the object's bytes, verified.
     fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Returns the object's bytes if it is so small that it stands among the records.
+    fn read_small(&self, _digest: &Digest) -> Result<Option<Arc<[u8]>>, StoreError> {
+        Ok(None)
+    }
+
     /// Returns the digest of a file outside the store; known ones are not read again (stat cache).
     fn digest_file(&self, path: &Path) -> Result<(Digest, u64), StoreError>;
 
@@ -67,8 +79,8 @@ pub trait Store: Send + Sync {
     fn commit(&self, records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>);
 
     /// Asks for the right to execute `key`. Answered when it is granted, or when there is a newer result than the one that
-    /// [`Store::result`] has told last ([`Claim::Finished`]); while another run has it, nothing is answered. A lease ends
-    /// when dropped, or with this process.
+    /// [`Store::result`] has told last ([`Claim::Finished`]); while another run has it, nothing is answered. `answer` neither
+    /// waits nor asks the store. A lease ends when dropped, or with this process.
     fn claim(&self, key: KeyId, answer: Done<Claim>);
 
     /// Tells the owner of a process group of this run, to be killed should this process die.
@@ -93,6 +105,9 @@ pub trait Store: Send + Sync {
     fn foresee(&self, _asked: &[(KeyId, StepId)]) -> Vec<Option<Vec<OutputRecord>>> {
         Vec::new()
     }
+
+    /// The same for [`Store::step_history`] with a limit of 1.
+    fn foresee_history(&self, _steps: &[StepId]) {}
 
     /// Runs, newest first; at most `limit`, older than `before` if given.
     fn runs(&self, limit: usize, before: Option<&RunId>) -> Result<Vec<RunSummary>, StoreError>;

@@ -105,6 +105,16 @@ impl Objects {
         Ok(folder)
     }
 
+    /// Returns that folder if it has been used.
+    pub fn opened_plain(&self) -> Option<Arc<PlainFolder>> {
+        lock(&self.plain).clone()
+    }
+
+    /// Whether a file stands in that folder.
+    pub fn is_in_memory(&self, file: &Path) -> bool {
+        self.opened_plain().is_some_and(|plain| file.starts_with(plain.path()))
+    }
+
     /// Removes everything that this process has decrypted.
     pub fn close_plain(&self) {
         lock(&self.plain).take();

@@ -14,7 +14,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -50,12 +50,11 @@ pub(crate) struct Numbered<T> {
     /// Sent before, over a connection that broke.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resent: bool,
-    #[serde(flatten)]
     pub body: T,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
     /// Attached: the records as JSON, then the inline objects. `commit` numbers the client's commits from 1.
     Commit {
@@ -72,9 +71,9 @@ pub(crate) enum Request {
         key: KeyId,
         seen: u64,
     },
-    /// Ends the lease that request `claim` got. Not answered.
+    /// Ends the leases that these requests got. Not answered.
     GiveBack {
-        claim: u64,
+        claims: Vec<u64>,
     },
     Track {
         group: u32,
@@ -107,6 +106,10 @@ pub(crate) enum Request {
     /// What will be asked about these steps next, in one question.
     Foresee {
         asked: Vec<(KeyId, StepId)>,
+    },
+    /// The newest record of each step.
+    NewestRecords {
+        steps: Vec<StepId>,
     },
     Runs {
         limit: usize,
@@ -178,6 +181,7 @@ pub(crate) enum Answer {
     Result(Option<(u64, RunId, StepResult)>),
     ResultReused(Option<(RunId, StepResult)>),
     Foreseen(Vec<Foreseen>),
+    NewestRecords(Vec<Option<Stored>>),
     Runs(Vec<RunSummary>),
     Stored(Vec<Stored>),
     Digests(Vec<Digest>),

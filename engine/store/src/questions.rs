@@ -151,6 +151,11 @@ impl Questions {
         self.all(&rows::step_prefix(step), Order::Backward, limit)
     }
 
+    /// Returns the newest record of each step.
+    pub fn newest_records(&self, steps: &[StepId]) -> Answer<Vec<Option<Stored>>> {
+        steps.iter().map(|step| Ok(self.step_history(step, 1)?.pop())).collect()
+    }
+
     pub fn op_history(&self, op: &str, limit: usize) -> Answer<Vec<Stored>> {
         self.all(&rows::op_prefix(op), Order::Backward, limit)
     }

@@ -28,7 +28,7 @@ use crate::workspace::Workspace;
 /// A pipeline that checks.
 pub struct Compiled {
     pub workspace: Workspace,
-    pub pipeline: Pipeline,
+    pub pipeline: Arc<Pipeline>,
     /// The file, as a person knows it.
     pub shown: String,
     /// What is given to its parameters.
@@ -71,7 +71,7 @@ pub fn compile(args: &PipelineArgs, output: &Output) -> Result<Compiled, Failure
             unfolder: (!pipeline.open_loops().is_empty())
                 .then(|| Arc::new(Unfolder::new(args.file.clone(), values.assignments.clone(), &workspace.root))),
             loops: None,
-            pipeline,
+            pipeline: Arc::new(pipeline),
             shown: workspace_name(args),
             looked_at: disk.into_seen(),
             workspace,

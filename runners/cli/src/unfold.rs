@@ -83,8 +83,8 @@ impl Compiled {
     pub fn unfold(&mut self, engine: &Engine, force: &[String], output: &Output) -> Result<(), Failure> {
         let Some(unfolder) = self.unfolder.clone() else { return Ok(()) };
         let mut loops = self.new_loops(&unfolder);
-        match engine.unfold(self.pipeline.clone(), &mut loops, force) {
-            Ok(pipeline) => self.pipeline = pipeline,
+        match engine.unfold(Pipeline::clone(&self.pipeline), &mut loops, force) {
+            Ok(pipeline) => self.pipeline = Arc::new(pipeline),
             Err(UnfoldError::Run(error)) => return Err(run_failure(error)),
             Err(UnfoldError::Loop { name, error }) => {
                 unfolder.print_mistakes(output);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mlp_engine::Engine;
@@ -13,6 +14,7 @@ use mlp_model::{
 };
 use mlp_process::{ProcessRunner, Workshop};
 use mlp_stdlib::BuiltinRunner;
+use mlp_store::snapshot::last_written;
 use mlp_store::{Client, Clock, SystemClock};
 use mlp_tabular::{SqlInfer, TabularRunner};
 use mlp_torch_client::TorchRunner;
@@ -46,6 +48,28 @@ pub fn catalogue() -> Catalogue {
 /// Connects to the workspace's store, starting its owner process if there is none.
 pub fn open_store(workspace: &Workspace) -> Result<Arc<Client>, Failure> {
     connect(workspace).map_err(store_failure)
+}
+
+/// A store that is being opened while something else is done: its owner process, if there is none, takes as long to begin as a
+/// pipeline to be checked.
+pub struct Opening(Option<JoinHandle<Result<Arc<Client>, Failure>>>);
+
+impl Opening {
+    /// Opens the store near `file` if there is one; a new one is made when it is needed.
+    pub fn begin(file: &Path) -> Self {
+        let workspace = Workspace::of(file).ok().filter(|found| last_written(&found.root).is_some());
+        let open = |workspace: Workspace| thread::Builder::new().spawn(move || open_store(&workspace)).ok();
+        Self(workspace.and_then(open))
+    }
+
+    /// Waits until it is open.
+    pub fn store(self, workspace: &Workspace) -> Result<Arc<Client>, Failure> {
+        match self.0.map(JoinHandle::join) {
+            Some(Ok(opened)) => opened,
+            // It panicked, and was shown to.
+            Some(Err(_)) | None => open_store(workspace),
+        }
+    }
 }
 
 /// The same for who wants to know why there is no connection.
@@ -149,6 +173,15 @@ impl Runner for Builtin {
 
     fn watched(&self, call: &Call) -> Option<Watched> {
         self.of(&call.op).watched(call)
+    }
+
+    /// Rows and figures come out as they went in, or fewer; but a join can multiply them, and files may be of any size.
+    fn is_light(&self, call: &Call) -> bool {
+        !TabularRunner::OPS.contains(&&*call.op) && call.op != "table.join"
+    }
+
+    fn may_linger(&self) -> bool {
+        true
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {

@@ -166,6 +166,10 @@ impl Runner for ProcessRunner {
         Some(Watched { variables: settings.names_passed(), ..Watched::default() })
     }
 
+    fn may_linger(&self) -> bool {
+        true
+    }
+
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
         let ticket = match Ticket::new() {
             Ok(ticket) => Arc::new(ticket),

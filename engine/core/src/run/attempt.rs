@@ -6,67 +6,32 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlp_model::{
     ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, InputRecord, NodeKind, Outcome, Output,
-    OutputRecord, Part, Produced, RunId, RunnerEvent, Sensitivity, StartStep, StepError, Store, Type,
+    OutputRecord, Part, Produced, RunId, Runner, RunnerEvent, Sensitivity, StartStep, StepError, Type,
 };
 
 use crate::context::{Context, call_of};
 use crate::effect::{IDEMPOTENCY_KEY, idempotency_key};
-use crate::fault::{bug, io_trouble, panicked, store_trouble};
+use crate::fault::{bug, panicked, store_trouble};
 use crate::folders::{self, FolderTrouble};
 use crate::objects::read_manifest;
 use crate::resolve::Resolved;
+use crate::run::scratch::{Place, Scratch};
 use crate::sources;
 
 /// A started attempt.
 pub(crate) struct Started {
     pub handle: Box<dyn Handle>,
-    pub scratch: Arc<Scratch>,
+    /// Not where the runner's thread has it, which then collects.
+    pub scratch: Option<Arc<Scratch>>,
 }
 
-/// Folders that serve one attempt after the other: for a small step, making and removing one is the larger part of the work.
-pub(crate) struct Scratches {
-    store: Arc<dyn Store>,
-    free: Mutex<Vec<PathBuf>>,
-}
-
-/// More than that many folders are not kept.
-const MAX_FREE: usize = 64;
-
-impl Scratches {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, free: Mutex::default() })
-    }
-
-    fn keep(&self, path: &Path) -> bool {
-        let mut free = self.free();
-        let has_room = free.len() < MAX_FREE;
-        if has_room {
-            free.push(path.to_owned());
-        }
-        has_room
-    }
-
-    /// Removes those that nobody uses.
-    pub(crate) fn clear(&self) {
-        let free = std::mem::take(&mut *self.free());
-        free.iter().for_each(|path| self.store.discard(path));
-    }
-
-    fn free(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Scratches {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
+/// Who reads more than that many small inputs does not read little.
+const MAX_SMALL: usize = 64;
 
 /// What is left of an attempt once its outputs are in the store.
 pub(crate) struct Collected {
@@ -77,71 +42,63 @@ pub(crate) struct Collected {
     pub peak_mem_bytes: Option<u64>,
 }
 
-/// The attempt's folder, removed when dropped, or left to the next attempt.
-pub(crate) struct Scratch {
-    all: Arc<Scratches>,
-    path: PathBuf,
-    /// Its outputs have been taken out, and nobody writes to it any more.
-    is_spent: AtomicBool,
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !*self.is_spent.get_mut() || !self.is_as_new() || !self.all.keep(&self.path) {
-            self.all.store.discard(&self.path);
-        }
-    }
-}
-
-impl Scratch {
-    pub(crate) fn new(all: &Arc<Scratches>) -> Result<Self, StepError> {
-        let of = |path| Self { all: Arc::clone(all), path, is_spent: AtomicBool::new(false) };
-        let free = all.free().pop();
-        if let Some(path) = free {
-            return Ok(of(path));
-        }
-        let scratch = of(all.store.scratch().map_err(|error| store_trouble(&error))?);
-        let work_dir = scratch.work_dir();
-        fs::create_dir(&work_dir).map_err(|error| store_trouble(&io_trouble("make", &work_dir, &error)))?;
-        Ok(scratch)
-    }
-
-    /// Whether there is nothing in it but an empty work folder.
-    fn is_as_new(&self) -> bool {
-        let is_all = |folder: &Path, name: Option<&str>| {
-            let is_it = |entry: std::io::Result<fs::DirEntry>| {
-                entry.is_ok_and(|entry| name.is_some_and(|name| entry.file_name() == name))
-            };
-            fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_it))
-        };
-        is_all(&self.path, Some("out")) && is_all(&self.work_dir(), None)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn work_dir(&self) -> PathBuf {
-        self.path.join("out")
-    }
+/// What a running attempt tells.
+pub(crate) enum Told {
+    /// Never of its end.
+    Event(RunnerEvent),
+    Ended(Result<Outcome, StepError>),
+    /// It has ended well, and its outputs have been brought into the store.
+    Collected(Result<Collected, StepError>),
 }
 
 /// Starts an attempt. `report` hears of everything, and of the end exactly once whatever the runner does, unless this
-/// returns an error.
+/// returns an error. Where the runner's thread has the time for it, it also collects.
 pub(crate) fn start(
+    ctx: &Arc<Context>,
+    idx: usize,
+    resolved: &Arc<Resolved>,
+    asked: (&RunId, u32, Vec<String>),
+    report: impl Fn(Told) + Send + Sync + 'static,
+) -> Result<Started, StepError> {
+    let may_linger = runner_of(ctx, idx)?.may_linger();
+    let (handle, scratch) = launch(ctx, idx, resolved, asked, |scratch| {
+        let (ctx, resolved, scratch) = (Arc::clone(ctx), Arc::clone(resolved), Arc::clone(scratch));
+        move |event| match event {
+            RunnerEvent::Finished(Ok(outcome)) if may_linger => {
+                let collected = catch_unwind(AssertUnwindSafe(|| collect(&ctx, idx, &resolved, &scratch, outcome)));
+                report(Told::Collected(collected.unwrap_or_else(|_| Err(panicked(&ctx.node(idx).name)))));
+            }
+            RunnerEvent::Finished(end) => report(Told::Ended(end)),
+            event => report(Told::Event(event)),
+        }
+    })?;
+    Ok(Started { handle, scratch: (!may_linger).then_some(scratch) })
+}
+
+/// As [`start`]; nothing is collected. `report` is made for the attempt's folder.
+pub(crate) fn launch<F: Fn(RunnerEvent) + Send + Sync + 'static>(
     ctx: &Context,
     idx: usize,
     resolved: &Resolved,
     (run, attempt, gpus): (&RunId, u32, Vec<String>),
-    report: impl Fn(RunnerEvent) + Send + Sync + 'static,
-) -> Result<Started, StepError> {
-    let (node, call) = (ctx.node(idx), ctx.call(idx));
-    let scratch = Arc::new(Scratch::new(&ctx.scratches)?);
+    report: impl FnOnce(&Arc<Scratch>) -> F,
+) -> Result<(Box<dyn Handle>, Arc<Scratch>), StepError> {
+    let (node, call, runner) = (ctx.node(idx), ctx.call(idx), runner_of(ctx, idx)?);
+    let small = if runner.is_light(call) { small_inputs(ctx, idx, resolved)? } else { None };
+    let place = if small.is_some() { Place::Memory } else { Place::Disk };
+    let mut scratch = Scratch::new(&ctx.scratches, place)?;
+    let mut small = small.filter(|_| scratch.place == Place::Memory).into_iter().flatten();
     let work_dir = scratch.work_dir();
     let mut inputs = BTreeMap::new();
     for record in &resolved.inputs {
         let input = &call.inputs[&record.name];
         let ty = type_of_input(ctx, input);
+        if let Some(bytes) = small.next() {
+            let (path, size_bytes) = (scratch.lay_out(&bytes)?, bytes.len() as u64);
+            let file = InputFile { digest: record.digest, ty, path, size_bytes, shown: record.shown.clone() };
+            inputs.insert(record.name.clone(), file);
+            continue;
+        }
         let (path, size_bytes) = match input {
             Input::Path { path, shown, folder } => {
                 let content = ctx.sources.get(path, *folder).cloned();
@@ -172,10 +129,37 @@ pub(crate) fn start(
         gpus,
         idempotency_key: idempotency_key(ctx, idx, resolved)?,
     };
-    let runner = ctx.runners.get(&*call.runner).ok_or_else(|| bug("N6301", format!("no runner `{}`", call.runner)))?;
-    let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report };
+    let scratch = Arc::new(scratch);
+    let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report: report(&scratch) };
     let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
-    Ok(Started { handle: started.map_err(|_| panicked(&node.name))?, scratch })
+    Ok((started.map_err(|_| panicked(&node.name))?, scratch))
+}
+
+fn runner_of(ctx: &Context, idx: usize) -> Result<&dyn Runner, StepError> {
+    let name = &*ctx.call(idx).runner;
+    ctx.runners.get(name).map(|runner| &**runner).ok_or_else(|| bug("N6301", format!("no runner `{name}`")))
+}
+
+/// Returns the bytes of what a step reads, in the order of its key, if all of it is small.
+fn small_inputs(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Option<Vec<Arc<[u8]>>>, StepError> {
+    let call = ctx.call(idx);
+    if resolved.inputs.len() > MAX_SMALL {
+        return Ok(None);
+    }
+    let mut small = Vec::with_capacity(resolved.inputs.len());
+    for record in &resolved.inputs {
+        let bytes = match &call.inputs[&record.name] {
+            Input::Path { .. } => None,
+            Input::Output { .. } | Input::Champion { .. } => {
+                ctx.store.read_small(&record.digest).map_err(|error| store_trouble(&error))?
+            }
+        };
+        match bytes {
+            Some(bytes) => small.push(bytes),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(small))
 }
 
 fn not_whole(step: &str, input: &Input, record: &InputRecord) -> StepError {
@@ -238,7 +222,7 @@ pub(crate) fn collect(
     if let Some(name) = outcome.outputs.keys().next() {
         return Err(bug("N6303", format!("step `{}` made an output `{name}` that nobody declared", node.name)));
     }
-    scratch.is_spent.store(true, Ordering::Relaxed);
+    scratch.spend();
     let key_bytes = serde_json::to_vec(&resolved.key)
         .map_err(|error| bug("N6303", format!("the key of step `{}` cannot be written: {error}", node.name)))?;
     let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;

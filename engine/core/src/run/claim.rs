@@ -1,12 +1,12 @@
-//! Asks the store for the right to execute a key, and looks again whether that is still needed.
+//! What follows when another run has executed a key that this one has claimed: looks again, and asks once more where that
+//! did not help.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mlp_model::{Claim, Lease, StepError, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::drive::Message;
+use super::drive::{CLAIM_PATIENCE, Message};
 use crate::answer::answer;
 use crate::context::Context;
 use crate::fault::{panicked, store_trouble};
@@ -20,11 +20,8 @@ pub(crate) enum Grant {
     Reuse(Arc<Hit>),
 }
 
-/// A claim that takes longer waits for another run, and its slot is better used for something else.
-const PATIENCE: Duration = Duration::from_millis(20);
-
-/// Claims the key of a step and sends what came of it.
-pub(crate) async fn claim(
+/// Looks for the result of the other run and sends what came of the claim.
+pub(crate) async fn look_again(
     ctx: Arc<Context>,
     step: usize,
     resolved: Arc<Resolved>,
@@ -32,18 +29,17 @@ pub(crate) async fn claim(
 ) {
     let mut was_finished_before = false;
     let result = loop {
-        match ask(&ctx, step, &resolved, &tell).await {
-            Err(error) => break Err(store_trouble(&error)),
-            // There is nothing that the look before did not find.
-            Ok(Claim::Granted(lease)) => break Ok(Grant::Execute(Some(lease))),
-            Ok(Claim::Finished) => {}
-        }
-        match look_again(&ctx, step, &resolved).await {
+        match look(&ctx, step, &resolved).await {
             Err(error) => break Err(error),
             Ok(Some(hit)) => break Ok(Grant::Reuse(hit)),
             // Another run finished the key, but its result does not serve us: it is forced here, or damaged again.
             Ok(None) if !was_finished_before => was_finished_before = true,
             Ok(None) => break Ok(Grant::Execute(None)),
+        }
+        match ask(&ctx, step, &resolved, &tell).await {
+            Err(error) => break Err(store_trouble(&error)),
+            Ok(Claim::Granted(lease)) => break Ok(Grant::Execute(Some(lease))),
+            Ok(Claim::Finished) => {}
         }
     };
     let _ = tell.send(Message::Claimed { step, result });
@@ -59,7 +55,7 @@ async fn ask(
     ctx.store.claim(resolved.id, answer(move |claim| _ = answered.send(claim)));
     let claim = tokio::select! {
         claim = &mut hear => claim,
-        () = tokio::time::sleep(PATIENCE) => {
+        () = tokio::time::sleep(CLAIM_PATIENCE) => {
             let _ = tell.send(Message::ClaimDelayed { step });
             hear.await
         }
@@ -67,7 +63,7 @@ async fn ask(
     claim.unwrap_or_else(|_| Err(StoreError::Owner { message: "it gave no answer".to_owned() }))
 }
 
-async fn look_again(ctx: &Arc<Context>, step: usize, resolved: &Arc<Resolved>) -> Result<Option<Arc<Hit>>, StepError> {
+async fn look(ctx: &Arc<Context>, step: usize, resolved: &Arc<Resolved>) -> Result<Option<Arc<Hit>>, StepError> {
     let (ctx, resolved) = (Arc::clone(ctx), Arc::clone(resolved));
     let name = ctx.node(step).name.clone();
     let found = tokio::task::spawn_blocking(move || resolve::look_again(&ctx, step, &resolved)).await;

@@ -20,7 +20,8 @@ use crate::folders;
 use crate::gate::{self, GateOutcome, Measured};
 use crate::names::unique_id;
 use crate::registry::{Admission, Registry, next_instant};
-use crate::run::attempt::{Scratch, type_of_input};
+use crate::run::attempt::type_of_input;
+use crate::run::scratch::{Place, Scratch};
 use crate::sources;
 
 /// How a release came out.
@@ -211,7 +212,7 @@ fn keep_source(ctx: &Context, path: &Path, shown: &str, folder: bool, digest: &D
     if sources::read(&*ctx.store, path, shown, folder)?.digest != *digest {
         return Err(changed());
     }
-    let scratch = Scratch::new(&ctx.scratches)?;
+    let scratch = Scratch::new(&ctx.scratches, Place::Disk)?;
     let copy = scratch.path().join("kept");
     let stored = if folder {
         let manifest = folders::scan(&*ctx.store, path).map_err(|_| changed())?;

@@ -3,21 +3,22 @@
 //! One loop, one closed [`Message`] enum. All state of a run is here and is touched by the loop alone; threads of the
 //! pool, of runners and of the store only send messages.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, Decision, ErrorClass, Event, Lease, Outcome, OutputRecord, Record, RunStatus, RunnerEvent, StepError,
-    StepId, StepResult, StoreError, Timestamp,
+    Cancel, Claim, Decision, ErrorClass, Event, Lease, Outcome, OutputRecord, Record, RunStatus, StepError, StepId,
+    StepResult, StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Collected, Started};
+use super::attempt::{Started, Told};
 use super::claim::Grant;
 use super::decide::ReleaseOutcome;
 use super::pool::Pool;
-use super::{Ahead, Failure, RunOutcome, RunRequest, backoff, status};
+use super::{Ahead, Failure, RunOutcome, RunRequest, backoff, free_elsewhere, status};
 use crate::Clock;
 use crate::answer::answer;
 use crate::context::{Context, call_of};
@@ -42,6 +43,10 @@ pub(crate) enum Message {
     ClaimDelayed {
         step: usize,
     },
+    ClaimAnswered {
+        step: usize,
+        claim: Result<Claim, StoreError>,
+    },
     /// A step has waited long enough for its next attempt.
     Paused {
         step: usize,
@@ -58,11 +63,7 @@ pub(crate) enum Message {
     Told {
         step: usize,
         attempt: u32,
-        event: RunnerEvent,
-    },
-    Collected {
-        step: usize,
-        result: Result<Collected, StepError>,
+        told: Told,
     },
     Committed {
         steps: Vec<usize>,
@@ -80,6 +81,13 @@ pub(crate) enum Message {
 
 /// How many messages are taken before records are sent off and a cancel is heard.
 const MAX_HEARD: usize = 256;
+/// So many groups of records are on their way at once: one that is being synced, one that is next. What comes meanwhile makes
+/// one more, which costs the disk as little as a single record.
+const MAX_GROUPS: usize = 2;
+/// A group that has grown to this many records is not held back.
+const MANY_RECORDS: usize = 512;
+/// A claim that takes longer waits for another run, and its slot is better used for something else.
+pub(super) const CLAIM_PATIENCE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Drive<'a, F> {
     ctx: Arc<Context>,
@@ -106,12 +114,16 @@ pub(crate) struct Drive<'a, F> {
     outputs: Known,
     /// Steps that were executed in this run.
     is_executed: Vec<bool>,
+    /// Whether there are any.
+    has_executed: bool,
     /// Gates that refused in this run.
     has_refused: Vec<bool>,
     /// Steps that did not run because of a condition, their own or that of one they need, or because of a failure that the run goes
     /// on without.
     is_left_out: Vec<bool>,
     leases: HashMap<usize, Lease>,
+    /// Claims in the order in which they were made, until they are answered or have taken too long.
+    claims: VecDeque<(Instant, usize)>,
     attempts: HashMap<usize, Attempt>,
     /// The last failed attempt of each step that may be tried again, and how long that waits.
     failed: HashMap<usize, (u32, StepError, Duration)>,
@@ -184,9 +196,9 @@ struct Attempt {
 }
 
 enum Phase {
-    /// Its inputs are being laid out. `end`: it ended before we heard that it had begun.
+    /// Its inputs are being laid out. `end`: it ended well before we heard that it had begun.
     Starting {
-        end: Option<Result<Outcome, StepError>>,
+        end: Option<Outcome>,
     },
     Running(Started),
     /// Its outputs are being brought into the store.
@@ -240,10 +252,12 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             cut_off_by: vec![None; n_nodes],
             n_saved: BTreeMap::new(),
             outputs,
+            has_executed: is_executed.contains(&true),
             is_executed,
             has_refused: vec![false; n_nodes],
             is_left_out: vec![false; n_nodes],
             leases: HashMap::new(),
+            claims: VecDeque::new(),
             attempts: HashMap::new(),
             failed: HashMap::new(),
             results: HashMap::new(),
@@ -259,8 +273,12 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     }
 
     /// Drives this part of the run to its end; returns trouble of the store that is no step's failure, and what the next
-    /// part goes on from.
-    pub(crate) async fn run(mut self, mut cancel: watch::Receiver<Option<Cancel>>) -> (Option<StoreError>, Carried) {
+    /// part goes on from: nothing, if it `is_last`.
+    pub(crate) async fn run(
+        mut self,
+        mut cancel: watch::Receiver<Option<Cancel>>,
+        is_last: bool,
+    ) -> (Option<StoreError>, Carried) {
         let mut may_be_cancelled = true;
         let mut n_heard = 0;
         self.scheduler.on_started();
@@ -284,8 +302,15 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             if self.scheduler.is_done() && self.n_unacknowledged == 0 {
                 break;
             }
+            while self.claims.pop_front_if(|(_, step)| self.scheduler.state(*step) != State::Claiming).is_some() {}
+            let late = self.claims.front().map(|(claimed_at, _)| *claimed_at + CLAIM_PATIENCE);
             tokio::select! {
                 Some(message) = self.hear.recv() => self.on_message(message),
+                () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
+                    if let Some((_, step)) = self.claims.pop_front() {
+                        self.scheduler.on_claim_delayed(step);
+                    }
+                }
                 changed = cancel.changed(), if may_be_cancelled => match changed {
                     Ok(()) => {
                         let how = *cancel.borrow_and_update();
@@ -301,7 +326,8 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             self.outcome.status = RunStatus::Failed;
         }
         self.ctx.scratches.clear();
-        let carried = self.carry();
+        let carried = if is_last { Carried::default() } else { self.carry() };
+        free_elsewhere((self.resolved, self.foreseen, self.outputs, self.scheduler));
         (self.trouble, carried)
     }
 
@@ -387,13 +413,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             },
             Message::Paused { step } => self.scheduler.on_paused(step),
             Message::ClaimDelayed { step } => self.scheduler.on_claim_delayed(step),
+            Message::ClaimAnswered { step, claim } => self.on_claim_answered(step, claim),
             Message::Claimed { step, result } => self.on_claimed(step, result),
             Message::Started { step, attempt, result } => self.on_started(step, attempt, result),
-            Message::Told { step, attempt, event } => self.on_told(step, attempt, event),
-            Message::Collected { step, result } => match result {
-                Ok(collected) => self.on_collected(step, collected),
-                Err(error) => self.on_failed(step, error),
-            },
+            Message::Told { step, attempt, told } => self.on_told(step, attempt, told),
             Message::Committed { steps, result } => self.on_committed(steps, result),
             Message::GateDecided { step, result } => match result {
                 Ok(decided) => self.on_gate_decided(step, decided),
@@ -528,9 +551,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     // Records.
 
-    /// Sends the collected records off as one group.
+    /// Sends the collected records off as one group, unless enough are on their way.
     fn flush(&mut self) {
-        if self.records.is_empty() {
+        let may_wait = self.n_unacknowledged >= MAX_GROUPS && self.records.len() < MANY_RECORDS;
+        if self.records.is_empty() || may_wait {
             return;
         }
         let (tell, steps) = (self.tell.clone(), std::mem::take(&mut self.finishing));

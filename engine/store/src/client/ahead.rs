@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::channel;
 
-use mlp_model::{Digest, KeyId, OutputRecord, RunId, StepId, StepResult};
+use mlp_model::{Digest, KeyId, OutputRecord, RunId, StepId, StepResult, Stored};
 
 use super::{Answer, Client, Request};
 use crate::failure::lock;
@@ -18,15 +18,22 @@ const SHARE: usize = 256;
 #[derive(Default)]
 pub(super) struct Ahead {
     pub results: HashMap<KeyId, Option<(u64, RunId, StepResult)>>,
-    /// Objects in the journal, whole.
-    pub inline: HashSet<Digest>,
+    /// Objects that are there and whole.
+    pub present: HashSet<Digest>,
     /// Steps without any history.
     pub new_steps: HashSet<StepId>,
+    /// The newest record of steps.
+    pub newest: HashMap<StepId, Option<Stored>>,
 }
 
 impl Client {
     /// Whatever the owner does not answer is asked again one by one, and the error told then.
     pub(super) fn ask_ahead(&self, asked: &[(KeyId, StepId)]) -> Vec<Option<Vec<OutputRecord>>> {
+        if let [(key, _)] = asked
+            && let Some(known) = lock(&self.foreseen).results.get(key)
+        {
+            return vec![known.as_ref().map(|(_, _, result)| result.outputs.clone())];
+        }
         let mut answers = Vec::new();
         for share in asked.chunks(SHARE) {
             let (sender, receiver) = channel();
@@ -46,18 +53,37 @@ impl Client {
         outputs
     }
 
+    /// Asks for the newest record of each step.
+    pub(super) fn ask_histories(&self, steps: &[StepId]) {
+        let mut answers = Vec::new();
+        for share in steps.chunks(SHARE) {
+            let (sender, receiver) = channel();
+            let request = Request::NewestRecords { steps: share.to_vec() };
+            self.link.ask(request, Vec::new(), Box::new(move |answered| _ = sender.send(answered)));
+            answers.push((share, receiver));
+        }
+        for (share, receiver) in answers {
+            if let Ok(Ok((Answer::NewestRecords(newest), _))) = receiver.recv()
+                && newest.len() == share.len()
+            {
+                lock(&self.foreseen).newest.extend(share.iter().cloned().zip(newest));
+            }
+        }
+    }
+
     fn remember(&self, (key, step): &(KeyId, StepId), foreseen: Foreseen) -> Option<Vec<OutputRecord>> {
         let Foreseen { result, kept, has_history } = foreseen;
         let outputs = result.as_ref().map(|(_, _, result)| result.outputs.clone());
         let mut ahead = lock(&self.foreseen);
         for (output, kept) in outputs.iter().flatten().zip(kept) {
             match kept {
-                Kept::Inline => _ = ahead.inline.insert(output.digest),
+                Kept::Inline => _ = ahead.present.insert(output.digest),
                 // The stamp is compared with what stands there now.
                 Kept::File(known) => {
                     let found = self.objects.find(&output.digest);
                     if known.digest == output.digest && found == Ok(Found::Unverified(known.stamp)) {
                         self.objects.trust(&output.digest, known.stamp, false);
+                        ahead.present.insert(output.digest);
                     }
                 }
                 Kept::Unknown => {}

@@ -17,6 +17,9 @@ use crate::protocol::{self, Hello, PROTOCOL, Welcome};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a started owner is given up and another one is started.
 const RESTART: Duration = Duration::from_secs(2);
+/// How long is waited between two attempts.
+const MIN_PAUSE: Duration = Duration::from_micros(300);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// How many owners may end while they are waited for.
 const MAX_ENDED: u32 = 10;
 
@@ -58,7 +61,6 @@ impl Dialer {
         let begun = Instant::now();
         let (mut deadline, mut n_ended) = (begun + patience, 0);
         let mut started: Option<Instant> = None;
-        let mut pause = Duration::from_millis(1);
         loop {
             let missed = match self.attempt(hello) {
                 Ok(dialed) => return Ok(dialed),
@@ -78,7 +80,6 @@ impl Dialer {
             if matches!(missed, Missed::Nobody) && may_start {
                 (self.spawn)().map_err(|error| owner(format!("it could not be started: {error}")))?;
                 started = Some(Instant::now());
-                pause = Duration::from_millis(1);
             }
             if Instant::now() >= deadline {
                 return Err(owner(match missed {
@@ -90,8 +91,9 @@ impl Dialer {
                     _ => format!("it did not start within {} s{}", patience.as_secs(), self.last_words()),
                 }));
             }
-            thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
+            // Seldom, the longer it takes: a small part of the time that was waited is waited once more.
+            let waited = started.unwrap_or(begun).elapsed();
+            thread::sleep((waited / 16).clamp(MIN_PAUSE, MAX_PAUSE));
         }
     }
 

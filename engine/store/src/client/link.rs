@@ -22,6 +22,9 @@ use crate::stat_cache::Subject;
 /// A request that this many owners have taken with them is not sent again.
 const MAX_SENDS: u32 = 5;
 
+/// So many leases are told of at once.
+const MAX_GIVEN_BACK: usize = 64;
+
 /// An answer and the bytes attached to it.
 pub(crate) type Answered = Result<(Answer, Vec<u8>), StoreError>;
 /// Takes an answer, on the thread for callbacks.
@@ -47,6 +50,8 @@ struct State {
     /// The numbers of pending commits.
     commits: BTreeSet<u64>,
     held: BTreeMap<u64, KeyId>,
+    /// Leases that are over, of which the owner has not been told.
+    given_back: Vec<u64>,
     groups: BTreeSet<u32>,
     runs: BTreeSet<RunId>,
     /// Runs that have begun, perhaps without the owner's answer, and have not ended.
@@ -60,6 +65,18 @@ struct Pending {
     attached: Vec<u8>,
     n_sent: u32,
     sink: Sink,
+}
+
+impl Pending {
+    /// Whether its sink may do anything: such sinks have a thread of their own.
+    fn is_callback(&self) -> bool {
+        matches!(self.request, Request::Commit { .. })
+    }
+
+    /// Whether nothing but the owner is waited for.
+    fn is_answered_soon(&self) -> bool {
+        !matches!(self.request, Request::Claim { .. })
+    }
 }
 
 impl Link {
@@ -125,10 +142,14 @@ impl Link {
         lock(&self.state).tell(request);
     }
 
+    /// Ends a lease. The owner is told at once, or with others when the next answer comes.
     pub fn give_back(&self, claim: u64) {
         let mut state = lock(&self.state);
         if state.held.remove(&claim).is_some() {
-            state.tell(Request::GiveBack { claim });
+            state.given_back.push(claim);
+            if state.given_back.len() >= MAX_GIVEN_BACK || !state.pending.values().any(Pending::is_answered_soon) {
+                state.tell_given_back();
+            }
         }
     }
 
@@ -217,11 +238,9 @@ impl Link {
             _ = dialed.writer.shutdown(std::net::Shutdown::Both);
         }
         state.stream = Some(dialed.writer);
-        for (_, claim) in
-            hello.held.iter().filter(|lease| !state.held.contains_key(&lease.1)).copied().collect::<Vec<_>>()
-        {
-            state.tell(Request::GiveBack { claim });
-        }
+        let is_over = |lease: &&(KeyId, u64)| !state.held.contains_key(&lease.1);
+        state.given_back = hello.held.iter().filter(is_over).map(|lease| lease.1).collect();
+        state.tell_given_back();
         for group in hello.groups.iter().filter(|group| !state.groups.contains(group)).copied().collect::<Vec<_>>() {
             state.tell(Request::Untrack { group });
         }
@@ -262,15 +281,17 @@ impl Link {
             }
             _ => {}
         }
+        if pending.is_answered_soon() {
+            state.tell_given_back();
+        }
         drop(state);
-        let is_callback = matches!(pending.request, Request::Commit { .. } | Request::Claim { .. });
         let answered = reply.answer.map(|answer| (answer, attached));
         // The number of a claim is its lease's name.
         let answered = match answered {
             Ok((Answer::Granted, _)) => Ok((Answer::Granted, reply.no.to_le_bytes().to_vec())),
             other => other,
         };
-        if is_callback { self.call(pending.sink, answered) } else { (pending.sink)(answered) }
+        if pending.is_callback() { self.call(pending.sink, answered) } else { (pending.sink)(answered) }
     }
 
     fn hello(&self, state: &State) -> Hello {
@@ -303,9 +324,8 @@ impl Link {
         state.commits.clear();
         drop(state);
         for pending in pending.into_values() {
-            let is_callback = matches!(pending.request, Request::Commit { .. } | Request::Claim { .. });
             let answered = Err(error.clone());
-            if is_callback { self.call(pending.sink, answered) } else { (pending.sink)(answered) }
+            if pending.is_callback() { self.call(pending.sink, answered) } else { (pending.sink)(answered) }
         }
     }
 
@@ -332,6 +352,13 @@ impl State {
         let request = Numbered { no, resent: pending.n_sent > 0, body: &pending.request };
         pending.n_sent += 1;
         _ = stream.write_all(&protocol::encode(&request, &[&pending.attached]));
+    }
+
+    fn tell_given_back(&mut self) {
+        let claims = std::mem::take(&mut self.given_back);
+        if !claims.is_empty() {
+            self.tell(Request::GiveBack { claims });
+        }
     }
 
     fn tell(&mut self, request: Request) {

@@ -37,7 +37,7 @@ use crate::layout::Layout;
 use crate::objects::{Durability, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
-use crate::seal::{Encryption, Keys};
+use crate::seal::{Encryption, Keys, PlainFolder};
 use crate::stat_cache::{Known, Subject, is_settled};
 use ahead::Ahead;
 pub use dial::SpawnOwner;
@@ -51,6 +51,8 @@ pub use stats::StoreStats;
 
 /// Plain objects up to this size live in the journal.
 const MAX_INLINE_BYTES: u64 = 4096;
+/// With less than this, nothing is done in memory that can be done on the disk.
+const MIN_FREE_MEMORY_BYTES: u64 = 32 << 20;
 /// How often a file that changes while it is hashed is tried again.
 const MAX_HASHINGS: usize = 3;
 
@@ -247,11 +249,21 @@ impl Store for Client {
 
     fn discard(&self, scratch: &Path) {
         self.objects.scratch.discard(scratch);
-        if self.objects.keys.partition().is_some()
-            && let Ok(plain) = self.objects.plain()
-        {
+        if let Some(plain) = self.objects.opened_plain() {
             plain.scratch.discard(scratch);
         }
+    }
+
+    fn scratch_in_memory(&self) -> Result<Option<PathBuf>, StoreError> {
+        if self.objects.keys.partition().is_some() || !PlainFolder::has_memory(&*self.fs) {
+            return Ok(None);
+        }
+        let plain = self.objects.plain()?;
+        let has_room = |free_bytes| free_bytes >= MIN_FREE_MEMORY_BYTES;
+        if !plain.is_in_memory || !self.fs.filesystem(plain.path()).is_ok_and(|found| has_room(found.free_bytes)) {
+            return Ok(None);
+        }
+        Ok(plain.scratch.make_folder(&*self.fs).ok())
     }
 
     fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
@@ -259,8 +271,10 @@ impl Store for Client {
         if !stat.is_file {
             return Err(io_failure("adopt", file, &io::Error::other("it is not a regular file")));
         }
-        if stat.n_links > 1 {
-            // Somebody who has another name for the file could still write it.
+        let is_inline = stat.stamp.size_bytes <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain;
+        let must_move = !is_inline && self.objects.keys.partition().is_none() && self.objects.is_in_memory(file);
+        if stat.n_links > 1 || must_move {
+            // Somebody who has another name for the file could still write it; and from memory no name leads to the disk.
             let copy = match self.objects.keys.partition() {
                 Some(_) => self.objects.plain()?.scratch.name(),
                 None => self.objects.scratch.name(),
@@ -324,14 +338,14 @@ impl Store for Client {
     }
 
     fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
+        if lock(&self.foreseen).present.remove(digest) {
+            return Ok(true);
+        }
         let is_readable = match self.sound_file(digest)? {
             Some((_, true)) => self.objects.has_keys(digest)?,
             found => found.is_some(),
         };
         if is_readable || self.outgoing.bytes(digest).is_some() {
-            return Ok(true);
-        }
-        if lock(&self.foreseen).inline.remove(digest) {
             return Ok(true);
         }
         match self.ask(Request::Blob { digest: *digest, is_wanted: false })? {
@@ -347,6 +361,16 @@ impl Store for Client {
         let Some(bytes) = self.inline(digest)? else { return Ok(None) };
         self.objects.write(*digest, &bytes, Sensitivity::Plain, Durability::Cache)?;
         self.object_file(digest)
+    }
+
+    fn read_small(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>, StoreError> {
+        if self.objects.keys.partition().is_some() {
+            return Ok(None);
+        }
+        match self.outgoing.recent(digest) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.inline(digest),
+        }
     }
 
     fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
@@ -497,9 +521,21 @@ impl Store for Client {
         self.ask_ahead(asked)
     }
 
+    fn foresee_history(&self, steps: &[StepId]) {
+        self.ask_histories(steps);
+    }
+
     fn step_history(&self, step: &StepId, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        if lock(&self.foreseen).new_steps.remove(step) {
-            return Ok(Vec::new());
+        {
+            let mut foreseen = lock(&self.foreseen);
+            if foreseen.new_steps.remove(step) {
+                return Ok(Vec::new());
+            }
+            if limit == 1
+                && let Some(newest) = foreseen.newest.remove(step)
+            {
+                return Ok(newest.into_iter().collect());
+            }
         }
         self.ask_stored(Request::StepHistory { step: step.clone(), limit })
     }

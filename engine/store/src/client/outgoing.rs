@@ -39,7 +39,14 @@ struct InlineObjects {
     all: HashMap<Digest, Inline>,
     /// Those that go with the next commit.
     waiting: Vec<Digest>,
+    /// Some that went with a commit not long ago, and the order in which they did: the next step mostly reads what the last one
+    /// made.
+    recent: HashMap<Digest, Arc<[u8]>>,
+    order: VecDeque<Digest>,
 }
+
+/// How many objects are remembered that are in the journal.
+const MAX_RECENT: usize = 4096;
 
 struct Inline {
     bytes: Arc<[u8]>,
@@ -48,6 +55,17 @@ struct Inline {
 }
 
 impl InlineObjects {
+    fn remember(&mut self, digest: Digest, bytes: Arc<[u8]>) {
+        if self.recent.insert(digest, bytes).is_none() {
+            self.order.push_back(digest);
+        }
+        if self.order.len() > MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+
     fn wait(&mut self, digest: Digest) {
         if let Some(inline) = self.all.get_mut(&digest)
             && !inline.is_waiting
@@ -83,6 +101,12 @@ impl Outgoing {
     /// Returns the bytes of an object that is not known to be in the journal yet.
     pub fn bytes(&self, digest: &Digest) -> Option<Arc<[u8]>> {
         lock(&self.inline).all.get(digest).map(|inline| inline.bytes.clone())
+    }
+
+    /// Returns the bytes of an object that was put not long ago.
+    pub fn recent(&self, digest: &Digest) -> Option<Arc<[u8]>> {
+        let inline = lock(&self.inline);
+        inline.all.get(digest).map(|inline| &inline.bytes).or_else(|| inline.recent.get(digest)).cloned()
     }
 
     /// Sends a commit, now or when objects are on the disk. `from` names the store that the records were written in, if
@@ -151,8 +175,11 @@ impl Outgoing {
                 found.n_in_flight -= 1;
                 if !is_committed {
                     inline.wait(*digest);
-                } else if found.n_in_flight == 0 && !found.is_waiting {
-                    inline.all.remove(digest);
+                } else if found.n_in_flight == 0
+                    && !found.is_waiting
+                    && let Some(Inline { bytes, .. }) = inline.all.remove(digest)
+                {
+                    inline.remember(*digest, bytes);
                 }
             }
         }

@@ -138,16 +138,19 @@ impl Desk {
         self.connected.len()
     }
 
-    /// `newest` is the position of the key's newest result; asked for under the desk's lock.
-    pub fn claim(&mut self, ticket: Ticket, key: KeyId, seen: u64, newest: u64) {
-        let verdict = self.claims.claim(ticket, key, seen, newest);
-        self.answer(verdict);
+    /// `newest` is the position of the key's newest result; asked for under the desk's lock. Returns what can be answered at
+    /// once.
+    pub fn claim(&mut self, ticket: Ticket, key: KeyId, seen: u64, newest: u64) -> Option<Answer> {
+        let verdict = self.claims.claim(ticket, key, seen, newest)?;
+        Some(self.note(verdict).1)
     }
 
-    pub fn give_back(&mut self, ticket: &Ticket) {
-        self.sessions.write(Line::GivenBack { client: ticket.client.clone(), claim: ticket.no });
-        let verdict = self.claims.on_end(ticket);
-        self.answer(verdict);
+    pub fn give_back(&mut self, client: &ClientId, claims: &[u64]) {
+        self.sessions.write_all(claims.iter().map(|&claim| Line::GivenBack { client: client.clone(), claim }));
+        for &no in claims {
+            let verdict = self.claims.on_end(&Ticket { client: client.clone(), no });
+            self.answer(verdict);
+        }
     }
 
     pub fn on_finished(&mut self, key: &KeyId, seq: u64) {
@@ -230,16 +233,21 @@ impl Desk {
         }
     }
 
+    /// Writes down what is granted.
+    fn note(&mut self, verdict: Verdict) -> (Ticket, Answer) {
+        match verdict {
+            Verdict::Granted(ticket, key) => {
+                let (client, claim) = (ticket.client.clone(), ticket.no);
+                self.sessions.write(Line::Held { client, key, claim });
+                (ticket, Answer::Granted)
+            }
+            Verdict::Finished(ticket) => (ticket, Answer::Finished),
+        }
+    }
+
     fn answer(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
         for verdict in verdicts {
-            let (ticket, answer) = match verdict {
-                Verdict::Granted(ticket, key) => {
-                    let (client, claim) = (ticket.client.clone(), ticket.no);
-                    self.sessions.write(Line::Held { client, key, claim });
-                    (ticket, Answer::Granted)
-                }
-                Verdict::Finished(ticket) => (ticket, Answer::Finished),
-            };
+            let (ticket, answer) = self.note(verdict);
             if let Some(connected) = self.connected.get(&ticket.client) {
                 let reply = Reply { no: ticket.no, answer: Ok(answer) };
                 // A closed outbox belongs to a connection that is about to be told off.

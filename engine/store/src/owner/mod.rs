@@ -251,6 +251,8 @@ impl Owner {
         match end {
             End::Idle => {
                 self.log.write("leaving: nobody is connected");
+                // We still hold the seat: whoever comes waits for the next owner, and makes the folder again.
+                seal::leave(&self.layout);
                 // Our questions hold the index; so does every connection, but those have ended.
                 let is_last = Arc::into_inner(self).is_some();
                 if is_last && let Ok(ledger) = ledger {

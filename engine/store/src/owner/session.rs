@@ -164,11 +164,13 @@ impl Session<'_> {
                 let mut desk = lock(&self.owner.desk);
                 // Under the lock, so that a result which comes in now is either seen here or told to the waiter.
                 let newest = questions.newest_result(&key)?;
-                desk.claim(Ticket { client: self.client.clone(), no }, key, seen, newest);
-                return Ok(());
+                match desk.claim(Ticket { client: self.client.clone(), no }, key, seen, newest) {
+                    Some(answer) => answer,
+                    None => return Ok(()),
+                }
             }
-            Request::GiveBack { claim } => {
-                lock(&self.owner.desk).give_back(&Ticket { client: self.client.clone(), no: claim });
+            Request::GiveBack { claims } => {
+                lock(&self.owner.desk).give_back(&self.client, &claims);
                 return Ok(());
             }
             Request::SetStats { known } => {
@@ -248,6 +250,7 @@ impl Session<'_> {
                 let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
                 Answer::Foreseen(questions.foresee(&asked, &rely_on)?)
             }
+            Request::NewestRecords { steps } => Answer::NewestRecords(questions.newest_records(&steps)?),
             Request::Runs { limit, before } => {
                 let mut runs = questions.runs(limit, before.as_ref())?;
                 lock(&self.owner.desk).mark_alive(&mut runs);

@@ -66,8 +66,15 @@ impl Sessions {
     }
 
     pub fn write(&mut self, line: Line) {
-        let text = to_text(&line);
-        self.apply(line);
+        self.write_all([line]);
+    }
+
+    pub fn write_all(&mut self, lines: impl IntoIterator<Item = Line>) {
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend(to_text(&line));
+            self.apply(line);
+        }
         self.n_bytes += text.len();
         if let Some(file) = &mut self.file {
             _ = file.write_all(&text);

@@ -9,5 +9,5 @@ mod stream;
 
 pub(crate) use keys::Keys;
 pub use keys::{Encryption, Key, Keyring, is_partition_name};
-pub(crate) use plain::{PlainFolder, sweep};
+pub(crate) use plain::{PlainFolder, leave, sweep};
 pub(crate) use stream::{Header, Sealer, decrypt, encrypt, sealed_len};

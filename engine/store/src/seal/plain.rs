@@ -33,14 +33,7 @@ pub(crate) struct PlainFolder {
 impl PlainFolder {
     /// Makes the folder unless it is there, and removes what processes have left that were killed.
     pub fn open(fs: &dyn Fs, layout: &Layout) -> Result<Self, StoreError> {
-        let mut folder = None;
-        for place in places() {
-            let filesystem = fs.filesystem(place.parent().unwrap_or(&place));
-            if filesystem.is_ok_and(|found| IN_MEMORY.contains(&found.magic)) {
-                folder = Some(place);
-                break;
-            }
-        }
+        let folder = place_in_memory(fs);
         let is_in_memory = folder.is_some();
         let folder = match folder {
             Some(folder) => {
@@ -58,6 +51,11 @@ impl PlainFolder {
         clean_folder(&folder);
         let scratch = Scratch::within(folder.clone());
         Ok(Self { folder, scratch, opened: Mutex::default(), is_in_memory })
+    }
+
+    /// Whether this machine has a place in memory.
+    pub fn has_memory(fs: &dyn Fs) -> bool {
+        place_in_memory(fs).is_some()
     }
 
     pub fn path(&self) -> &Path {
@@ -97,6 +95,18 @@ pub(crate) fn sweep(layout: &Layout) {
     places().into_iter().map(|place| place.join(name(layout))).chain([on_disk(layout)]).for_each(|folder| {
         clean_folder(&folder);
     });
+}
+
+fn place_in_memory(fs: &dyn Fs) -> Option<PathBuf> {
+    places().into_iter().find(|place| {
+        let filesystem = fs.filesystem(place.parent().unwrap_or(place));
+        filesystem.is_ok_and(|found| IN_MEMORY.contains(&found.magic))
+    })
+}
+
+/// Removes a workspace's folder in memory, which nobody uses any more; one that holds something stays.
+pub(crate) fn leave(layout: &Layout) {
+    places().into_iter().for_each(|place| _ = fs::remove_dir(place.join(name(layout))));
 }
 
 /// Where a folder of this user for all workspaces may be in memory.

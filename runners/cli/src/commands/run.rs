@@ -13,7 +13,7 @@ use crate::compile::{Compiled, compile, render_failure, render_step_error};
 use crate::exit::Exit;
 use crate::machine::machine;
 use crate::output::{Failure, Output};
-use crate::report::{JsonReporter, PlainReporter, Recorder, Reporter, TerminalReporter, words};
+use crate::report::{Behind, JsonReporter, PlainReporter, Recorder, Reporter, TerminalReporter, words};
 use crate::snapshot::{Beginning, Draft};
 use crate::wiring;
 
@@ -36,8 +36,9 @@ pub struct Ran {
 pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     let started = Instant::now();
     let beginning = Beginning::look();
+    let opening = wiring::Opening::begin(&args.pipeline.file);
     let mut compiled = compile(&args.pipeline, output)?;
-    let store = wiring::open_store(&compiled.workspace)?;
+    let store = opening.store(&compiled.workspace)?;
     if let Some(folder) = store.plain_on_disk().map_err(wiring::store_failure)? {
         output.note(format!(
             "warning: this machine has no folder in memory for plain bytes of encrypted objects: they are written to `{}`, \
@@ -83,7 +84,7 @@ pub fn execute(args: &RunArgs, output: &Output) -> Result<Ran, Failure> {
     let outcome = outcome.map_err(|error| refusal(error, &compiled.pipeline, output))?;
     if let Some(unfolder) = &compiled.unfolder {
         unfolder.print_mistakes(output);
-        compiled.pipeline = unfolder.latest().unwrap_or(compiled.pipeline);
+        compiled.pipeline = unfolder.latest().map_or(compiled.pipeline, Arc::new);
     }
 
     for failure in &outcome.failures {
@@ -130,7 +131,10 @@ fn reporter(output: &Output) -> Box<dyn Reporter> {
     } else if output.live && stderr().is_terminal() {
         Box::new(TerminalReporter::new(output.colour))
     } else {
-        Box::new(PlainReporter::new(stderr(), true))
+        match Behind::new(stderr()) {
+            Ok(behind) => Box::new(PlainReporter::new(behind, true)),
+            Err(_) => Box::new(PlainReporter::new(stderr(), true)),
+        }
     }
 }
 

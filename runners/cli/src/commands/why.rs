@@ -31,7 +31,7 @@ pub fn why(args: &PipelineArgs, step: &str, all: bool, output: &Output) -> Resul
         compiled.unfold(&engine, &[], output)?;
     }
     let id = StepId { pipeline: pipeline_name, step: step.to_owned() };
-    let why = engine.why(&id, compiled.as_ref().map(|compiled| &compiled.pipeline)).map_err(failure)?;
+    let why = engine.why(&id, compiled.as_ref().map(|compiled| &*compiled.pipeline)).map_err(failure)?;
     if output.json {
         output.print_json(&why);
     } else {

@@ -2,12 +2,14 @@
 //!
 //! Every reporter reads the same [`Event`]s, live or from a recorded run. None knows the engine or the store.
 
+mod behind;
 mod json;
 mod plain;
 mod recorder;
 mod terminal;
 pub mod words;
 
+pub use behind::Behind;
 pub use json::JsonReporter;
 pub use plain::PlainReporter;
 pub use recorder::{EVENTS_FILE, Recorder, step_log};

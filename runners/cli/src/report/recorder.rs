@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mlp_model::{Digest, Event};
 
-use super::Reporter;
+use super::{Behind, Reporter};
 
 pub const EVENTS_FILE: &str = "events.jsonl";
 
@@ -36,14 +36,9 @@ fn file_name(step: &str) -> String {
     name
 }
 
-/// More lines do not wait.
-const MANY_BYTES: usize = 1 << 16;
-
 pub struct Recorder {
     run_dir: PathBuf,
-    events: File,
-    /// Lines of reused steps, written with the next other event: there may be very many, and they come at once.
-    waiting: Vec<u8>,
+    events: Behind,
     logs: BTreeMap<String, File>,
 }
 
@@ -51,13 +46,7 @@ impl Recorder {
     pub fn create(run_dir: PathBuf) -> std::io::Result<Self> {
         std::fs::create_dir_all(&run_dir)?;
         let events = File::options().create(true).append(true).open(run_dir.join(EVENTS_FILE))?;
-        Ok(Self { run_dir, events, waiting: Vec::new(), logs: BTreeMap::new() })
-    }
-
-    fn write(&mut self) {
-        // A full disk must not end the run: the journal says what counts.
-        let _ = self.events.write_all(&self.waiting);
-        self.waiting.clear();
+        Ok(Self { run_dir, events: Behind::new(events)?, logs: BTreeMap::new() })
     }
 
     fn log(&mut self, step: &str) -> std::io::Result<&mut File> {
@@ -76,19 +65,11 @@ impl Reporter for Recorder {
         {
             let _ = writeln!(log, "{line}");
         }
-        if let Ok(line) = serde_json::to_string(event) {
-            self.waiting.extend_from_slice(line.as_bytes());
-            self.waiting.push(b'\n');
+        if let Ok(mut line) = serde_json::to_vec(event) {
+            line.push(b'\n');
+            // A full disk must not end the run: the journal says what counts.
+            let _ = self.events.write_all(&line);
         }
-        if !matches!(event, Event::StepReused { .. }) || self.waiting.len() >= MANY_BYTES {
-            self.write();
-        }
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.write();
     }
 }
 

@@ -1,11 +1,13 @@
 //! The run loop's part in attempts: starts them, passes on what they tell, takes over what they made.
 
+use std::sync::Arc;
+
 use mlp_model::{Cancel, Event, Outcome, Record, RunnerEvent, StepError, StepResult};
 
 use super::{Attempt, Drive, Message, Phase};
 use crate::fault::bug;
 use crate::resolve::Lookup;
-use crate::run::attempt::{self, Collected, Started};
+use crate::run::attempt::{self, Collected, Started, Told};
 
 impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     pub(super) fn start_step(&mut self, step: usize, number: u32) {
@@ -28,16 +30,19 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         let phase = Phase::Starting { end: None };
         self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
         let (tell, run, gpus) = (self.tell.clone(), self.request.run.clone(), self.scheduler.gpus(step));
-        let report = move |event| _ = tell.send(Message::Told { step, attempt: number, event });
+        let report = move |told| _ = tell.send(Message::Told { step, attempt: number, told });
+        let ctx = Arc::clone(&self.ctx);
         self.work(
             step,
-            move |ctx| attempt::start(ctx, step, &resolved, (&run, number, gpus), report),
+            move |_| attempt::start(&ctx, step, &resolved, (&run, number, gpus), report),
             move |result| Message::Started { step, attempt: number, result },
         );
     }
 
     pub(super) fn on_started(&mut self, step: usize, number: u32, result: Result<Started, StepError>) {
-        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
+        let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else {
+            return self.put_away(result.ok());
+        };
         let started = match result {
             Ok(started) => started,
             Err(error) => return self.on_failed(step, error),
@@ -46,43 +51,58 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             started.handle.cancel(how);
         }
         let phase = std::mem::replace(&mut attempt.phase, Phase::Running(started));
-        if let Phase::Starting { end: Some(end) } = phase {
-            self.on_ended(step, end);
+        if let Phase::Starting { end: Some(outcome) } = phase {
+            self.collect(step, outcome);
         }
     }
 
-    pub(super) fn on_told(&mut self, step: usize, number: u32, event: RunnerEvent) {
+    pub(super) fn on_told(&mut self, step: usize, number: u32, told: Told) {
         let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else { return };
         let run = self.request.run.clone();
-        match event {
-            RunnerEvent::Progressed(progress) => {
+        match told {
+            Told::Event(RunnerEvent::Progressed(progress)) => {
                 self.emit(Event::StepProgressed { run, step: self.name(step), progress });
             }
-            RunnerEvent::Printed(line) => self.emit(Event::StepPrinted { run, step: self.name(step), line }),
-            RunnerEvent::Finished(end) => match &mut attempt.phase {
-                Phase::Starting { end: early } => *early = Some(end),
-                Phase::Running(_) => self.on_ended(step, end),
+            Told::Event(RunnerEvent::Printed(line)) => {
+                self.emit(Event::StepPrinted { run, step: self.name(step), line });
+            }
+            Told::Event(RunnerEvent::Finished(_)) => {}
+            Told::Ended(Ok(outcome)) => match &mut attempt.phase {
+                Phase::Starting { end } => *end = Some(outcome),
+                Phase::Running(_) => self.collect(step, outcome),
                 Phase::Collecting => {}
             },
+            Told::Ended(Err(error)) | Told::Collected(Err(error)) => {
+                if let Phase::Running(started) = std::mem::replace(&mut attempt.phase, Phase::Collecting) {
+                    self.put_away(Some(started));
+                }
+                self.on_failed(step, error);
+            }
+            Told::Collected(Ok(collected)) => self.on_collected(step, collected),
         }
     }
 
-    fn on_ended(&mut self, step: usize, end: Result<Outcome, StepError>) {
+    /// Brings the outputs of a step into the store whose runner has no time for that.
+    fn collect(&mut self, step: usize, outcome: Outcome) {
         let (Some(attempt), Some(resolved)) = (self.attempts.get_mut(&step), self.resolved[step].clone()) else {
             return;
         };
-        let Phase::Running(started) = std::mem::replace(&mut attempt.phase, Phase::Collecting) else { return };
-        match end {
-            Ok(outcome) => self.work(
+        let number = attempt.number;
+        if let Phase::Running(Started { scratch: Some(scratch), .. }) =
+            std::mem::replace(&mut attempt.phase, Phase::Collecting)
+        {
+            self.work(
                 step,
-                move |ctx| attempt::collect(ctx, step, &resolved, &started.scratch, outcome),
-                move |result| Message::Collected { step, result },
-            ),
-            Err(error) => {
-                // Removing its folder may take a while.
-                self.pool.submit(move || drop(started));
-                self.on_failed(step, error);
-            }
+                move |ctx| attempt::collect(ctx, step, &resolved, &scratch, outcome),
+                move |result| Message::Told { step, attempt: number, told: Told::Collected(result) },
+            );
+        }
+    }
+
+    /// Lets go of an attempt that is over. Removing its folder may take a while.
+    fn put_away(&self, started: Option<Started>) {
+        if let Some(started) = started {
+            self.pool.submit(move || drop(started));
         }
     }
 
@@ -108,6 +128,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         };
         self.outputs[step] = Some(result.outputs.clone().into());
         self.is_executed[step] = true;
+        self.has_executed = true;
         self.records.push(Record::StepFinished {
             run: self.request.run.clone(),
             step: self.step_id(step),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlp_model::{Event, Record, StepError};
+use mlp_model::{Claim, Event, Record, StepError, StoreError};
+use tokio::time::Instant;
 
 use super::{Drive, Message};
+use crate::answer::answer;
 use crate::context::call_of;
 use crate::effect::IDEMPOTENCY_KEY;
-use crate::fault::bug;
+use crate::fault::{bug, store_trouble};
 use crate::graph::Reads;
 use crate::resolve::{self, Hit, Lookup, Resolved, bind_inputs};
 use crate::run::claim::{self, Grant};
@@ -73,9 +75,14 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             at,
         });
         // What it only waits for, or goes on without, did not come back with the same bytes.
-        let Reads { needs, collects } = Reads::of(&self.ctx.pipeline, step);
         let is_read = |input: &usize| !self.scheduler.tolerance().is_lost(*input, step);
-        let inputs: Vec<usize> = needs.into_iter().chain(collects.into_iter().filter(is_read)).collect();
+        let inputs: Vec<usize> = match self.has_executed {
+            true => {
+                let Reads { needs, collects } = Reads::of(&self.ctx.pipeline, step);
+                needs.into_iter().chain(collects.into_iter().filter(is_read)).collect()
+            }
+            false => Vec::new(),
+        };
         let executed = inputs.iter().copied().find(|&input| self.is_executed[input]);
         let early_cutoff = executed.is_some();
         if self.is_uncertain[step]
@@ -110,9 +117,24 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         }
         match self.resolved[step].clone() {
             Some(resolved) => {
-                tokio::spawn(claim::claim(Arc::clone(&self.ctx), step, resolved, self.tell.clone()));
+                self.claims.push_back((Instant::now(), step));
+                let tell = self.tell.clone();
+                let answered = answer(move |claim| _ = tell.send(Message::ClaimAnswered { step, claim }));
+                self.ctx.store.claim(resolved.id, answered);
             }
             None => self.on_failed(step, bug("N6301", format!("step `{}` has no key", self.name(step)))),
+        }
+    }
+
+    pub(super) fn on_claim_answered(&mut self, step: usize, claim: Result<Claim, StoreError>) {
+        let Some(resolved) = self.resolved[step].clone() else { return };
+        match claim {
+            // There is nothing that the look before did not find.
+            Ok(Claim::Granted(lease)) => self.on_claimed(step, Ok(Grant::Execute(Some(lease)))),
+            Ok(Claim::Finished) => {
+                tokio::spawn(claim::look_again(Arc::clone(&self.ctx), step, resolved, self.tell.clone()));
+            }
+            Err(error) => self.on_claimed(step, Err(store_trouble(&error))),
         }
     }
 

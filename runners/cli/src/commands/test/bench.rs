@@ -129,7 +129,8 @@ impl Bench {
         let mut came = Came::default();
         let on_event = |event: &Event| came.event(event);
         let (_sender, cancel) = watch::channel(None);
-        let ran = open.runtime.block_on(open.engine.run_unfolding(&pipeline, loops, request, on_event, cancel));
+        let ran =
+            open.runtime.block_on(open.engine.run_unfolding(&Arc::new(pipeline), loops, request, on_event, cancel));
         match ran {
             Ok(_) => {}
             // What this machine lacks keeps its steps from running, as a failure would.
