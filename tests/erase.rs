@@ -83,9 +83,13 @@ fn nothing_that_was_computed_stands_on_the_disk_in_plain_and_reuse_is_as_before(
     let key = [0x5a_u8; 32];
     assert_eq!((holding(&workspace, &key), holding(&workspace, "5a".repeat(32).as_bytes())), (vec![], vec![]));
     assert!(!ran.stdout.contains(&"5a".repeat(8)) && !ran.stderr.contains(&"5a".repeat(8)));
-    // It was worked in, by nobody else, and is empty again.
-    assert_eq!(std::fs::metadata(plain_folder(&workspace)).expect("a folder").mode() & 0o777, 0o700);
+    // It was worked in, and is empty again, or gone with the last who worked there. Nobody else may look into it.
     assert_eq!(files_below(&plain_folder(&workspace)), [] as [PathBuf; 0]);
+    let plain_bytes = plain_folder(&workspace).display().to_string();
+    let looks = format!("test $(stat -c %a {plain_bytes}) = 700 && wc -l < {{rows}} > {{seen}}");
+    let step = format!("sh(\"{looks}\", inputs: {{ rows: file(\"data/customers.csv\") }}, outputs: {{ seen: file }}");
+    workspace.write("look.mlp", format!("pipeline look\nstep seen = {step}, confine: off)\n"));
+    workspace.run("look.mlp", &[]).exits(0);
     // Digests are those of the plain bytes.
     plain.write("data/customers.csv", workspace.read("data/customers.csv"));
     plain.write("small.mlp", workspace.read("small.mlp"));
