@@ -12,7 +12,7 @@ use mlp_model::{
     StepResult, StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::attempt::{Started, Told};
 use super::claim::Grant;
@@ -81,9 +81,9 @@ pub(crate) enum Message {
 
 /// How many messages are taken before records are sent off and a cancel is heard.
 const MAX_HEARD: usize = 256;
-/// So many groups of records are on their way at once: one that is being synced, one that is next. What comes meanwhile makes
-/// one more, which costs the disk as little as a single record.
-const MAX_GROUPS: usize = 2;
+/// While steps run, a group of records follows the one before after so long: a group costs the disk as little as a single
+/// record, and nobody waits for it but those who are told.
+const PACE: Duration = Duration::from_millis(4);
 /// A group that has grown to this many records is not held back.
 const MANY_RECORDS: usize = 512;
 /// A claim that takes longer waits for another run, and its slot is better used for something else.
@@ -133,6 +133,8 @@ pub(crate) struct Drive<'a, F> {
     records: Vec<Record>,
     finishing: Vec<usize>,
     n_unacknowledged: usize,
+    /// When the last group was sent off.
+    flushed_at: Instant,
     was_told_to_end: bool,
     was_interrupted: bool,
     was_over_budget: bool,
@@ -264,6 +266,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             records: Vec::new(),
             finishing: Vec::new(),
             n_unacknowledged: 0,
+            flushed_at: Instant::now(),
             was_told_to_end: false,
             was_interrupted: carried.was_interrupted,
             was_over_budget: carried.was_over_budget,
@@ -281,6 +284,9 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     ) -> (Option<StoreError>, Carried) {
         let mut may_be_cancelled = true;
         let mut n_heard = 0;
+        // One timer for all that waits: setting one wakes a thread.
+        let mut ticks = interval(PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.scheduler.on_started();
         let how = *cancel.borrow_and_update();
         self.on_cancel(how);
@@ -303,14 +309,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 break;
             }
             while self.claims.pop_front_if(|(_, step)| self.scheduler.state(*step) != State::Claiming).is_some() {}
-            let late = self.claims.front().map(|(claimed_at, _)| *claimed_at + CLAIM_PATIENCE);
+            let is_waiting = !self.claims.is_empty() || self.held_until().is_some();
             tokio::select! {
                 Some(message) = self.hear.recv() => self.on_message(message),
-                () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
-                    if let Some((_, step)) = self.claims.pop_front() {
-                        self.scheduler.on_claim_delayed(step);
-                    }
-                }
+                _ = ticks.tick(), if is_waiting => self.on_time(),
                 changed = cancel.changed(), if may_be_cancelled => match changed {
                     Ok(()) => {
                         let how = *cancel.borrow_and_update();
@@ -329,6 +331,14 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         let carried = if is_last { Carried::default() } else { self.carry() };
         free_elsewhere((self.resolved, self.foreseen, self.outputs, self.scheduler));
         (self.trouble, carried)
+    }
+
+    /// Claims that have not been answered for long wait for another run.
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        while let Some((_, step)) = self.claims.pop_front_if(|(claimed_at, _)| *claimed_at + CLAIM_PATIENCE <= now) {
+            self.scheduler.on_claim_delayed(step);
+        }
     }
 
     /// Says which failures the run does not fail for, now that all is known of their loops.
@@ -352,6 +362,10 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             self.scheduler.keep_slots();
             while let Some(command) = self.scheduler.next_command() {
                 self.execute(command);
+                // Where very many steps are reused at once, the store keeps up meanwhile.
+                if self.records.len() >= MANY_RECORDS {
+                    self.flush();
+                }
             }
             if !self.scheduler.give_slots() {
                 return;
@@ -551,12 +565,20 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     // Records.
 
-    /// Sends the collected records off as one group, unless enough are on their way.
+    /// Returns when the collected records are sent off, if more of them may come before.
+    fn held_until(&self) -> Option<Instant> {
+        let is_busy = !self.attempts.is_empty() || !self.claims.is_empty() || self.scheduler.is_resolving();
+        let is_little = (1..MANY_RECORDS).contains(&self.records.len());
+        (is_busy && is_little && self.n_unacknowledged > 0).then(|| self.flushed_at + PACE)
+    }
+
+    /// Sends the collected records off as one group, unless one is on its way and more may come.
     fn flush(&mut self) {
-        let may_wait = self.n_unacknowledged >= MAX_GROUPS && self.records.len() < MANY_RECORDS;
-        if self.records.is_empty() || may_wait {
+        let now = Instant::now();
+        if self.records.is_empty() || self.held_until().is_some_and(|until| now < until) {
             return;
         }
+        self.flushed_at = now;
         let (tell, steps) = (self.tell.clone(), std::mem::take(&mut self.finishing));
         self.n_unacknowledged += 1;
         let done = answer(move |result| _ = tell.send(Message::Committed { steps, result }));

@@ -117,6 +117,10 @@ impl Scratch {
 
     /// Whether there is nothing in it but an empty work folder.
     fn is_as_new(&self) -> bool {
+        if self.place == Place::Memory {
+            // Only code of this program works there, and in its work folder.
+            return fs::remove_dir(self.work_dir()).and_then(|()| fs::create_dir(self.work_dir())).is_ok();
+        }
         let is_all = |folder: &Path, name: Option<&str>| {
             let is_it = |entry: std::io::Result<fs::DirEntry>| {
                 entry.is_ok_and(|entry| name.is_some_and(|name| entry.file_name() == name))
