@@ -3,9 +3,11 @@
 //! Only saves time: whatever is not foreseen here is asked for when it is needed. Goes level by level, since a key needs
 //! the outputs of what the step reads.
 
-use std::sync::PoisonError;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 
-use mlp_model::{KeyId, StepId};
+use mlp_model::{KeyId, OutputRecord, StepId};
 
 use crate::context::{Context, call_of};
 use crate::resolve::{Keyed, Known, bind_inputs, key_of, step_id};
@@ -13,6 +15,9 @@ use crate::tolerance::Tolerance;
 
 /// A pipeline that is narrower than this gains nothing.
 const MIN_WIDTH: usize = 8;
+/// How many steps are asked for at a time, and by how many threads: while one waits, the other takes up answers.
+const SHARE: usize = 512;
+const MAX_ASKING: usize = 2;
 
 pub(crate) fn foresee(ctx: &Context) {
     let n_nodes = ctx.pipeline.nodes.len();
@@ -31,12 +36,9 @@ pub(crate) fn foresee(ctx: &Context) {
     let mut known: Known = vec![None; n_nodes];
     let mut level: Vec<usize> = (0..n_nodes).filter(|idx| is_asked(*idx) && n_missing[*idx] == 0).collect();
     while level.len() >= MIN_WIDTH {
-        // What cannot be resolved is told when it is its turn.
-        let keyed: Vec<_> = level.iter().filter_map(|idx| Some((*idx, ask_for(ctx, *idx, &known)?))).collect();
-        let (nodes, asked): (Vec<usize>, Vec<_>) = keyed.into_iter().unzip();
-        let found = ctx.store.foresee(&asked);
+        let found = ask_for_all(ctx, &level, &known);
         level.clear();
-        for (idx, outputs) in nodes.into_iter().zip(found) {
+        for (idx, outputs) in found {
             let Some(outputs) = outputs else { continue };
             known[idx] = Some(outputs.into());
             for &dependent in &dependents[idx] {
@@ -47,6 +49,33 @@ pub(crate) fn foresee(ctx: &Context) {
             }
         }
     }
+}
+
+/// Asks for the nodes of one level, with keys being computed for some while others are asked for.
+fn ask_for_all(ctx: &Context, level: &[usize], known: &Known) -> Vec<(usize, Option<Vec<OutputRecord>>)> {
+    let (give, take) = mpsc::channel::<(Vec<usize>, Vec<(KeyId, StepId)>)>();
+    let take = Mutex::new(take);
+    let ask = || {
+        let mut found = Vec::new();
+        loop {
+            let next = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((nodes, asked)) = next else { return found };
+            found.extend(nodes.into_iter().zip(ctx.store.foresee(&asked)));
+        }
+    };
+    thread::scope(|scope| {
+        let n_threads = level.len().div_ceil(SHARE).min(MAX_ASKING);
+        let asking: Vec<_> = (0..n_threads).map(|_| scope.spawn(ask)).collect();
+        for share in level.chunks(SHARE) {
+            // What cannot be resolved is told when it is its turn.
+            let keyed = share.iter().filter_map(|idx| Some((*idx, ask_for(ctx, *idx, known)?)));
+            if give.send(keyed.unzip()).is_err() {
+                break;
+            }
+        }
+        drop(give);
+        asking.into_iter().flat_map(|asked| asked.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 fn ask_for(ctx: &Context, idx: usize, known: &Known) -> Option<(KeyId, StepId)> {

@@ -4,6 +4,7 @@
 //! file that changes later is noticed by the step that read it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -26,7 +27,7 @@ pub(crate) struct Content {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Sources(HashMap<(PathBuf, bool), Found>);
+pub(crate) struct Sources(HashMap<OsString, [Option<Found>; 2]>);
 
 impl Sources {
     /// Digests every path among `inputs`, on as many threads as the machine has.
@@ -41,7 +42,7 @@ impl Sources {
         let mut paths: Vec<_> = paths.into_iter().collect();
         paths.sort_unstable();
         let shares: Vec<_> = paths.chunks(SHARE).collect();
-        let found = Mutex::new(HashMap::with_capacity(paths.len()));
+        let found = Mutex::new(Vec::with_capacity(paths.len()));
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -56,12 +57,16 @@ impl Sources {
         } else {
             std::thread::scope(|scope| (0..n_threads).for_each(|_| _ = scope.spawn(work)));
         }
-        Self(found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        let mut by_path: HashMap<OsString, [Option<Found>; 2]> = HashMap::new();
+        for ((path, folder), found) in found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            by_path.entry(path.into_os_string()).or_default()[usize::from(folder)] = Some(found);
+        }
+        Self(by_path)
     }
 
     /// Returns what was found at a path that was among the inputs.
     pub(crate) fn get(&self, path: &Path, folder: bool) -> Option<&Found> {
-        self.0.get(&(path.to_owned(), folder))
+        self.0.get(path.as_os_str())?[usize::from(folder)].as_ref()
     }
 }
 

@@ -15,6 +15,7 @@ mod clock;
 mod damage_tests;
 mod failure;
 mod footer;
+mod foreseen;
 mod fs;
 mod index;
 mod journal;

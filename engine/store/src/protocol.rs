@@ -177,10 +177,12 @@ pub(crate) enum Answer {
     Finished,
     /// Attached, if true and wanted.
     Blob(bool),
-    Stats(Vec<Option<Known>>),
+    /// Attached: what [`crate::stat_cache::encode_all`] writes.
+    Stats,
     Result(Option<(u64, RunId, StepResult)>),
     ResultReused(Option<(RunId, StepResult)>),
-    Foreseen(Vec<Foreseen>),
+    /// Attached: what [`crate::foreseen`] writes.
+    Foreseen,
     NewestRecords(Vec<Option<Stored>>),
     Runs(Vec<RunSummary>),
     Stored(Vec<Stored>),
@@ -208,26 +210,6 @@ pub(crate) struct IndexState {
     pub sum: u64,
     /// Rows and sum are what is there; else what should be.
     pub is_counted: bool,
-}
-
-/// What is known of a key, or of its step where it has no result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Foreseen {
-    pub result: Option<(u64, RunId, StepResult)>,
-    /// Of each output.
-    pub kept: Vec<Kept>,
-    pub has_history: bool,
-}
-
-/// Where an object is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kept {
-    /// In the journal, whole.
-    Inline,
-    /// In a file that was whole when it had this stamp.
-    File(Known),
-    Unknown,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
 
+use crate::foreseen::{self, Found, Kept};
 use crate::index::{Index, IndexError, Order, Row};
 use crate::journal::{Link, Place, Segments};
-use crate::protocol::{Foreseen, Kept};
 use crate::rows::{self, CONSUMED, Mark, PRODUCED, RunRow, SLOT_LEN, Slot, Started};
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
@@ -59,46 +59,45 @@ impl Questions {
 
     /// Answers for many steps at once. Facts that stand in one frame of the journal cost one reading. `rely_on` hears of
     /// each output before it is looked for.
-    pub fn foresee(&self, asked: &[(KeyId, StepId)], rely_on: &dyn Fn(Digest)) -> Answer<Vec<Foreseen>> {
+    pub fn foresee(&self, asked: &[(KeyId, StepId)], rely_on: &dyn Fn(Digest)) -> Answer<Vec<Found>> {
         let mut answers = Vec::with_capacity(asked.len());
-        let mut found = Vec::new();
+        let mut results = Vec::new();
         for (n, (key, step)) in asked.iter().enumerate() {
             let newest = self.index.scan(&rows::result_prefix(key), Order::Backward, 1)?;
             let has_history = match newest.into_iter().next() {
                 Some((key, value)) => {
-                    found.push((n, rows::seq_of(&key), slot_of(&key, &value)?));
+                    results.push((n, rows::seq_of(&key), slot_of(&key, &value)?));
                     true
                 }
                 None => !self.index.scan(&rows::step_prefix(step), Order::Backward, 1)?.is_empty(),
             };
-            answers.push(Foreseen { result: None, kept: Vec::new(), has_history });
+            answers.push(Found { has_history, ..Found::default() });
         }
         let in_journal = |slot: &Slot| (slot.place.segment, slot.place.offset, slot.start);
-        found.sort_unstable_by_key(|(_, _, slot)| in_journal(slot));
+        results.sort_unstable_by_key(|(_, _, slot)| in_journal(slot));
         let mut frames = Frames::new(&self.segments);
         let mut inline = Vec::new();
-        for (n, seq, slot) in found {
-            let Record::StepFinished { run, result, .. } =
-                self.parse(&slot, frames.bytes(&slot)?.ok_or_else(behind)?)?
-            else {
-                continue;
-            };
-            for (nth, output) in result.outputs.iter().enumerate() {
-                rely_on(output.digest);
-                let kept = match self.index.get(&rows::blob(&output.digest))?.as_deref().and_then(Slot::decode) {
+        for (n, seq, slot) in results {
+            let record = frames.bytes(&slot)?.ok_or_else(behind)?.to_vec();
+            let outputs = foreseen::outputs_of(&record).map_err(|_| self.unreadable(&slot))?;
+            for (nth, digest) in outputs.into_iter().enumerate() {
+                rely_on(digest);
+                let kept = match self.index.get(&rows::blob(&digest))?.as_deref().and_then(Slot::decode) {
                     Some(slot) => {
-                        inline.push((n, nth, output.digest, slot));
+                        inline.push((n, nth, digest, slot));
                         Kept::Unknown
                     }
                     None => {
-                        let key = Subject::Object(output.digest).key();
+                        let key = Subject::Object(digest).key();
                         let known = self.index.stat(&key)?.and_then(|bytes| Known::decode(&key, &bytes));
-                        known.map_or(Kept::Unknown, Kept::File)
+                        known
+                            .filter(|known| known.digest == digest)
+                            .map_or(Kept::Unknown, |known| Kept::File(known.stamp))
                     }
                 };
                 answers[n].kept.push(kept);
             }
-            answers[n].result = Some((seq, run, result));
+            answers[n].result = Some((seq, record));
         }
         inline.sort_unstable_by_key(|(_, _, _, slot)| in_journal(slot));
         for (n, nth, digest, slot) in inline {
@@ -247,8 +246,11 @@ impl Questions {
     }
 
     fn parse(&self, slot: &Slot, bytes: &[u8]) -> Answer<Record> {
-        let unread = |_| self.segments.damaged(slot.place.segment, 0, "it holds a record that cannot be read");
-        Ok(serde_json::from_slice(bytes).map_err(unread)?)
+        Ok(serde_json::from_slice(bytes).map_err(|_| self.unreadable(slot))?)
+    }
+
+    fn unreadable(&self, slot: &Slot) -> StoreError {
+        self.segments.damaged(slot.place.segment, 0, "it holds a record that cannot be read")
     }
 
     fn bytes(&self, slot: &Slot) -> Answer<Vec<u8>> {

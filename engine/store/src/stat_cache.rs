@@ -8,6 +8,7 @@ use mlp_model::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::Stamp;
+use crate::snapshot::bytes::{Reader, Writer};
 
 /// The coarsest clock of a common filesystem (FAT).
 const COARSE_NS: i64 = 2_000_000_000;
@@ -87,6 +88,28 @@ impl Known {
     }
 }
 
+/// Writes what is known of several subjects.
+pub(crate) fn encode_all(all: &[Option<Known>]) -> Vec<u8> {
+    let mut out = Writer::default();
+    for known in all {
+        out.option(known.as_ref(), |out, known| {
+            out.stamp(&known.stamp);
+            out.digest(&known.digest);
+        });
+    }
+    out.0
+}
+
+/// Reads it back; `None`, if it is not what [`encode_all`] writes.
+pub(crate) fn decode_all(bytes: &[u8]) -> Option<Vec<Option<Known>>> {
+    let mut bytes = Reader(bytes);
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        all.push(bytes.option(|bytes| Some(Known { stamp: bytes.stamp()?, digest: bytes.digest()? }))?);
+    }
+    Some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +133,15 @@ mod tests {
         ] {
             assert_eq!(is_settled(&stamp(mtime, ctime), hashed_at), settled, "{mtime} {ctime}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_several_subjects_reads_back() {
+        let known = Known { stamp: stamp(-3, 4), digest: Digest::of(b"x") };
+        let all = [None, Some(known), None];
+        let bytes = encode_all(&all);
+        assert_eq!(decode_all(&bytes).as_deref(), Some(&all[..]));
+        assert_eq!(decode_all(&bytes[..bytes.len() - 2]), None);
     }
 
     #[test]

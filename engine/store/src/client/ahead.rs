@@ -6,10 +6,11 @@ use std::sync::mpsc::channel;
 
 use mlp_model::{Digest, KeyId, OutputRecord, RunId, StepId, StepResult, Stored};
 
+use super::link::Answered;
 use super::{Answer, Client, Request};
 use crate::failure::lock;
+use crate::foreseen::{self, Foreseen, Kept};
 use crate::objects::Found;
-use crate::protocol::{Foreseen, Kept};
 
 /// How many steps are asked for in one question; several questions are under way at a time.
 const SHARE: usize = 256;
@@ -38,13 +39,21 @@ impl Client {
         for share in asked.chunks(SHARE) {
             let (sender, receiver) = channel();
             let request = Request::Foresee { asked: share.to_vec() };
-            self.link.ask(request, Vec::new(), Box::new(move |answered| _ = sender.send(answered)));
+            // Read by the thread that reads the socket, while others go on.
+            let sink = move |answered: Answered| {
+                let bytes = answered.ok().filter(|(answer, _)| *answer == Answer::Foreseen).map(|(_, bytes)| bytes);
+                _ = sender.send(bytes.and_then(|bytes| foreseen::decode(&bytes)));
+            };
+            self.link.ask(request, Vec::new(), Box::new(sink));
             answers.push((share, receiver));
         }
         let mut outputs = Vec::with_capacity(asked.len());
         for (share, receiver) in answers {
             match receiver.recv() {
-                Ok(Ok((Answer::Foreseen(foreseen), _))) if foreseen.len() == share.len() => {
+                Ok(Some(foreseen)) if foreseen.len() == share.len() => {
+                    let results = foreseen.iter().filter_map(|step| step.result.as_ref());
+                    let made = results.flat_map(|(_, _, result)| &result.outputs);
+                    self.link.rely_on(made.map(|output| output.digest));
                     outputs.extend(share.iter().zip(foreseen).map(|(asked, foreseen)| self.remember(asked, foreseen)));
                 }
                 _ => outputs.extend(share.iter().map(|_| None)),
@@ -79,10 +88,9 @@ impl Client {
             match kept {
                 Kept::Inline => _ = ahead.present.insert(output.digest),
                 // The stamp is compared with what stands there now.
-                Kept::File(known) => {
-                    let found = self.objects.find(&output.digest);
-                    if known.digest == output.digest && found == Ok(Found::Unverified(known.stamp)) {
-                        self.objects.trust(&output.digest, known.stamp, false);
+                Kept::File(stamp) => {
+                    if self.objects.find(&output.digest) == Ok(Found::Unverified(stamp)) {
+                        self.objects.trust(&output.digest, stamp, false);
                         ahead.present.insert(output.digest);
                     }
                 }

@@ -174,6 +174,11 @@ impl Link {
         }
     }
 
+    /// The owner has heard that this client relies on the objects.
+    pub fn rely_on(&self, digests: impl IntoIterator<Item = Digest>) {
+        lock(&self.state).uses.extend(digests);
+    }
+
     /// Whether the owner knows that this client relies on the object.
     pub fn relies_on(&self, digest: &Digest) -> bool {
         lock(&self.state).uses.contains(digest)
@@ -272,12 +277,6 @@ impl Link {
                     Subject::Object(digest) | Subject::Sealed(digest) => Some(*digest),
                     Subject::Path(_) => None,
                 }));
-            }
-            Request::Foresee { .. } => {
-                if let Ok(Answer::Foreseen(steps)) = &reply.answer {
-                    let results = steps.iter().filter_map(|step| step.result.as_ref());
-                    state.uses.extend(results.flat_map(|(_, _, result)| result.outputs.iter().map(|made| made.digest)));
-                }
             }
             _ => {}
         }

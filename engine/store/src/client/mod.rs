@@ -38,7 +38,7 @@ use crate::objects::{Durability, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
 use crate::seal::{Encryption, Keys, PlainFolder};
-use crate::stat_cache::{Known, Subject, is_settled};
+use crate::stat_cache::{Known, Subject, decode_all, is_settled};
 use ahead::Ahead;
 pub use dial::SpawnOwner;
 use dial::{Dialer, owner};
@@ -165,9 +165,12 @@ impl Client {
     /// Returns what the stat cache knows of each subject.
     fn ask_stats(&self, subjects: Vec<Subject>) -> Result<Vec<Option<Known>>, StoreError> {
         let n_subjects = subjects.len();
-        match self.ask(Request::Stats { subjects })? {
-            Answer::Stats(known) if known.len() == n_subjects => Ok(known),
-            other => Err(misfit(&other)),
+        match self.link.ask_and_wait(Request::Stats { subjects })? {
+            (Answer::Stats, bytes) => {
+                let known = decode_all(&bytes).filter(|known| known.len() == n_subjects);
+                known.ok_or_else(|| misfit(&Answer::Stats))
+            }
+            (other, _) => Err(misfit(&other)),
         }
     }
 
@@ -287,6 +290,12 @@ impl Store for Client {
                 _ = self.fs.remove_file(&copy);
             }
             return adopted;
+        }
+        if is_inline && self.objects.is_in_memory(file) && self.objects.keys.partition().is_none() {
+            let bytes = std::fs::read(file).or_fail("adopt", file)?;
+            let digest = self.put(&bytes, sensitivity)?;
+            self.fs.remove_file(file).or_fail("adopt", file)?;
+            return Ok((digest, bytes.len() as u64));
         }
         self.fs.set_mode(file, 0o600).or_fail("adopt", file)?;
         if let Some(partition) = self.objects.keys.partition() {

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memmap2::Mmap;
 use mlp_model::StoreError;
 
 use super::meta::{Meta, VERSION, row_sum};
@@ -237,17 +238,17 @@ fn hash_folder(path: &Path) -> io::Result<String> {
         }
     }
     files.sort();
-    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; 1 << 20]);
+    let mut hasher = blake3::Hasher::new();
     for file in files {
         hasher.update(file.strip_prefix(path).unwrap_or(&file).as_os_str().as_encoded_bytes());
-        let mut opened = File::open(&file)?;
-        hasher.update(&opened.metadata()?.len().to_le_bytes());
-        loop {
-            let n_read = opened.read(&mut buffer)?;
-            match buffer.get(..n_read) {
-                Some(chunk) if n_read > 0 => _ = hasher.update_rayon(chunk),
-                _ => break,
-            }
+        let opened = File::open(&file)?;
+        let len = opened.metadata()?.len();
+        hasher.update(&len.to_le_bytes());
+        if len > 0 {
+            // SAFETY: only the owner writes here, and it has closed the index, or has not opened it yet. Somebody else who
+            // cuts a file meanwhile could end this process by a signal, and the next owner makes the index afresh.
+            let map = unsafe { Mmap::map(&opened) }?;
+            hasher.update_rayon(&map);
         }
     }
     Ok(hasher.finalize().to_hex().to_string())

@@ -78,7 +78,7 @@ pub(crate) fn inspect(fs: Arc<dyn Fs>, folder: &Path, visit: &mut Visit<'_>) -> 
             return Ok(inspected);
         }
         let walked = segment::walk(&bytes, SEGMENT_HEADER_LEN, before, |offset, frame| {
-            visit(Tail { link: frame.link(), place: place(number, offset, frame) }, frame.payload)
+            visit(Tail { link: frame.link(), place: place(number, offset as u64, frame) }, frame.payload)
         })?;
         (inspected.link, inspected.segment, inspected.end) = (Some(walked.link), number, walked.end as u64);
         let in_segment = |what: &str| format!("record {} in {}: {what}", walked.link.seq + 1, files.name(number));

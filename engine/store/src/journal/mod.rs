@@ -112,8 +112,8 @@ impl Journal {
         let mut link = seen.map(|seen| seen.link);
         let mut end = 0;
         for number in seen.map_or(1, |seen| seen.place.segment)..=last {
-            let bytes = files.read_all(number)?;
-            let first = match segment::decode_header(number, &bytes) {
+            let head = files.read_head(number)?;
+            let first = match segment::decode_header(number, &head) {
                 Ok(first) => first,
                 Err(HeaderFault::Newer(error)) => return Err(error),
                 Err(HeaderFault::Damaged) => {
@@ -121,16 +121,19 @@ impl Journal {
                 }
             };
             let start = match seen.filter(|seen| seen.place.segment == number) {
-                Some(seen) => usize::try_from(seen.end()).unwrap_or(usize::MAX),
-                None => SEGMENT_HEADER_LEN,
+                Some(seen) => seen.end(),
+                None => SEGMENT_HEADER_LEN as u64,
             };
             let before = link.unwrap_or(first);
-            if start == SEGMENT_HEADER_LEN && before != first {
+            if start == SEGMENT_HEADER_LEN as u64 && before != first {
                 return Err(files.damaged(number, before.seq + 1, "it does not continue the segment before it"));
             }
-            let walked = segment::walk(&bytes, start, before, |offset, frame| {
-                visit(Tail { link: frame.link(), place: place(number, offset, frame) }, frame.payload)
+            // What the reader has seen is not read again.
+            let bytes = files.read_from(number, start)?;
+            let walked = segment::walk(&bytes, 0, before, |offset, frame| {
+                visit(Tail { link: frame.link(), place: place(number, start + offset as u64, frame) }, frame.payload)
             })?;
+            let walked_end = start + walked.end as u64;
             match walked.stop {
                 Stop::End => {}
                 Stop::Torn(what) if number == last => {
@@ -140,14 +143,14 @@ impl Journal {
                         "cut {n_bytes} bytes off {}: record {next} was never completely written ({what})",
                         files.name(number)
                     ));
-                    files.cut(number, walked.end as u64)?;
+                    files.cut(number, walked_end)?;
                 }
                 Stop::Torn(what) | Stop::Damaged(what) => {
                     return Err(files.damaged(number, walked.link.seq + 1, what));
                 }
             }
             link = Some(walked.link);
-            end = walked.end as u64;
+            end = walked_end;
         }
         let link = link.unwrap_or(Link { seq: 0, hash: [0; 32] });
         let file = files.writable(last)?;
@@ -358,11 +361,15 @@ impl Segments {
     }
 
     fn read_all(&self, number: u32) -> Result<Vec<u8>, StoreError> {
+        self.read_from(number, 0)
+    }
+
+    fn read_from(&self, number: u32, start: u64) -> Result<Vec<u8>, StoreError> {
         let (file, path) = (self.readable(number)?, self.path(number));
-        let size_bytes = file.stat().or_fail("look at", &path)?.stamp.size_bytes;
+        let size_bytes = file.stat().or_fail("look at", &path)?.stamp.size_bytes.saturating_sub(start);
         let too_large = || io::Error::from(ErrorKind::FileTooLarge);
         let mut bytes = vec![0; usize::try_from(size_bytes).map_err(|_| too_large()).or_fail("read", &path)?];
-        let n_read = read_full(&*file, &mut bytes, 0).or_fail("read", &path)?;
+        let n_read = read_full(&*file, &mut bytes, start).or_fail("read", &path)?;
         bytes.truncate(n_read);
         Ok(bytes)
     }
@@ -376,6 +383,6 @@ impl Segments {
     }
 }
 
-fn place(segment: u32, offset: usize, frame: &Frame<'_>) -> Place {
-    Place { segment, offset: offset as u64, len: u32::try_from(frame.len()).unwrap_or(u32::MAX) }
+fn place(segment: u32, offset: u64, frame: &Frame<'_>) -> Place {
+    Place { segment, offset, len: u32::try_from(frame.len()).unwrap_or(u32::MAX) }
 }

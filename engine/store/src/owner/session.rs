@@ -17,12 +17,13 @@ use super::claims::Ticket;
 use super::desk::Outbox;
 use super::{End, Order, Owner};
 use crate::failure::lock;
+use crate::foreseen;
 use crate::journal::group::ClientId;
 use crate::ledger::Commit;
 use crate::process::ProcessMark;
 use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request, Welcome};
 use crate::questions::Unanswered;
-use crate::stat_cache::{Known, Subject};
+use crate::stat_cache::{Known, Subject, encode_all};
 
 /// An answer of up to this size is written by the thread that found it.
 const MAX_AT_ONCE: usize = 8192;
@@ -242,13 +243,17 @@ impl Session<'_> {
                     let found = questions.index.stat(&key)?;
                     Ok(found.and_then(|bytes| Known::decode(&key, &bytes)))
                 });
-                Answer::Stats(known.collect::<Result<_, Unanswered>>()?)
+                let known = known.collect::<Result<Vec<_>, Unanswered>>()?;
+                self.reply(no, Ok(Answer::Stats), &encode_all(&known));
+                return Ok(());
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
             Request::ResultReused { key, run, seq } => Answer::ResultReused(questions.result_reused(&key, &run, seq)?),
             Request::Foresee { asked } => {
                 let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
-                Answer::Foreseen(questions.foresee(&asked, &rely_on)?)
+                let found = foreseen::encode(&questions.foresee(&asked, &rely_on)?);
+                self.reply(no, Ok(Answer::Foreseen), &found);
+                return Ok(());
             }
             Request::NewestRecords { steps } => Answer::NewestRecords(questions.newest_records(&steps)?),
             Request::Runs { limit, before } => {

@@ -7,7 +7,7 @@
 //!
 //! Unaware of what an answer says, and of what the request and its variables mean.
 
-mod bytes;
+pub(crate) mod bytes;
 mod file;
 mod journal;
 mod paths;

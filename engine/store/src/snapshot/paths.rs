@@ -54,7 +54,7 @@ const YOUNG: u8 = 4;
 /// much would have to be read again.
 pub fn encode(root: &Path, mut paths: Vec<(PathBuf, Seen)>) -> Option<Vec<u8>> {
     // Neighbours share folders, which the kernel then has at hand.
-    paths.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    paths.sort_unstable_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
     paths.dedup();
     let mut n_reread = 0;
     let n_shares = if paths.len() < MANY_PATHS { 1 } else { MAX_THREADS };

@@ -1,6 +1,7 @@
 //! Listens to a run and puts together what the next one would say if nothing changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -322,9 +323,9 @@ fn reads_champion(pipeline: &Pipeline) -> bool {
 
 /// Joins what was seen at first and during the run. Where only the kind of a path mattered first, its bytes say more.
 fn merged(first: Vec<(PathBuf, Seen)>, during: Vec<(PathBuf, Seen)>) -> Vec<(PathBuf, Seen)> {
-    let mut paths = during;
-    let known: std::collections::HashSet<PathBuf> = paths.iter().map(|(path, _)| path.clone()).collect();
-    let is_covered = |path: &PathBuf, seen: &Seen| matches!(seen, Seen::Kind(_)) && known.contains(path);
-    paths.extend(first.into_iter().filter(|(path, seen)| !is_covered(path, seen)));
+    let known: HashSet<&OsStr> = during.iter().map(|(path, _)| path.as_os_str()).collect();
+    let is_covered = |path: &PathBuf, seen: &Seen| matches!(seen, Seen::Kind(_)) && known.contains(path.as_os_str());
+    let mut paths: Vec<_> = first.into_iter().filter(|(path, seen)| !is_covered(path, seen)).collect();
+    paths.extend(during);
     paths
 }
