@@ -9,6 +9,7 @@ Raw times go to tests/bench/results/NAME.json with both commands and what the ma
 """
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -138,8 +139,10 @@ class Workspace:
         return timed(self.command, self.mlp_folder)
 
     def wait_for_owner(self):
+        """Waits until mlp's owner process has gone: it removes its socket first, and lets go of its lock last."""
+        store = self.mlp_folder / ".mlp"
         for _ in range(4000):
-            if not (self.mlp_folder / ".mlp/sock").exists():
+            if not (store / "sock").exists() and is_free(store / "lock"):
                 return
             time.sleep(0.005)
         sys.exit("mlp's owner process is still there")
@@ -217,6 +220,17 @@ class InProcess(Workspace):
 
 
 # Measuring.
+
+
+def is_free(path):
+    if not path.exists():
+        return True
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def timed(command, folder):

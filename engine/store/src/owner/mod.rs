@@ -253,10 +253,13 @@ impl Owner {
                 self.log.write("leaving: nobody is connected");
                 // We still hold the seat: whoever comes waits for the next owner, and makes the folder again.
                 seal::leave(&self.layout);
-                // Our questions hold the index; so does every connection, but those have ended.
-                let is_last = Arc::into_inner(self).is_some();
-                if is_last && let Ok(ledger) = ledger {
+                // Our questions hold the index. The seat is kept until it is closed: the next owner looks at its files.
+                if let Some(Self { seat, questions, .. }) = self.into_last()
+                    && let Ok(ledger) = ledger
+                {
+                    drop(questions);
                     ledger.close();
+                    drop(seat);
                 }
                 Ok(())
             }
@@ -265,6 +268,19 @@ impl Owner {
                 Ok(())
             }
             End::Failed(error) => Err(error),
+        }
+    }
+
+    /// Waits a moment for threads that have done their work and are about to let go. `None`: one does not.
+    fn into_last(mut self: Arc<Self>) -> Option<Self> {
+        let deadline = Instant::now() + LAST_WORDS;
+        loop {
+            match Arc::try_unwrap(self) {
+                Ok(owner) => return Some(owner),
+                Err(_) if Instant::now() >= deadline => return None,
+                Err(shared) => self = shared,
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
