@@ -1,16 +1,17 @@
-//! Reads a table from a memory-mapped file without copying its values.
+//! Reads a table from a memory-mapped file without copying its values; a small file is read instead.
 //!
 //! The file may be damaged or hostile. [`Reader::open`] checks its structure: every message, length and offset lies where
 //! the canonical form puts it. [`Reader::batch`] checks the values: text is UTF-8, offsets rise, blank counts are true.
 
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::{Decimal128Type, SchemaRef};
 use arrow::ipc;
 use arrow::record_batch::RecordBatch;
@@ -20,8 +21,10 @@ use mlp_model::Scalar;
 use super::{BATCH_ROWS, ColumnShape, TableError, arrow_type, check_columns, damaged, schema_of};
 
 const MAGIC: &[u8] = b"ARROW1";
+/// To map so few bytes, and to let go of them, costs more than to read them.
+const MAX_READ_BYTES: usize = 1 << 16;
 
-/// A table, mapped. Cheap to open; batches are checked when they are read.
+/// A table, mapped or read. Cheap to open; batches are checked when they are read.
 pub struct Reader {
     path: PathBuf,
     bytes: Buffer,
@@ -75,7 +78,7 @@ impl Reader {
         (0..self.batches.len()).filter_map(|i| self.batch(i))
     }
 
-    /// Returns batch `index`, or `None` past the last. Its arrays point into the mapped file and keep it mapped.
+    /// Returns batch `index`, or `None` past the last. Its arrays point into the file's bytes and keep them.
     pub fn batch(&self, index: usize) -> Option<Result<RecordBatch, TableError>> {
         let layout = self.batches.get(index)?;
         let arrays = self.columns.iter().zip(&layout.columns).map(|(column, place)| {
@@ -109,9 +112,10 @@ impl Reader {
     }
 }
 
+/// Maps the file, or reads it if that costs less.
 fn map(path: &Path, size_bytes: u64) -> Result<Buffer, TableError> {
     let fail = |source| TableError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(fail)?;
+    let mut file = File::open(path).map_err(fail)?;
     let found = file.metadata().map_err(fail)?.len();
     if found < size_bytes {
         return Err(damaged(path, format!("it should have {size_bytes} bytes and has {found}")));
@@ -119,6 +123,11 @@ fn map(path: &Path, size_bytes: u64) -> Result<Buffer, TableError> {
     let len = usize::try_from(size_bytes).map_err(|_| damaged(path, "it is too large for this machine"))?;
     if len < 2 * MAGIC.len() {
         return Err(damaged(path, "it is too short"));
+    }
+    if len <= MAX_READ_BYTES {
+        let mut bytes = MutableBuffer::from_len_zeroed(len);
+        file.read_exact(bytes.as_slice_mut()).map_err(fail)?;
+        return Ok(bytes.into());
     }
     // SAFETY: artifacts are never changed once they are written; that is the store's promise and this function's demand.
     let mapped = Arc::new(unsafe { MmapOptions::new().len(len).map(&file) }.map_err(fail)?);

@@ -26,7 +26,7 @@ impl Writer {
     pub fn create(path: &Path, columns: &[ColumnShape]) -> Result<Self, TableError> {
         check_columns(columns)?;
         let fail = |source| TableError::Write { path: path.to_owned(), source };
-        let file = BufWriter::with_capacity(1 << 18, File::create(path).map_err(fail)?);
+        let file = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
         // Spelled out, so that another default of the library does not change our bytes.
         let file = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)
             .and_then(|options| FileWriter::try_new_with_options(file, &schema_of(columns), options))
