@@ -10,15 +10,13 @@ pub fn in_parts<'i, T: Sync, R: Send>(items: &'i [T], worth: usize, work: impl F
     if n_parts == 1 {
         return vec![work(items)];
     }
-    let (first, others) = items.split_at(items.len() / n_parts);
-    let others: Vec<_> = others.chunks(others.len().div_ceil(n_parts - 1)).collect();
-    let mut done: Vec<Option<R>> = others.iter().map(|_| None).collect();
+    let parts: Vec<_> = items.chunks(items.len().div_ceil(n_parts)).collect();
+    let mut done: Vec<Option<R>> = parts.iter().map(|_| None).collect();
     let work = &work;
-    let first = rayon_core::in_place_scope(|scope| {
-        for (part, place) in others.into_iter().zip(&mut done) {
+    rayon_core::scope(|scope| {
+        for (part, place) in parts.into_iter().zip(&mut done) {
             scope.spawn(move |_| *place = Some(work(part)));
         }
-        work(first)
     });
-    [first].into_iter().chain(done.into_iter().flatten()).collect()
+    done.into_iter().flatten().collect()
 }
