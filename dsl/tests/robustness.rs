@@ -203,6 +203,47 @@ fn a_file_typed_letter_by_letter_is_survived_at_every_one() {
     assert!(support::check(VALID).pipeline.is_some());
 }
 
+/// What is found in a text of equal parts, each with a number: codes, places from the beginning of the part on, and messages without
+/// the number.
+fn found_in_parts(n_parts: usize) -> Vec<Vec<(String, usize, String)>> {
+    let head = "pipeline churn\nschema Customer {\n  id: str key\n  tenure: int\n  Churn: bool label\n}\n\
+                source raw = csv.read(\"customers.csv\", schema: Customer)\n";
+    let part = |n: usize| {
+        format!(
+            "step parts{n} = table.split(raw, test: 0.2, seed: {n})\n\
+             step model{n} = torch.train(parts{n}.train, target: Churn, net: torch.mlp([64]))\n\
+             step quality{n} = eval.binary(model{n}, parts{n}.test)\n\
+             step column{n} = torch.train(parts{n}.train, target: Chrun, net: torch.mlp([64]))\n\
+             step behind{n} = eval.binary(column{n}, parts{n}.test)\n\
+             step leak{n} = torch.train(parts{n}.test, target: Churn, net: torch.mlp([64]))\n\
+             step missing{n} = torch.train(parts{n}.train, target: Churn)\n\
+             step name{n} = eval.binary(model{n}, partz{n}.test)\n"
+        )
+    };
+    // All numbers have as many digits.
+    let numbers = 1000..1000 + n_parts;
+    let text: String = [head.to_owned()].into_iter().chain(numbers.clone().map(part)).collect();
+    let mut found = vec![Vec::new(); n_parts];
+    let part_len = part(1000).len();
+    for diagnostic in support::check(&text).diagnostics {
+        let start = diagnostic.primary().expect("each has a place").span.start - head.len();
+        let message = diagnostic.message.replace(&(1000 + start / part_len).to_string(), "N");
+        found[start / part_len].push((diagnostic.code.into_owned(), start % part_len, message));
+    }
+    found
+}
+
+#[test]
+fn threads_find_in_each_part_of_a_long_file_what_is_found_in_the_part_alone() {
+    let alone = found_in_parts(1).remove(0);
+    let codes: Vec<&str> = alone.iter().map(|(code, _, _)| code.as_str()).collect();
+    assert_eq!(codes, ["E0312", "E0401", "E0205", "E0202"], "{alone:?}");
+    // So many that calls are bound, sorted and checked on several threads.
+    for (n, found) in found_in_parts(2500).into_iter().enumerate() {
+        assert_eq!(found, alone, "part {n}");
+    }
+}
+
 #[test]
 fn nesting_of_any_depth_is_an_error_and_no_stack_overflow() {
     let n = 100_000;
