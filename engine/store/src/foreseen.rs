@@ -7,8 +7,8 @@
 use mlp_model::{Digest, RunId, StepResult};
 use serde::Deserialize;
 
+use crate::bytes::{Reader, Writer};
 use crate::fs::Stamp;
-use crate::snapshot::bytes::{Reader, Writer};
 
 /// What is known of a key, or of its step where it has no result.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@
 //! Unaware of pipelines, plans and steps: it keeps [`mlp_model::Record`]s and bytes.
 
 mod applied;
+mod bytes;
 mod client;
 mod clock;
 #[cfg(test)]

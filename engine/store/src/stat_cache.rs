@@ -7,8 +7,8 @@
 use mlp_model::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::{Reader, Writer};
 use crate::fs::Stamp;
-use crate::snapshot::bytes::{Reader, Writer};
 
 /// The coarsest clock of a common filesystem (FAT).
 const COARSE_NS: i64 = 2_000_000_000;

@@ -12,7 +12,7 @@ use std::path::Path;
 use memmap2::Mmap;
 use mlp_model::Digest;
 
-use super::bytes::{Reader, Writer};
+use crate::bytes::{Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"mlp-snap";
 /// Raised with every change of what stands in the sections.

@@ -12,7 +12,7 @@ use std::path::Path;
 use mlp_model::{Digest, Record};
 
 use super::Position;
-use super::bytes::{Reader, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::clock::Clock;
 use crate::fs::{FileStat, Stamp};
 use crate::journal::Link;

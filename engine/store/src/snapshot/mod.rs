@@ -7,7 +7,6 @@
 //!
 //! Unaware of what an answer says, and of what the request and its variables mean.
 
-pub(crate) mod bytes;
 mod file;
 mod journal;
 mod paths;
@@ -19,12 +18,12 @@ use std::path::{Path, PathBuf};
 
 use mlp_model::Digest;
 
+use crate::bytes::{Reader, Writer};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::fs::Stamp;
 use crate::layout::Layout;
 use crate::stat_cache::is_settled;
-use bytes::{Reader, Writer};
 use file::Mapped;
 use journal::JournalState;
 use paths::Table;

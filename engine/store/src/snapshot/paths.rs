@@ -13,7 +13,7 @@ use mlp_model::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::bytes::{Reader, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::fs::Stamp;
 
 /// How many bytes may have to be read again for files that were young.
