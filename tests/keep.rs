@@ -6,7 +6,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
 use support::{Workspace, small_pipeline};
 
 /// Runs the pipeline on other rows each time, so that every run makes objects of its own.
@@ -123,7 +122,7 @@ fn collecting_killed_at_any_point_leaves_the_kept_results_whole() {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mlp starts");
         std::thread::sleep(delay);
         if next(&mut random).is_multiple_of(2) {
-            kill_owner(&workspace);
+            workspace.kill_owner();
         } else {
             let _ = child.kill();
         }
@@ -134,21 +133,6 @@ fn collecting_killed_at_any_point_leaves_the_kept_results_whole() {
     }
     println!("{n_died} of {n_kills} were killed before their end");
     workspace.mlp(&["gc", "--keep-runs", "1"]).exits(0);
-}
-
-/// Kills the workspace's owner process, if one is there.
-fn kill_owner(workspace: &Workspace) {
-    let root = workspace.root.to_str().expect("a name");
-    for entry in std::fs::read_dir("/proc").expect("a list").flatten() {
-        let Ok(text) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
-        let words: Vec<&str> = text.split('\0').collect();
-        if words.get(1) == Some(&"__owner")
-            && words.get(2) == Some(&root)
-            && let Some(pid) = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
-        {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    }
 }
 
 #[test]

@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,7 +66,7 @@ fn runs_of_several_people_lose_nothing_while_the_owner_is_killed() {
         });
         while started.elapsed() < length {
             thread::sleep(between_kills);
-            n_kills += u32::from(kill_owner(workspace));
+            n_kills += u32::from(workspace.kill_owner());
         }
         is_over.store(true, Ordering::Relaxed);
         n_looks += reader.join().expect("the reader is answered");
@@ -91,17 +90,4 @@ fn runs_of_several_people_lose_nothing_while_the_owner_is_killed() {
     workspace.mlp(&["store", "verify"]).exits(0);
     println!("{n_kills} owners killed, {} runs, {n_looks} looks: 0 lost, no key executed twice", ids.len());
     assert!(n_kills > 3, "the owner was hardly ever there to be killed");
-}
-
-fn kill_owner(workspace: &Workspace) -> bool {
-    let root = workspace.root.to_str().expect("a name");
-    let is_owner = |line: &str| {
-        let words: Vec<&str> = line.split('\0').collect();
-        words.contains(&"__owner") && words.contains(&root)
-    };
-    let owner = std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        is_owner(&line).then(|| entry.file_name().to_string_lossy().into_owned())
-    });
-    owner.is_some_and(|pid| Command::new("kill").args(["-KILL", &pid]).status().is_ok_and(|status| status.success()))
 }

@@ -151,7 +151,7 @@ fn end_of(steps: Vec<Step>, pool: Pool, tolerance: Tolerance, fates: &[Fate]) ->
                     Fate::Reused => scheduler.on_key_resolved(step, Lookup::Hit),
                     Fate::Never => _ = scheduler.on_failed(step, ErrorClass::User),
                 },
-                Command::Claim { step } => scheduler.on_claimed(step),
+                Command::Claim { step } => scheduler.on_claimed(step, &[]),
                 Command::StartStep { step, .. } => {
                     let Fate::Runs { micros } = fates[step] else { continue };
                     ends.push(Reverse((now + micros, step)));

@@ -7,9 +7,9 @@
 //! Who is ready starts in the order of priority, as the [`Pool`] has room. A step for which there is no room is passed
 //! over by smaller ones, but not for ever: after [`MAX_PASSED`](queue::MAX_PASSED) of them, what it needs is kept for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use mlp_model::{Cancel, ErrorClass};
+use mlp_model::{Cancel, ErrorClass, Portion, Take};
 
 use crate::tolerance::Tolerance;
 pub use pool::{Grant, Need, Pool, Shortage};
@@ -26,6 +26,10 @@ mod round_tests;
 #[cfg(test)]
 mod tests;
 
+/// So many steps wait for other runs at once. Enough that none is missed which nobody else executes; few enough that
+/// whoever gives out what runs share is not asked for all of them.
+const MAX_AWAITING: usize = 64;
+
 /// What there is to do. Steps are numbered; those of one run refer to each other by number.
 pub struct Scheduler {
     steps: Vec<Step>,
@@ -41,6 +45,11 @@ pub struct Scheduler {
     pool: Pool,
     /// What each step holds of the pool.
     grants: Vec<Option<Grant>>,
+    /// The GPUs of steps that were given some, and how much of each.
+    gpus: HashMap<usize, Vec<(String, u64)>>,
+    /// Steps that hold a slot and do not run yet.
+    claiming: BTreeSet<usize>,
+    n_awaiting: usize,
     tolerance: Tolerance,
     /// Transitions whose effect on the dependents is still to come: from what to what.
     changed: VecDeque<(usize, State, State)>,
@@ -119,12 +128,12 @@ pub enum State {
     Ready,
     /// Has a slot and asks for the right to execute its key.
     Claiming,
-    /// Another run executes the same key; no slot is held meanwhile.
+    /// Another run executes the same key, or has what the step would take; no slot is held meanwhile.
     Awaiting,
     /// Has the right to execute its key; waits for a slot.
     Granted,
     Running,
-    /// An attempt failed, and the next one has to wait a while. Keeps the right to execute its key, and no slot.
+    /// An attempt failed, and the next one has to wait a while. Holds neither a slot nor the right to execute its key.
     Pausing,
     /// Its outputs are in the store: dependents may use them. Not acknowledged yet.
     Written,
@@ -213,6 +222,9 @@ impl Scheduler {
             queue: Queue::new(steps.iter().map(|step| step.need.as_ref())),
             pool,
             grants: vec![None; n_steps],
+            gpus: HashMap::new(),
+            claiming: BTreeSet::new(),
+            n_awaiting: 0,
             steps,
             dependents,
             states,
@@ -275,7 +287,8 @@ impl Scheduler {
         self.settle();
     }
 
-    /// The claim is not answered at once: another run executes the key. Its slot goes to someone else.
+    /// The claim is not answered at once: another run executes the key, or has what the step would take. Its slot goes to
+    /// someone else.
     pub fn on_claim_delayed(&mut self, step: usize) {
         if self.states[step] == State::Claiming {
             self.set(step, State::Awaiting);
@@ -283,14 +296,24 @@ impl Scheduler {
         self.settle();
     }
 
-    /// The right to execute the key is ours.
-    pub fn on_claimed(&mut self, step: usize) {
+    /// The right to execute the key is ours, and these portions of what all runs share.
+    pub fn on_claimed(&mut self, step: usize, portions: &[Portion]) {
+        let gpus = portions.iter().filter_map(|portion| Some((portion.gpu()?.to_owned(), portion.amount)));
+        let gpus: Vec<_> = gpus.collect();
+        if !gpus.is_empty() {
+            self.gpus.insert(step, gpus);
+        }
         match self.states[step] {
-            State::Claiming => {
-                self.set(step, State::Running);
-                self.start_attempt(step);
+            State::Claiming => self.start_attempt(step),
+            State::Awaiting => {
+                self.set(step, State::Granted);
+                self.settle();
+                // Others lack what it has now. It does not wait for those here who only ask.
+                if self.states[step] == State::Granted && self.stop.is_none() && !self.keeps_slots {
+                    let claiming = std::mem::take(&mut self.claiming);
+                    claiming.into_iter().for_each(|other| self.set(other, State::Awaiting));
+                }
             }
-            State::Awaiting => self.set(step, State::Granted),
             _ => {}
         }
         self.settle();
@@ -337,7 +360,7 @@ impl Scheduler {
     /// The next attempt of a step may start.
     pub fn on_paused(&mut self, step: usize) {
         if self.states[step] == State::Pausing {
-            self.set(step, State::Granted);
+            self.set(step, State::Ready);
         }
         self.settle();
     }
@@ -426,6 +449,14 @@ impl Scheduler {
         self.grants[step].as_ref().map(|grant| self.pool.gpus(grant)).unwrap_or_default()
     }
 
+    /// Returns what a step that claims its key takes of what all runs share.
+    pub fn takes(&self, step: usize) -> Vec<Take> {
+        match (&self.steps[step].need, &self.grants[step]) {
+            (Some(need), Some(grant)) => self.pool.takes(need, grant),
+            _ => Vec::new(),
+        }
+    }
+
     /// Moves a step on. The only place where a state changes.
     fn set(&mut self, step: usize, next: State) {
         let from = std::mem::replace(&mut self.states[step], next);
@@ -438,9 +469,16 @@ impl Scheduler {
         }
         self.n_resolving =
             self.n_resolving + usize::from(next == State::Resolving) - usize::from(from == State::Resolving);
+        self.n_awaiting = self.n_awaiting + usize::from(next == State::Awaiting) - usize::from(from == State::Awaiting);
         self.n_open -= usize::from(next.has_ended());
+        if from == State::Claiming {
+            self.claiming.remove(&step);
+        }
         match next {
-            State::Ready | State::Granted => self.queue.push(step, self.steps[step].priority),
+            State::Ready => self.queue.push(step, self.steps[step].priority),
+            // Others wait for what it has the right to.
+            State::Granted => self.queue.push(step, u64::MAX),
+            State::Claiming => _ = self.claiming.insert(step),
             State::Written => self.changed.push_back((step, from, next)),
             _ if next.has_ended() => self.changed.push_back((step, from, next)),
             _ => {}
@@ -571,22 +609,25 @@ impl Scheduler {
         while self.stop.is_none() && !self.keeps_slots {
             let states = &self.states;
             let is_ready = |step: usize| matches!(states[step], State::Ready | State::Granted);
-            let Some((step, grant)) = self.queue.next(&mut self.pool, is_ready) else { return };
+            let may_ask = self.n_awaiting < MAX_AWAITING;
+            let may_start = |step: usize| may_ask || states[step] == State::Granted;
+            let Some((step, grant)) = self.queue.next(&mut self.pool, is_ready, may_start) else { return };
             self.grants[step] = Some(grant);
             match self.states[step] {
                 State::Ready => {
                     self.set(step, State::Claiming);
                     self.commands.push_back(Command::Claim { step });
                 }
-                _ => {
-                    self.set(step, State::Running);
-                    self.start_attempt(step);
-                }
+                _ => self.start_attempt(step),
             }
         }
     }
 
     fn start_attempt(&mut self, step: usize) {
+        self.set(step, State::Running);
+        if let (Some(grant), Some(gpus)) = (&mut self.grants[step], self.gpus.get(&step)) {
+            self.pool.move_to(grant, gpus);
+        }
         self.attempts[step] += 1;
         self.commands.push_back(Command::StartStep { step, attempt: self.attempts[step] });
     }
@@ -633,12 +674,12 @@ impl State {
         match self {
             Waiting => matches!(next, Resolving | Deciding | Skipped),
             Resolving => matches!(next, Ready | Reused | Failed | Skipped),
-            Ready => matches!(next, Claiming | Skipped),
+            Ready => matches!(next, Claiming | Skipped | Failed),
             Claiming => matches!(next, Running | Awaiting | Reused | Failed | Skipped),
             Awaiting => matches!(next, Granted | Reused | Failed | Skipped),
             Granted => matches!(next, Running | Skipped | Failed),
             Running => matches!(next, Written | Failed | Pausing),
-            Pausing => matches!(next, Granted | Failed),
+            Pausing => matches!(next, Ready | Failed),
             Written => matches!(next, Executed | Failed),
             Deciding => matches!(next, Decided | Failed),
             Unwanted | Executed | Reused | Decided | Failed | Skipped => false,

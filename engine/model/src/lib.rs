@@ -38,7 +38,7 @@ pub use pipeline::{
 };
 pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
-pub use resources::{Demand, Gpu, GpuDemand, Machine, show_size};
+pub use resources::{Demand, Gpu, GpuDemand, Machine, Portion, Take, show_size};
 pub use runner::{
     Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep, Watched,
 };

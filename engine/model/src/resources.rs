@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// What one step needs from its start to its end. No part of the cache key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Demand {
@@ -32,9 +34,52 @@ pub enum GpuDemand {
     Device(String),
 }
 
-/// What a run may use of the machine. The number of cores is the run's number of jobs.
+/// What a step takes, from its start to its end, of what the runs of a workspace share: so many of these portions. The best come
+/// first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Take {
+    pub n: usize,
+    pub of: Vec<Portion>,
+}
+
+/// An amount of one thing that runs share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portion {
+    /// `cpu`, `mem`, `token licence`, `gpu GPU-1234`.
+    pub name: String,
+    pub amount: u64,
+    pub there_is: u64,
+}
+
+impl Take {
+    /// Of something of which there is one kind.
+    pub fn of(name: impl Into<String>, amount: u64, there_is: u64) -> Self {
+        Self { n: 1, of: vec![Portion { name: name.into(), amount, there_is }] }
+    }
+
+    /// Returns what each take has where nobody else wants anything: its best portions.
+    pub fn best(takes: &[Self]) -> Vec<Portion> {
+        takes.iter().flat_map(|take| take.of.iter().take(take.n)).cloned().collect()
+    }
+}
+
+impl Portion {
+    /// Names a GPU by its UUID.
+    pub fn name_of_gpu(uuid: &str) -> String {
+        format!("gpu {uuid}")
+    }
+
+    /// Returns the UUID, if this is a part of a GPU.
+    pub fn gpu(&self) -> Option<&str> {
+        self.name.strip_prefix("gpu ")
+    }
+}
+
+/// What a run may use of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Machine {
+    /// How many there are; a run uses as many of them as it has jobs. `None`: not known, and no more than those.
+    pub cores: Option<u32>,
     /// `None`: not known, and not limited.
     pub mem_bytes: Option<u64>,
     pub tokens: BTreeMap<String, u32>,

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, KeyId, OutputRecord, Record, RunId, RunStatus, StepCounts, StepId, StepResult, Stored, Timestamp};
+use crate::{
+    Digest, KeyId, OutputRecord, Portion, Record, RunId, RunStatus, StepCounts, StepId, StepResult, Stored, Take,
+    Timestamp,
+};
 
 /// Called once, from a thread of the store.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
@@ -78,10 +81,11 @@ pub trait Store: Send + Sync {
     /// release has changed since.
     fn commit(&self, records: Vec<Record>, guard: Option<CommitGuard>, done: Done<()>);
 
-    /// Asks for the right to execute `key`. Answered when it is granted, or when there is a newer result than the one that
-    /// [`Store::result`] has told last ([`Claim::Finished`]); while another run has it, nothing is answered. `answer` neither
-    /// waits nor asks the store. A lease ends when dropped, or with this process.
-    fn claim(&self, key: KeyId, answer: Done<Claim>);
+    /// Asks for the right to execute `key`, taking so much of what runs share. Answered when it is granted, or when there is a
+    /// newer result than the one that [`Store::result`] has told last ([`Claim::Finished`]); while another run has the key, or
+    /// what would have to be taken, nothing is answered. `answer` neither waits nor asks the store. A lease ends when dropped,
+    /// or with this process.
+    fn claim(&self, key: KeyId, takes: Vec<Take>, answer: Done<Claim>);
 
     /// Tells the owner of a process group of this run, to be killed should this process die.
     fn track(&self, process_group: u32) -> Result<(), StoreError>;
@@ -187,12 +191,37 @@ pub enum Claim {
     Finished,
 }
 
-/// The right to execute a key; given back when dropped.
-pub struct Lease(pub Option<Box<dyn FnOnce() + Send>>);
+/// The right to execute a key, and what it may take meanwhile; given back when dropped.
+pub struct Lease {
+    pub portions: Vec<Portion>,
+    give_back: Option<Box<dyn FnOnce() + Send>>,
+    free: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Lease {
+    /// `give_back` is called once.
+    pub fn new(portions: Vec<Portion>, give_back: impl FnOnce() + Send + 'static) -> Self {
+        Self { portions, give_back: Some(Box::new(give_back)), free: None }
+    }
+
+    /// `free` is called at most once, before it is given back.
+    pub fn with_free(mut self, free: impl FnOnce() + Send + 'static) -> Self {
+        self.free = Some(Box::new(free));
+        self
+    }
+
+    /// Gives back what it takes, and keeps the key: the step has ended, and its record is on the way.
+    pub fn free(&mut self) {
+        self.portions.clear();
+        if let Some(free) = self.free.take() {
+            free();
+        }
+    }
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(give_back) = self.0.take() {
+        if let Some(give_back) = self.give_back.take() {
             give_back();
         }
     }

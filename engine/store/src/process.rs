@@ -4,6 +4,9 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+/// Nobody runs so deep within others.
+const MAX_ANCESTORS: usize = 100;
+
 /// Names a process for good: ids are unique only with the start time, and only in one boot and one id namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct ProcessMark {
@@ -48,6 +51,24 @@ impl ProcessMark {
             started: parts.next()?.parse().ok()?,
         })
     }
+}
+
+/// Returns the processes around a process, nearest first: its parent, the parent of that, and so on.
+pub(crate) fn ancestors(pid: u32) -> Vec<u32> {
+    let parent_of = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        text.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok().filter(|parent| *parent > 1)
+    };
+    let mut around = Vec::new();
+    let mut pid = pid;
+    // Ids change hands while we look: an end that does not depend on them.
+    while around.len() < MAX_ANCESTORS
+        && let Some(parent) = parent_of(pid)
+    {
+        around.push(parent);
+        pid = parent;
+    }
+    around
 }
 
 /// Returns when a process started, in the kernel's ticks since boot. A zombie has ended.

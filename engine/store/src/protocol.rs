@@ -6,7 +6,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use mlp_model::{CommitGuard, Digest, KeyId, Removed, RunId, RunSummary, StepId, StepResult, StoreError, Stored};
+use mlp_model::{
+    CommitGuard, Digest, KeyId, Portion, Removed, RunId, RunSummary, StepId, StepResult, StoreError, Stored, Take,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 
@@ -25,13 +27,23 @@ pub(crate) struct Hello {
     pub client: ClientId,
     /// Runs that it started and has not finished.
     pub runs: Vec<RunId>,
-    /// Its leases, by the number of the request that got them.
-    pub held: Vec<(KeyId, u64)>,
+    pub held: Vec<Held>,
     /// Numbers of its claims that are not answered.
     pub waiting: Vec<u64>,
     pub groups: Vec<u32>,
     /// Objects that it was handed or brought in, and still relies on.
     pub uses: Vec<Digest>,
+}
+
+/// A lease of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The number of the request that got it.
+    pub claim: u64,
+    pub key: KeyId,
+    /// What it takes of what runs share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portions: Vec<Portion>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,10 +82,12 @@ pub(crate) enum Request {
     Claim {
         key: KeyId,
         seen: u64,
+        takes: Vec<Take>,
     },
-    /// Ends the leases that these requests got. Not answered.
+    /// Ends the leases that these requests got; those of `freed` keep their keys, and take nothing any more. Not answered.
     GiveBack {
         claims: Vec<u64>,
+        freed: Vec<u64>,
     },
     Track {
         group: u32,
@@ -173,7 +187,7 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Done,
-    Granted,
+    Granted(Vec<Portion>),
     Finished,
     /// Attached, if true and wanted.
     Blob(bool),

@@ -349,6 +349,6 @@ pub(crate) fn commit_guarded(
 /// Asks for a key; the answer comes over the channel.
 pub(crate) fn claim(client: &Client, key: KeyId) -> std::sync::mpsc::Receiver<Result<Claim, StoreError>> {
     let (sender, receiver) = channel();
-    client.claim(key, Box::new(move |answer| _ = sender.send(answer)));
+    client.claim(key, Vec::new(), Box::new(move |answer| _ = sender.send(answer)));
     receiver
 }

@@ -86,7 +86,7 @@ fn connect(workspace: &Path) -> Client {
 
 fn claim(client: &Client) -> std::sync::mpsc::Receiver<Result<Claim, StoreError>> {
     let (sender, receiver) = channel();
-    client.claim(KeyId(Digest::of(b"key")), Box::new(move |answer| _ = sender.send(answer)));
+    client.claim(KeyId(Digest::of(b"key")), Vec::new(), Box::new(move |answer| _ = sender.send(answer)));
     receiver
 }
 

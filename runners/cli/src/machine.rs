@@ -25,6 +25,7 @@ pub fn machine(resources: &Resources, pipeline: &Pipeline) -> Result<Machine, Fa
         Err(why) => (Vec::new(), Some(why)),
     };
     Ok(Machine {
+        cores: std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()),
         mem_bytes: resources.mem_bytes.or_else(memory),
         tokens: resources.tokens.iter().map(|(name, n)| (name.clone(), n.get())).collect(),
         gpus,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mlp_model::{Claim, Lease, StepError, StoreError};
+use mlp_model::{Claim, Lease, StepError, StoreError, Take};
 use tokio::sync::{mpsc, oneshot};
 
 use super::drive::{CLAIM_PATIENCE, Message};
@@ -23,7 +23,7 @@ pub(crate) enum Grant {
 /// Looks for the result of the other run and sends what came of the claim.
 pub(crate) async fn look_again(
     ctx: Arc<Context>,
-    step: usize,
+    (step, takes): (usize, Vec<Take>),
     resolved: Arc<Resolved>,
     tell: mpsc::UnboundedSender<Message>,
 ) {
@@ -36,7 +36,7 @@ pub(crate) async fn look_again(
             Ok(None) if !was_finished_before => was_finished_before = true,
             Ok(None) => break Ok(Grant::Execute(None)),
         }
-        match ask(&ctx, step, &resolved, &tell).await {
+        match ask(&ctx, (step, takes.clone()), &resolved, &tell).await {
             Err(error) => break Err(store_trouble(&error)),
             Ok(Claim::Granted(lease)) => break Ok(Grant::Execute(Some(lease))),
             Ok(Claim::Finished) => {}
@@ -47,12 +47,12 @@ pub(crate) async fn look_again(
 
 async fn ask(
     ctx: &Context,
-    step: usize,
+    (step, takes): (usize, Vec<Take>),
     resolved: &Resolved,
     tell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Claim, StoreError> {
     let (answered, mut hear) = oneshot::channel();
-    ctx.store.claim(resolved.id, answer(move |claim| _ = answered.send(claim)));
+    ctx.store.claim(resolved.id, takes, answer(move |claim| _ = answered.send(claim)));
     let claim = tokio::select! {
         claim = &mut hear => claim,
         () = tokio::time::sleep(CLAIM_PATIENCE) => {

@@ -478,11 +478,12 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             retry_in_seconds: Some(retry_after.as_secs_f64()).filter(|_| will_retry && !retry_after.is_zero()),
             tolerated: !will_retry && self.scheduler.tolerance().is_tolerated(step),
         });
+        // Another run need not wait until it is tried again.
+        self.leases.remove(&step);
         if will_retry {
             self.failed.insert(step, (number, error, retry_after));
             return;
         }
-        self.leases.remove(&step);
         self.results.remove(&step);
         self.outcome.steps.failed += usize::from(is_call);
         self.was_interrupted |= self.was_told_to_end && error.class == ErrorClass::Cancelled;

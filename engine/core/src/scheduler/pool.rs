@@ -3,7 +3,7 @@
 //! A GPU is counted in thousandths. A step that asks for memory of a shared GPU is charged the part of the device that
 //! this memory is, so that one number keeps both the compute and the memory of a device from being promised twice.
 
-use mlp_model::{Demand, GpuDemand, Machine, show_size};
+use mlp_model::{Demand, GpuDemand, Machine, Portion, Take, show_size};
 
 /// The whole of a GPU.
 const WHOLE: u64 = 1000;
@@ -23,8 +23,23 @@ struct Amounts {
     cpu: u64,
     mem: u64,
     tokens: Vec<u64>,
-    /// Thousandths of each device.
-    gpus: Vec<u64>,
+    /// Thousandths of each device. Less than none: promised to one step more than there is room for, for a moment.
+    gpus: Vec<i64>,
+}
+
+impl Amounts {
+    fn take(&mut self, device: usize, share: u64) {
+        self.gpus[device] -= signed(share);
+    }
+
+    fn give(&mut self, device: usize, share: u64) {
+        self.gpus[device] += signed(share);
+    }
+}
+
+/// Shares of a device are at most [`WHOLE`].
+fn signed(share: u64) -> i64 {
+    i64::try_from(share).unwrap_or(i64::MAX)
 }
 
 /// A demand that this pool can meet, in its numbers.
@@ -82,7 +97,7 @@ impl Pool {
             cpu: jobs.max(1) as u64,
             mem: machine.mem_bytes.unwrap_or(u64::MAX),
             tokens: machine.tokens.values().map(|&n| u64::from(n)).collect(),
-            gpus: vec![WHOLE; machine.gpus.len()],
+            gpus: vec![signed(WHOLE); machine.gpus.len()],
         };
         Self {
             free: total.clone(),
@@ -233,8 +248,66 @@ impl Pool {
         self.free.cpu -= grant.cpu;
         self.free.mem -= grant.mem;
         grant.tokens.iter().for_each(|&(token, n)| self.free.tokens[token] -= n);
-        grant.gpus.iter().for_each(|&(device, share)| self.free.gpus[device] -= share);
+        grant.gpus.iter().for_each(|&(device, share)| self.free.take(device, share));
         Some(grant)
+    }
+
+    /// Returns what a step takes of what all runs share, as it was granted here. Another GPU would do where it fits, too.
+    pub fn takes(&self, need: &Need, grant: &Grant) -> Vec<Take> {
+        let cores = u64::from(self.machine.cores.unwrap_or(0)).max(self.total.cpu);
+        let mut takes = vec![Take::of("cpu", grant.cpu, cores)];
+        if let Some(there_is) = self.machine.mem_bytes {
+            takes.push(Take::of("mem", grant.mem, there_is));
+        }
+        // Loops limit their own run.
+        let is_shared = |name: &str| !name.contains(' ');
+        for &(token, n) in grant.tokens.iter().filter(|(token, _)| is_shared(&self.token_names[*token])) {
+            takes.push(Take::of(format!("token {}", self.token_names[token]), n, self.total.tokens[token]));
+        }
+        takes.retain(|take| take.of.iter().all(|portion| portion.amount > 0));
+        if !grant.gpus.is_empty() {
+            let chosen = grant.gpus.iter().copied();
+            let others = self.fitting_gpus(&need.gpu).into_iter();
+            let others = others.filter(|(device, _)| grant.gpus.iter().all(|(chosen, _)| chosen != device));
+            let portion = |(device, amount): (usize, u64)| Portion {
+                name: Portion::name_of_gpu(&self.machine.gpus[device].uuid),
+                amount,
+                there_is: WHOLE,
+            };
+            takes.push(Take { n: grant.gpus.len(), of: chosen.chain(others).map(portion).collect() });
+        }
+        takes
+    }
+
+    /// Returns the devices that would do for a need if they were free, the best first, with what it would take of each.
+    fn fitting_gpus(&self, need: &GpuNeed) -> Vec<(usize, u64)> {
+        let devices = 0..self.gpu_mem_bytes.len();
+        match need {
+            GpuNeed::None => Vec::new(),
+            GpuNeed::Device(device) => vec![(*device, WHOLE)],
+            GpuNeed::Whole { mem, .. } => {
+                let mut fitting: Vec<usize> = devices.filter(|&device| self.gpu_mem_bytes[device] >= *mem).collect();
+                fitting.sort_by_key(|&device| self.gpu_mem_bytes[device]);
+                fitting.into_iter().map(|device| (device, WHOLE)).collect()
+            }
+            GpuNeed::Part { share, mem } => {
+                devices.filter_map(|device| Some((device, self.part_of(device, *share, *mem)?))).collect()
+            }
+        }
+    }
+
+    /// Puts a grant onto these GPUs: who knows of all runs has decided so. For a moment they may be promised to another
+    /// step here, which is about to be given another one.
+    pub fn move_to(&mut self, grant: &mut Grant, gpus: &[(String, u64)]) {
+        let device_of = |uuid: &str| self.machine.gpus.iter().position(|gpu| gpu.uuid == uuid);
+        let found: Vec<(usize, u64)> =
+            gpus.iter().filter_map(|(uuid, share)| Some((device_of(uuid)?, *share))).collect();
+        if found.is_empty() {
+            return;
+        }
+        grant.gpus.iter().for_each(|&(device, share)| self.free.give(device, share));
+        found.iter().for_each(|&(device, share)| self.free.take(device, share));
+        grant.gpus = found;
     }
 
     /// Takes back what was granted.
@@ -242,16 +315,16 @@ impl Pool {
         self.free.cpu += grant.cpu;
         self.free.mem += grant.mem;
         grant.tokens.iter().for_each(|&(token, n)| self.free.tokens[token] += n);
-        grant.gpus.iter().for_each(|&(device, share)| self.free.gpus[device] += share);
+        grant.gpus.iter().for_each(|&(device, share)| self.free.give(device, share));
     }
 
     fn choose_gpus(&self, need: &GpuNeed) -> Option<Vec<(usize, u64)>> {
         let free = &self.free.gpus;
         match need {
             GpuNeed::None => Some(Vec::new()),
-            GpuNeed::Device(device) => (free[*device] == WHOLE).then(|| vec![(*device, WHOLE)]),
+            GpuNeed::Device(device) => (free[*device] == signed(WHOLE)).then(|| vec![(*device, WHOLE)]),
             GpuNeed::Whole { n, mem } => {
-                let is_fit = |&device: &usize| free[device] == WHOLE && self.gpu_mem_bytes[device] >= *mem;
+                let is_fit = |&device: &usize| free[device] == signed(WHOLE) && self.gpu_mem_bytes[device] >= *mem;
                 let mut fitting: Vec<usize> = (0..free.len()).filter(is_fit).collect();
                 // The smallest that will do, so that large ones are left to those who need them.
                 fitting.sort_by_key(|&device| self.gpu_mem_bytes[device]);
@@ -260,7 +333,7 @@ impl Pool {
             }
             GpuNeed::Part { share, mem } => {
                 let part = |device: usize| self.part_of(device, *share, *mem);
-                let fits = |&device: &usize| part(device).is_some_and(|part| part <= free[device]);
+                let fits = |&device: &usize| part(device).is_some_and(|part| signed(part) <= free[device]);
                 // The fullest device that has room, so that others stay whole.
                 let chosen = (0..free.len()).filter(fits).min_by_key(|&device| (free[device], device))?;
                 Some(vec![(chosen, part(chosen)?)])

@@ -48,18 +48,25 @@ impl Queue {
         self.lines[self.line_of[step]].ready.push((priority, Reverse(step)));
     }
 
-    /// Takes out the step that starts next, with what the pool grants it. `None`: nothing is ready, or there is no room.
-    pub fn next(&mut self, pool: &mut Pool, is_ready: impl Fn(usize) -> bool) -> Option<(usize, Grant)> {
+    /// Takes out the step that starts next, with what the pool grants it. `None`: nothing is ready and may start now, or there is
+    /// no room.
+    pub fn next(
+        &mut self,
+        pool: &mut Pool,
+        is_ready: impl Fn(usize) -> bool,
+        may_start: impl Fn(usize) -> bool,
+    ) -> Option<(usize, Grant)> {
         for line in &mut self.lines {
             while line.ready.peek().is_some_and(|&(_, Reverse(step))| !is_ready(step)) {
                 line.ready.pop();
             }
         }
         self.due.retain(|&line| !self.lines[line].ready.is_empty());
-        let mut order: Vec<usize> = (0..self.lines.len()).filter(|&line| !self.lines[line].ready.is_empty()).collect();
+        let is_first_ready = |line: &Line| line.ready.peek().is_some_and(|&(_, Reverse(step))| may_start(step));
+        let mut order: Vec<usize> = (0..self.lines.len()).filter(|&line| is_first_ready(&self.lines[line])).collect();
         order.sort_by_key(|&line| Reverse(self.lines[line].ready.peek().copied()));
         order.retain(|line| !self.due.contains(line));
-        order.splice(..0, self.due.iter().copied());
+        order.splice(..0, self.due.iter().copied().filter(|&line| is_first_ready(&self.lines[line])));
         for (n_before, &line) in order.iter().enumerate() {
             if let Some(grant) = self.try_take(line, pool) {
                 order[..n_before].iter().for_each(|&passed| self.on_passed(passed));

@@ -295,7 +295,7 @@ proptest! {
                 Pending::Claim(step) if luck == 19 => scheduler.on_over_budget(step),
                 Pending::Pause(step) if luck < 3 => scheduler.on_over_budget(step),
                 Pending::Pause(step) => scheduler.on_paused(step),
-                Pending::Claim(step) | Pending::Delayed(step) => scheduler.on_claimed(step),
+                Pending::Claim(step) | Pending::Delayed(step) => scheduler.on_claimed(step, &[]),
                 Pending::Run(step) => {
                     n_running -= 1;
                     if luck < 6 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlp_model::{Demand, Gpu, GpuDemand, Machine};
+use mlp_model::{Demand, Gpu, GpuDemand, Machine, Portion};
 use proptest::prelude::*;
 
 use super::queue::MAX_PASSED;
@@ -13,6 +13,7 @@ const GIB: u64 = 1 << 30;
 fn machine() -> Machine {
     let gpu = |uuid: &str, gib| Gpu { uuid: uuid.into(), name: "card".into(), mem_bytes: gib * GIB };
     Machine {
+        cores: Some(4),
         mem_bytes: Some(16 * GIB),
         tokens: BTreeMap::from([("disk".into(), 1), ("licence".into(), 2)]),
         gpus: vec![gpu("GPU-a", 8), gpu("GPU-b", 16)],
@@ -67,7 +68,7 @@ fn holding(scheduler: &Scheduler) -> Vec<usize> {
 }
 
 fn finish(scheduler: &mut Scheduler, step: usize) {
-    scheduler.on_claimed(step);
+    scheduler.on_claimed(step, &[]);
     scheduler.on_written(step);
     scheduler.on_committed(step);
 }
@@ -110,6 +111,74 @@ fn gpu_memory_is_never_promised_twice() {
     let large = Demand { gpu_mem_bytes: 12 * GIB, ..gpu(GpuDemand::Count(1)) };
     let scheduler = ready(8, &[(large, 0), (gpu(GpuDemand::Count(1)), 0)]);
     assert_eq!((scheduler.gpus(0), scheduler.gpus(1)), (vec!["GPU-b".to_owned()], vec!["GPU-a".to_owned()]));
+}
+
+#[test]
+fn a_step_tells_what_it_takes_of_what_runs_share() {
+    let names = |scheduler: &Scheduler, step| -> Vec<String> {
+        let show = |portion: &Portion| format!("{} {}/{}", portion.name, portion.amount, portion.there_is);
+        scheduler.takes(step).iter().map(|take| take.of.iter().map(show).collect::<Vec<_>>().join(" or ")).collect()
+    };
+    let both = Demand { mem_bytes: GIB, ..token("licence", 1) };
+    let shared = Demand { gpu_mem_bytes: 4 * GIB, ..Demand::default() };
+    let scheduler = ready(2, &[(both, 0), (shared, 0)]);
+    // The machine has more cores than this run may use.
+    assert_eq!(names(&scheduler, 0), ["cpu 1/4", &format!("mem {GIB}/{}", 16 * GIB), "token licence 1/2"]);
+    assert_eq!(names(&scheduler, 1), ["cpu 1/4", "gpu GPU-a 500/1000 or gpu GPU-b 250/1000"]);
+    let scheduler = ready(8, &[(gpu(GpuDemand::Count(2)), 0)]);
+    assert_eq!(names(&scheduler, 0)[1], "gpu GPU-a 1000/1000 or gpu GPU-b 1000/1000");
+    assert_eq!(scheduler.takes(0)[1].n, 2);
+}
+
+#[test]
+fn a_step_gets_the_gpu_that_is_free_of_other_runs() {
+    let share = || (gpu(GpuDemand::Share(500)), 0);
+    let mut scheduler = ready(8, &[share(), share(), (gpu(GpuDemand::Count(1)), 0), share()]);
+    assert_eq!((holding(&scheduler), scheduler.gpus(2)), (vec![0, 1, 2], vec!["GPU-b".to_owned()]));
+    let on = |uuid: &str, amount| vec![Portion { name: Portion::name_of_gpu(uuid), amount, there_is: 1000 }];
+    // Another run has the half of the first device: one of ours goes to the other one, which is promised twice for a moment.
+    scheduler.on_claimed(0, &on("GPU-b", 500));
+    assert_eq!((scheduler.gpus(0), scheduler.gpus(1)), (vec!["GPU-b".to_owned()], vec!["GPU-a".to_owned()]));
+    // What is free here now is not free for the last one, which asks all the same and waits.
+    assert_eq!(holding(&scheduler), [0, 1, 2, 3]);
+    scheduler.on_claim_delayed(2);
+    scheduler.on_written(0);
+    scheduler.on_claimed(2, &on("GPU-b", 1000));
+    assert_eq!((scheduler.gpus(2), scheduler.gpus(3)), (vec!["GPU-b".to_owned()], vec!["GPU-a".to_owned()]));
+    for step in [1, 3] {
+        scheduler.on_claimed(step, &on("GPU-a", 500));
+        scheduler.on_written(step);
+    }
+    scheduler.on_written(2);
+    assert!(scheduler.pool.is_all_free());
+}
+
+#[test]
+fn what_is_granted_after_a_while_does_not_wait_for_those_that_only_ask() {
+    let mut scheduler = ready(1, &[(cpu(1), 3), (cpu(1), 2), (cpu(1), 1)]);
+    scheduler.on_claim_delayed(0);
+    assert_eq!(holding(&scheduler), [1]);
+    scheduler.on_claimed(0, &[]);
+    assert_eq!((holding(&scheduler), scheduler.state(0)), (vec![0], State::Running));
+    assert_eq!(scheduler.state(1), State::Awaiting);
+    // Nor does it wait for a step that was more urgent from the beginning.
+    scheduler.on_claimed(1, &[]);
+    assert_eq!((scheduler.state(1), scheduler.state(2)), (State::Granted, State::Ready));
+    scheduler.on_written(0);
+    assert_eq!((holding(&scheduler), scheduler.state(1)), (vec![1], State::Running));
+}
+
+#[test]
+fn only_so_many_steps_wait_for_other_runs() {
+    let steps: Vec<_> = (0..100).map(|_| (cpu(1), 0)).collect();
+    let mut scheduler = ready(1, &steps);
+    let awaiting = |scheduler: &Scheduler| (0..100).filter(|&step| scheduler.state(step) == State::Awaiting).count();
+    while let [step] = holding(&scheduler)[..] {
+        scheduler.on_claim_delayed(step);
+    }
+    assert_eq!((awaiting(&scheduler), holding(&scheduler)), (MAX_AWAITING, vec![]));
+    finish(&mut scheduler, 0);
+    assert_eq!((awaiting(&scheduler), holding(&scheduler)), (MAX_AWAITING - 1, vec![MAX_AWAITING]));
 }
 
 #[test]
@@ -322,7 +391,7 @@ fn run_through(
                 scheduler.on_claim_delayed(step);
                 pending.push(Command::Claim { step });
             }
-            Command::Claim { step } => scheduler.on_claimed(step),
+            Command::Claim { step } => scheduler.on_claimed(step, &[]),
             Command::StartStep { step, .. } if *luck < 3 => _ = scheduler.on_failed(step, ErrorClass::Step),
             Command::StartStep { step, .. } => {
                 scheduler.on_written(step);

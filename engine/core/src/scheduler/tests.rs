@@ -52,7 +52,7 @@ pub(super) fn commands(scheduler: &mut Scheduler) -> Vec<Command> {
 /// Resolves `step` as a miss and grants its claim.
 pub(super) fn run(scheduler: &mut Scheduler, step: usize) {
     scheduler.on_key_resolved(step, Lookup::Miss);
-    scheduler.on_claimed(step);
+    scheduler.on_claimed(step, &[]);
 }
 
 pub(super) fn finish(scheduler: &mut Scheduler, step: usize) {
@@ -68,7 +68,7 @@ fn a_step_starts_once_its_inputs_are_written() {
     assert_eq!(commands(&mut scheduler), [ResolveKey { step: 0 }]);
     scheduler.on_key_resolved(0, Lookup::Miss);
     assert_eq!(commands(&mut scheduler), [Claim { step: 0 }]);
-    scheduler.on_claimed(0);
+    scheduler.on_claimed(0, &[]);
     assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 1 }]);
     // Written is enough; the disk may take its time.
     scheduler.on_written(0);
@@ -176,8 +176,8 @@ fn no_more_steps_run_than_there_are_jobs() {
     commands(&mut scheduler);
     (0..5).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
     assert_eq!(commands(&mut scheduler), [Claim { step: 0 }, Claim { step: 1 }]);
-    scheduler.on_claimed(0);
-    scheduler.on_claimed(1);
+    scheduler.on_claimed(0, &[]);
+    scheduler.on_claimed(1, &[]);
     commands(&mut scheduler);
     scheduler.on_written(1);
     assert_eq!(commands(&mut scheduler), [Claim { step: 2 }]);
@@ -195,7 +195,7 @@ fn the_longest_way_goes_first_then_the_order_of_declaration() {
     while let Some(command) = scheduler.next_command() {
         if let Claim { step } = command {
             order.push(step);
-            scheduler.on_claimed(step);
+            scheduler.on_claimed(step, &[]);
             finish(&mut scheduler, step);
         }
     }
@@ -223,6 +223,8 @@ fn a_step_is_tried_as_often_as_it_may_be() {
         assert!(scheduler.on_failed(0, ErrorClass::Step));
         assert_eq!(commands(&mut scheduler), [Pause { step: 0 }]);
         scheduler.on_paused(0);
+        assert_eq!(commands(&mut scheduler), [Claim { step: 0 }]);
+        scheduler.on_claimed(0, &[]);
         assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt }]);
     }
     assert!(!scheduler.on_failed(0, ErrorClass::Step));
@@ -243,18 +245,20 @@ fn nothing_is_tried_again_once_the_run_is_ending() {
 }
 
 #[test]
-fn a_step_that_waits_for_its_next_attempt_holds_no_slot() {
+fn a_step_that_waits_for_its_next_attempt_holds_no_slot_and_claims_its_key_again() {
     let mut scheduler = started(vec![with_retries(1), call(&[])], 1, false);
     (0..2).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
-    scheduler.on_claimed(0);
+    scheduler.on_claimed(0, &[]);
     commands(&mut scheduler);
     scheduler.on_failed(0, ErrorClass::Step);
     assert_eq!(commands(&mut scheduler), [Pause { step: 0 }, Claim { step: 1 }]);
-    scheduler.on_claimed(1);
+    scheduler.on_claimed(1, &[]);
     commands(&mut scheduler);
     scheduler.on_paused(0);
-    assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Granted));
+    assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Ready));
     scheduler.on_written(1);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 0 }]);
+    scheduler.on_claimed(0, &[]);
     assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 2 }]);
 }
 
@@ -264,9 +268,9 @@ fn a_run_that_ends_gives_up_what_waits_for_its_next_attempt() {
     for is_over in [false, true] {
         let mut scheduler = started(vec![with_retries(1), call(&[0]), call(&[])], 1, false);
         (0..3).for_each(|step| scheduler.on_key_resolved(step, Lookup::Miss));
-        scheduler.on_claimed(0);
+        scheduler.on_claimed(0, &[]);
         scheduler.on_failed(0, ErrorClass::Step);
-        scheduler.on_claimed(2);
+        scheduler.on_claimed(2, &[]);
         if is_over {
             scheduler.on_paused(0);
         }
@@ -294,7 +298,7 @@ fn what_would_end_after_the_budget_is_skipped_and_shorter_steps_go_on() {
     scheduler.on_over_budget(0);
     let because = Because::OverBudget { step: 0 };
     assert_eq!(commands(&mut scheduler), [Skip { step: 0, because }, Skip { step: 1, because }, Claim { step: 2 }]);
-    scheduler.on_claimed(2);
+    scheduler.on_claimed(2, &[]);
     finish(&mut scheduler, 2);
     assert!(scheduler.is_done());
 }
@@ -317,7 +321,7 @@ fn cancel_ends_what_runs_and_skips_the_rest() {
         ]
     );
     // Answers that were under way come too late.
-    scheduler.on_claimed(2);
+    scheduler.on_claimed(2, &[]);
     scheduler.on_key_resolved(3, Lookup::Hit);
     scheduler.on_cancel(Cancel::Now);
     assert_eq!(commands(&mut scheduler), [CancelStep { step: 0, how: Cancel::Now }]);
@@ -434,10 +438,10 @@ fn waiting_for_another_run_holds_no_slot() {
     commands(&mut scheduler);
     scheduler.on_claim_delayed(0);
     assert_eq!(commands(&mut scheduler), [Claim { step: 1 }]);
-    scheduler.on_claimed(1);
+    scheduler.on_claimed(1, &[]);
     commands(&mut scheduler);
     // The other run gave up: the right is ours, but the slot is taken.
-    scheduler.on_claimed(0);
+    scheduler.on_claimed(0, &[]);
     assert_eq!((commands(&mut scheduler), scheduler.state(0)), (vec![], State::Granted));
     scheduler.on_written(1);
     assert_eq!(commands(&mut scheduler), [StartStep { step: 0, attempt: 1 }]);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 use mlp_model::{
     Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, Record, RunId, RunSummary, Sensitivity, StepId,
-    StepResult, Store, StoreError, Stored,
+    StepResult, Store, StoreError, Stored, Take,
 };
 use tempfile::TempDir;
 
@@ -41,6 +41,7 @@ type Refuses = fn(&Record) -> bool;
 
 struct Waiting {
     since: usize,
+    takes: Vec<Take>,
     answer: Done<Claim>,
 }
 
@@ -123,9 +124,9 @@ impl State {
         records[since..].iter().any(|stored| finished(&stored.record).is_some_and(|(_, result)| result.key == *key))
     }
 
-    fn grant(self: &Arc<Self>, key: KeyId, answer: Done<Claim>) {
+    fn grant(self: &Arc<Self>, key: KeyId, takes: &[Take], answer: Done<Claim>) {
         let state = Arc::clone(self);
-        answer(Ok(Claim::Granted(Lease(Some(Box::new(move || state.give_back(key)))))));
+        answer(Ok(Claim::Granted(Lease::new(Take::best(takes), move || state.give_back(key)))));
     }
 
     fn give_back(self: &Arc<Self>, key: KeyId) {
@@ -138,7 +139,7 @@ impl State {
             };
             drop(claims);
             if !self.has_finished(&key, next.since) {
-                return self.grant(key, next.answer);
+                return self.grant(key, &next.takes, next.answer);
             }
             (next.answer)(Ok(Claim::Finished));
         }
@@ -225,7 +226,7 @@ impl Store for MemoryStore {
         });
     }
 
-    fn claim(&self, key: KeyId, answer: Done<Claim>) {
+    fn claim(&self, key: KeyId, takes: Vec<Take>, answer: Done<Claim>) {
         let since = self.state.asked.lock().unwrap().get(&key).copied().unwrap_or(0);
         let mut claims = self.state.claims.lock().unwrap();
         if self.state.has_finished(&key, since) {
@@ -233,11 +234,11 @@ impl Store for MemoryStore {
             return answer(Ok(Claim::Finished));
         }
         match claims.get_mut(&key) {
-            Some(queue) => queue.push_back(Waiting { since, answer }),
+            Some(queue) => queue.push_back(Waiting { since, takes, answer }),
             None => {
                 claims.insert(key, VecDeque::new());
                 drop(claims);
-                self.state.grant(key, answer);
+                self.state.grant(key, &takes, answer);
             }
         }
     }

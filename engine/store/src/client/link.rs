@@ -11,12 +11,12 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use mlp_model::{Digest, KeyId, RunId, StoreError};
+use mlp_model::{Digest, RunId, StoreError};
 
 use super::dial::{Dialed, Dialer, owner};
 use crate::failure::lock;
 use crate::journal::group::ClientId;
-use crate::protocol::{self, Answer, Hello, Numbered, PROTOCOL, Reply, Request};
+use crate::protocol::{self, Answer, Held, Hello, Numbered, PROTOCOL, Reply, Request};
 use crate::stat_cache::Subject;
 
 /// A request that this many owners have taken with them is not sent again.
@@ -49,9 +49,11 @@ struct State {
     n_commits: u64,
     /// The numbers of pending commits.
     commits: BTreeSet<u64>,
-    held: BTreeMap<u64, KeyId>,
+    held: BTreeMap<u64, Held>,
     /// Leases that are over, of which the owner has not been told.
     given_back: Vec<u64>,
+    /// Leases that take nothing any more, of which the owner has not been told.
+    freed: Vec<u64>,
     groups: BTreeSet<u32>,
     runs: BTreeSet<RunId>,
     /// Runs that have begun, perhaps without the owner's answer, and have not ended.
@@ -140,6 +142,17 @@ impl Link {
     /// Tells something that needs no answer. Forgotten if there is no owner.
     pub fn tell(&self, request: Request) {
         lock(&self.state).tell(request);
+    }
+
+    /// A lease takes nothing any more. The owner is told with the next request: that of the lease's record follows soon.
+    pub fn free(&self, claim: u64) {
+        let mut state = lock(&self.state);
+        if let Some(held) = state.held.get_mut(&claim)
+            && !held.portions.is_empty()
+        {
+            held.portions.clear();
+            state.freed.push(claim);
+        }
     }
 
     /// Ends a lease. The owner is told at once, or with others when the next answer comes.
@@ -243,8 +256,9 @@ impl Link {
             _ = dialed.writer.shutdown(std::net::Shutdown::Both);
         }
         state.stream = Some(dialed.writer);
-        let is_over = |lease: &&(KeyId, u64)| !state.held.contains_key(&lease.1);
-        state.given_back = hello.held.iter().filter(is_over).map(|lease| lease.1).collect();
+        let is_over = |lease: &&Held| !state.held.contains_key(&lease.claim);
+        // What they take was said in the hello, or is said now.
+        state.given_back = hello.held.iter().filter(is_over).map(|lease| lease.claim).collect();
         state.tell_given_back();
         for group in hello.groups.iter().filter(|group| !state.groups.contains(group)).copied().collect::<Vec<_>>() {
             state.tell(Request::Untrack { group });
@@ -266,8 +280,8 @@ impl Link {
         let mut state = lock(&self.state);
         let Some(pending) = state.pending.remove(&reply.no) else { return };
         state.forget_commit(&pending.request);
-        if let (Request::Claim { key, .. }, Ok(Answer::Granted)) = (&pending.request, &reply.answer) {
-            state.held.insert(reply.no, *key);
+        if let (Request::Claim { key, .. }, Ok(Answer::Granted(portions))) = (&pending.request, &reply.answer) {
+            state.held.insert(reply.no, Held { claim: reply.no, key: *key, portions: portions.clone() });
         }
         match &pending.request {
             // From its answer on, the owner is known to have heard.
@@ -287,7 +301,7 @@ impl Link {
         let answered = reply.answer.map(|answer| (answer, attached));
         // The number of a claim is its lease's name.
         let answered = match answered {
-            Ok((Answer::Granted, _)) => Ok((Answer::Granted, reply.no.to_le_bytes().to_vec())),
+            Ok((granted @ Answer::Granted(_), _)) => Ok((granted, reply.no.to_le_bytes().to_vec())),
             other => other,
         };
         if pending.is_callback() { self.call(pending.sink, answered) } else { (pending.sink)(answered) }
@@ -299,7 +313,7 @@ impl Link {
             protocol: PROTOCOL,
             client: self.client.clone(),
             runs: state.runs.iter().cloned().collect(),
-            held: state.held.iter().map(|(no, key)| (*key, *no)).collect(),
+            held: state.held.values().cloned().collect(),
             waiting: state.pending.iter().filter(|found| is_claim(found.1)).map(|found| *found.0).collect(),
             groups: state.groups.iter().copied().collect(),
             uses: state.uses.iter().copied().collect(),
@@ -347,23 +361,35 @@ impl State {
 
     /// Sends a pending request if there is an owner. A broken connection is noticed by its reader.
     fn send_pending(&mut self, no: u64) {
+        let before = if self.freed.is_empty() { None } else { self.given_back() };
         let (Some(stream), Some(pending)) = (&mut self.stream, self.pending.get_mut(&no)) else { return };
         let request = Numbered { no, resent: pending.n_sent > 0, body: &pending.request };
         pending.n_sent += 1;
-        _ = stream.write_all(&protocol::encode(&request, &[&pending.attached]));
+        let mut frames = before.map(|body| encode_unanswered(&body)).unwrap_or_default();
+        frames.extend(protocol::encode(&request, &[&pending.attached]));
+        _ = stream.write_all(&frames);
     }
 
     fn tell_given_back(&mut self) {
-        let claims = std::mem::take(&mut self.given_back);
-        if !claims.is_empty() {
-            self.tell(Request::GiveBack { claims });
+        if let Some(request) = self.given_back() {
+            self.tell(request);
         }
+    }
+
+    /// Returns what the owner has not been told of leases.
+    fn given_back(&mut self) -> Option<Request> {
+        let (claims, mut freed) = (std::mem::take(&mut self.given_back), std::mem::take(&mut self.freed));
+        freed.retain(|claim| !claims.contains(claim));
+        (!claims.is_empty() || !freed.is_empty()).then_some(Request::GiveBack { claims, freed })
     }
 
     fn tell(&mut self, request: Request) {
         if let Some(stream) = &mut self.stream {
-            let request = Numbered { no: 0, resent: false, body: request };
-            _ = stream.write_all(&protocol::encode(&request, &[]));
+            _ = stream.write_all(&encode_unanswered(&request));
         }
     }
+}
+
+fn encode_unanswered(request: &Request) -> Vec<u8> {
+    protocol::encode(&Numbered { no: 0, resent: false, body: request }, &[])
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use mlp_model::{
     Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, OutputRecord, Record, RunId, RunSummary, Sensitivity,
-    StepId, StepResult, Store, StoreError, Stored,
+    StepId, StepResult, Store, StoreError, Stored, Take,
 };
 
 use crate::clock::Clock;
@@ -468,21 +468,23 @@ impl Store for Client {
         self.outgoing.commit(&records, guard, None, done);
     }
 
-    fn claim(&self, key: KeyId, answer: Done<Claim>) {
+    fn claim(&self, key: KeyId, takes: Vec<Take>, answer: Done<Claim>) {
         let seen = lock(&self.seen).get(&key).copied().unwrap_or(0);
         let link = self.link.clone();
         let sink = move |answered: link::Answered| {
             answer(match answered {
-                Ok((Answer::Granted, no)) => {
+                Ok((Answer::Granted(portions), no)) => {
                     let claim = no.try_into().map_or(0, u64::from_le_bytes);
-                    Ok(Claim::Granted(Lease(Some(Box::new(move || link.give_back(claim))))))
+                    let freeing = link.clone();
+                    let lease = Lease::new(portions, move || link.give_back(claim));
+                    Ok(Claim::Granted(lease.with_free(move || freeing.free(claim))))
                 }
                 Ok((Answer::Finished, _)) => Ok(Claim::Finished),
                 Ok((other, _)) => Err(misfit(&other)),
                 Err(error) => Err(error),
             });
         };
-        self.link.ask(Request::Claim { key, seen }, Vec::new(), Box::new(sink));
+        self.link.ask(Request::Claim { key, seen, takes }, Vec::new(), Box::new(sink));
     }
 
     fn track(&self, process_group: u32) -> Result<(), StoreError> {

@@ -5,14 +5,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 
-use mlp_model::{Digest, KeyId, RunId, RunSummary};
+use mlp_model::{Digest, KeyId, RunId, RunSummary, Take};
 
 use super::claims::{Claims, Ticket, Verdict};
 use super::groups::Group;
 use super::sessions::{Line, Sessions};
 use crate::journal::group::ClientId;
-use crate::process::ProcessMark;
-use crate::protocol::{self, Answer, Hello, Reply};
+use crate::process::{ProcessMark, ancestors};
+use crate::protocol::{self, Answer, Held, Hello, Reply};
 
 /// Takes frames for a client; a thread of the connection writes them.
 pub(crate) type Outbox = Sender<Vec<u8>>;
@@ -48,8 +48,8 @@ impl Desk {
     pub fn new(sessions: Sessions) -> Self {
         let mut claims = Claims::default();
         for (client, session) in &sessions.clients {
-            for (claim, key) in &session.held {
-                claims.hold(Ticket { client: client.clone(), no: *claim }, *key);
+            for Held { claim, key, portions } in session.held.values() {
+                claims.hold(Ticket { client: client.clone(), no: *claim }, *key, portions.clone());
             }
         }
         Self { claims, sessions, connected: HashMap::new(), next_serial: 0, ending: HashSet::new(), collection: None }
@@ -58,23 +58,37 @@ impl Desk {
     /// A client has connected, perhaps again. Returns the connection's number.
     pub fn on_hello(&mut self, hello: Hello, process: ProcessMark, outbox: Outbox) -> u64 {
         let Hello { client, runs, held, waiting, groups, uses, .. } = hello;
+        self.claims.shares.on_within(client.clone(), self.clients_around(&client, &process));
         self.sessions.write(Line::Here { client: client.clone(), process });
         self.next_serial += 1;
         let serial = self.next_serial;
         let connected =
             Connected { serial, outbox, runs: runs.into_iter().collect(), uses: uses.into_iter().collect() };
         self.connected.insert(client.clone(), connected);
-        let is_known = |no: u64| waiting.contains(&no) || held.iter().any(|lease| lease.1 == no);
+        let is_known = |no: u64| waiting.contains(&no) || held.iter().any(|lease| lease.claim == no);
         let verdicts = self.claims.end_all(&client, is_known);
-        for (key, no) in &held {
-            self.claims.hold(Ticket { client: client.clone(), no: *no }, *key);
-            self.sessions.write(Line::Held { client: client.clone(), key: *key, claim: *no });
+        for held in held {
+            let ticket = Ticket { client: client.clone(), no: held.claim };
+            self.claims.hold(ticket, held.key, held.portions.clone());
+            self.sessions.write(Line::Held { client: client.clone(), held });
         }
+        let freed = self.claims.settle();
+        self.answer(freed);
         for group in groups {
             self.track(&client, group);
         }
         self.answer(verdicts);
         serial
+    }
+
+    /// Returns the clients that wait for this one, because a step of theirs has started it.
+    fn clients_around(&self, client: &ClientId, process: &ProcessMark) -> HashSet<ClientId> {
+        let others: Vec<_> = self.sessions.clients.iter().filter(|(other, _)| *other != client).collect();
+        if others.is_empty() {
+            return HashSet::new();
+        }
+        let around = ancestors(process.pid);
+        others.into_iter().filter(|(_, other)| around.contains(&other.process.pid)).map(|(id, _)| id.clone()).collect()
     }
 
     /// A connection has ended: its leases go to the next. Returns the groups to end; call [`Desk::on_ended`] after.
@@ -116,6 +130,7 @@ impl Desk {
     fn give_up(&mut self, client: &ClientId) -> Vec<Group> {
         let groups = self.sessions.clients.get(client).map(|session| session.groups()).unwrap_or_default();
         let verdicts = self.claims.end_all(client, |_| false);
+        self.claims.shares.forget(client);
         self.answer(verdicts);
         self.ending.insert(client.clone());
         groups
@@ -138,18 +153,25 @@ impl Desk {
         self.connected.len()
     }
 
-    /// `newest` is the position of the key's newest result; asked for under the desk's lock. Returns what can be answered at
-    /// once.
-    pub fn claim(&mut self, ticket: Ticket, key: KeyId, seen: u64, newest: u64) -> Option<Answer> {
-        let verdict = self.claims.claim(ticket, key, seen, newest)?;
-        Some(self.note(verdict).1)
+    /// `known`: the position of the newest result that the client knows, and of the newest there is, asked for under the desk's
+    /// lock. Returns what can be answered at once.
+    pub fn claim(&mut self, ticket: Ticket, key: KeyId, known: (u64, u64), takes: Vec<Take>) -> Option<Answer> {
+        let verdicts = self.claims.claim(ticket.clone(), key, known, takes);
+        let (own, others): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|verdict| *verdict.ticket() == ticket);
+        self.answer(others);
+        own.into_iter().next().map(|verdict| self.note(verdict).1)
     }
 
-    pub fn give_back(&mut self, client: &ClientId, claims: &[u64]) {
+    /// Ends leases of a client; those of `freed` take nothing any more.
+    pub fn give_back(&mut self, client: &ClientId, claims: &[u64], freed: &[u64]) {
         self.sessions.write_all(claims.iter().map(|&claim| Line::GivenBack { client: client.clone(), claim }));
         for &no in claims {
-            let verdict = self.claims.on_end(&Ticket { client: client.clone(), no });
-            self.answer(verdict);
+            let verdicts = self.claims.on_end(&Ticket { client: client.clone(), no });
+            self.answer(verdicts);
+        }
+        for &no in freed {
+            let verdicts = self.claims.on_freed(&Ticket { client: client.clone(), no });
+            self.answer(verdicts);
         }
     }
 
@@ -236,10 +258,10 @@ impl Desk {
     /// Writes down what is granted.
     fn note(&mut self, verdict: Verdict) -> (Ticket, Answer) {
         match verdict {
-            Verdict::Granted(ticket, key) => {
-                let (client, claim) = (ticket.client.clone(), ticket.no);
-                self.sessions.write(Line::Held { client, key, claim });
-                (ticket, Answer::Granted)
+            Verdict::Granted(ticket, key, portions) => {
+                let held = Held { claim: ticket.no, key, portions: portions.clone() };
+                self.sessions.write(Line::Held { client: ticket.client.clone(), held });
+                (ticket, Answer::Granted(portions))
             }
             Verdict::Finished(ticket) => (ticket, Answer::Finished),
         }

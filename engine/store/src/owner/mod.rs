@@ -12,6 +12,7 @@ mod log;
 mod seat;
 mod session;
 mod sessions;
+mod shares;
 
 use std::collections::HashMap;
 use std::fs;

@@ -161,17 +161,17 @@ impl Session<'_> {
         let questions = &self.owner.questions;
         let answer = match request {
             Request::Commit { .. } | Request::Remove => return Ok(()),
-            Request::Claim { key, seen } => {
+            Request::Claim { key, seen, takes } => {
                 let mut desk = lock(&self.owner.desk);
                 // Under the lock, so that a result which comes in now is either seen here or told to the waiter.
                 let newest = questions.newest_result(&key)?;
-                match desk.claim(Ticket { client: self.client.clone(), no }, key, seen, newest) {
+                match desk.claim(Ticket { client: self.client.clone(), no }, key, (seen, newest), takes) {
                     Some(answer) => answer,
                     None => return Ok(()),
                 }
             }
-            Request::GiveBack { claims } => {
-                lock(&self.owner.desk).give_back(&self.client, &claims);
+            Request::GiveBack { claims, freed } => {
+                lock(&self.owner.desk).give_back(&self.client, &claims, &freed);
                 return Ok(());
             }
             Request::SetStats { known } => {

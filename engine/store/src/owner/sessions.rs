@@ -9,12 +9,12 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use mlp_model::KeyId;
 use serde::{Deserialize, Serialize};
 
 use super::groups::Group;
 use crate::journal::group::ClientId;
 use crate::process::ProcessMark;
+use crate::protocol::Held;
 
 /// The log is written afresh when it has grown to this.
 const MAX_LOG_BYTES: usize = 1 << 20;
@@ -22,19 +22,39 @@ const MAX_LOG_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(crate) enum Line {
-    Here { client: ClientId, process: ProcessMark },
-    Held { client: ClientId, key: KeyId, claim: u64 },
-    GivenBack { client: ClientId, claim: u64 },
-    Tracked { client: ClientId, group: u32, leader_started: Option<u64> },
-    Untracked { client: ClientId, group: u32 },
-    Gone { client: ClientId },
+    Here {
+        client: ClientId,
+        process: ProcessMark,
+    },
+    Held {
+        client: ClientId,
+        #[serde(flatten)]
+        held: Held,
+    },
+    GivenBack {
+        client: ClientId,
+        claim: u64,
+    },
+    Tracked {
+        client: ClientId,
+        group: u32,
+        leader_started: Option<u64>,
+    },
+    Untracked {
+        client: ClientId,
+        group: u32,
+    },
+    Gone {
+        client: ClientId,
+    },
 }
 
 /// One client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Session {
     pub process: ProcessMark,
-    pub held: BTreeMap<u64, KeyId>,
+    /// By the claim's number.
+    pub held: BTreeMap<u64, Held>,
     groups: BTreeMap<u32, Option<u64>>,
 }
 
@@ -95,7 +115,9 @@ impl Sessions {
                 let new = Session { process, held: BTreeMap::new(), groups: BTreeMap::new() };
                 self.clients.entry(client).or_insert(new);
             }
-            Line::Held { client, key, claim } => with(client, &|session| _ = session.held.insert(claim, key)),
+            Line::Held { client, held } => {
+                with(client, &|session| _ = session.held.insert(held.claim, held.clone()));
+            }
             Line::GivenBack { client, claim } => with(client, &|session| _ = session.held.remove(&claim)),
             Line::Tracked { client, group, leader_started } => {
                 with(client, &|session| _ = session.groups.insert(group, leader_started));
@@ -111,8 +133,8 @@ impl Sessions {
         for (client, session) in &self.clients {
             let client = client.clone();
             text.extend(to_text(&Line::Here { client: client.clone(), process: session.process.clone() }));
-            for (claim, key) in &session.held {
-                text.extend(to_text(&Line::Held { client: client.clone(), key: *key, claim: *claim }));
+            for held in session.held.values() {
+                text.extend(to_text(&Line::Held { client: client.clone(), held: held.clone() }));
             }
             for (group, started) in &session.groups {
                 let (group, leader_started) = (*group, *started);
@@ -137,20 +159,24 @@ fn to_text(line: &Line) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mlp_model::Digest;
+    use mlp_model::{Digest, KeyId, Take};
 
     #[test]
     fn the_next_owner_knows_what_living_clients_have() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sessions.log");
         let (a, b) = (ClientId("a".into()), ClientId("b".into()));
-        let key = |n: u64| KeyId(Digest::of(&n.to_le_bytes()));
+        let held = |claim: u64| Held {
+            claim,
+            key: KeyId(Digest::of(&claim.to_le_bytes())),
+            portions: Take::best(&[Take::of("cpu", claim, 4)]),
+        };
         let mut sessions = Sessions::open(path.clone());
         for client in [&a, &b] {
             sessions.write(Line::Here { client: client.clone(), process: ProcessMark::own() });
         }
         for claim in 0..20_000 {
-            sessions.write(Line::Held { client: a.clone(), key: key(claim), claim });
+            sessions.write(Line::Held { client: a.clone(), held: held(claim) });
             if claim > 2 {
                 sessions.write(Line::GivenBack { client: a.clone(), claim });
             }
@@ -165,7 +191,7 @@ mod tests {
         let next = Sessions::open(path);
         assert_eq!(next.clients, sessions.clients);
         let session = &next.clients[&a];
-        assert_eq!(session.held, BTreeMap::from([(0, key(0)), (1, key(1)), (2, key(2))]));
+        assert_eq!(session.held, BTreeMap::from([(0, held(0)), (1, held(1)), (2, held(2))]));
         assert_eq!(session.groups(), [Group { id: 77, leader_started: Some(5) }]);
     }
 }

@@ -136,6 +136,9 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         });
         self.finishing.push(step);
         self.results.insert(step, result);
+        if let Some(lease) = self.leases.get_mut(&step) {
+            lease.free();
+        }
         self.scheduler.on_written(step);
     }
 

@@ -120,7 +120,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
                 self.claims.push_back((Instant::now(), step));
                 let tell = self.tell.clone();
                 let answered = answer(move |claim| _ = tell.send(Message::ClaimAnswered { step, claim }));
-                self.ctx.store.claim(resolved.id, answered);
+                self.ctx.store.claim(resolved.id, self.scheduler.takes(step), answered);
             }
             None => self.on_failed(step, bug("N6301", format!("step `{}` has no key", self.name(step)))),
         }
@@ -132,7 +132,8 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             // There is nothing that the look before did not find.
             Ok(Claim::Granted(lease)) => self.on_claimed(step, Ok(Grant::Execute(Some(lease)))),
             Ok(Claim::Finished) => {
-                tokio::spawn(claim::look_again(Arc::clone(&self.ctx), step, resolved, self.tell.clone()));
+                let takes = self.scheduler.takes(step);
+                tokio::spawn(claim::look_again(Arc::clone(&self.ctx), (step, takes), resolved, self.tell.clone()));
             }
             Err(error) => self.on_claimed(step, Err(store_trouble(&error))),
         }
@@ -145,10 +146,10 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         match result {
             Ok(Grant::Reuse(hit)) => self.on_hit(step, &hit),
             Ok(Grant::Execute(lease)) => {
+                self.scheduler.on_claimed(step, lease.as_ref().map_or(&[], |lease| &lease.portions));
                 if let Some(lease) = lease {
                     self.leases.insert(step, lease);
                 }
-                self.scheduler.on_claimed(step);
             }
             Err(error) => self.on_failed(step, error),
         }
