@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use mlp_model::{ArtifactKind, Digest, Keep, Record, Removed, RunId, Sensitivity, Store, StoreError, Timestamp};
+use mlp_model::{
+    ArtifactKind, Digest, Keep, Record, Removed, RunId, Sensitivity, Store, StoreError, Timestamp, fail_point,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::commit_and_wait;
@@ -90,8 +92,11 @@ fn collect_in_earnest(store: &dyn Keep, rules: &KeepRules, now: Timestamp) -> Re
     let marked = Marked::mark(store, rules)?;
     let mut collection = marked.report(false);
     if !marked.unneeded.is_empty() {
+        fail_point("gc.marked");
         record(store, &marked.unneeded, collection.unneeded_bytes, rules, now)?;
+        fail_point("gc.recorded");
         collection.removed = store.remove(&marked.unneeded)?;
+        fail_point("gc.removed");
     }
     (collection.n_damaged, collection.damaged_bytes) = store.remove_damaged()?;
     for (run, _) in &marked.logs {

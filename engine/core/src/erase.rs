@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use mlp_model::{ArtifactKind, Digest, Keep, Record, RunId, SealedObject, Sensitivity, StoreError, Timestamp};
+use mlp_model::{
+    ArtifactKind, Digest, Keep, Record, RunId, SealedObject, Sensitivity, StoreError, Timestamp, fail_point,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::commit_and_wait;
@@ -90,7 +92,9 @@ fn erase_in_earnest(store: &dyn Keep, partition: &str, now: Timestamp) -> Result
     for key in &found.keys {
         found.record(store, key, now)?;
     }
+    fail_point("erase.recorded");
     store.destroy_key(partition)?;
+    fail_point("erase.destroyed");
     let mut erasure = found.report(false);
     for object in &found.objects {
         if store.can_read(&object.digest)? {

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use mlp_model::{
     Copied, Digest, Keep, KeyId, OtherStore, Record, RunId, Sensitivity, StepId, StepResult, StoreError, Stored,
+    fail_point,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,11 +104,15 @@ impl Merging<'_> {
         let taken = self.take_objects(&scratch);
         self.store.discard(&scratch);
         taken?;
+        fail_point("merge.objects_taken");
         for run in self.other.runs() {
             self.take_run(run)?;
         }
+        fail_point("merge.runs_taken");
         self.take_shared()?;
-        self.commit()
+        self.commit()?;
+        fail_point("merge.done");
+        Ok(())
     }
 
     fn take_objects(&mut self, scratch: &Path) -> Result<(), StoreError> {
@@ -120,6 +125,7 @@ impl Merging<'_> {
             let copy = scratch.join("copy");
             match self.other.copy(&object, &copy)? {
                 Copied::Sound { size_bytes, sensitivity } => {
+                    fail_point("merge.copied");
                     foreign::adopt(self.store, &copy, sensitivity, descriptions.contains(&object))?;
                     self.merged.n_objects += 1;
                     self.merged.size_bytes += size_bytes;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mlp_model::{
     Cancel, CheckResult, Decision, ErrorClass, Event, FailedRounds, GateCounts, LoopLimit, Machine, Pipeline, Plan,
-    Record, RunId, RunStatus, StepCounts, StepError, StoreError, Timestamp,
+    Record, RunId, RunStatus, StepCounts, StepError, StoreError, Timestamp, fail_point,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -149,7 +149,9 @@ impl Engine {
         let n_steps = pipeline.nodes.iter().zip(&wanted.is_wanted);
         let n_steps =
             n_steps.filter(|(node, is_wanted)| **is_wanted && crate::context::call_of(node).is_some()).count();
+        fail_point("run.planned");
         let begun = self.commit(started_record(pipeline, &request, started_at));
+        fail_point("run.begun");
         on_event(&Event::RunStarted {
             version: Event::VERSION,
             run: request.run.clone(),
@@ -184,7 +186,9 @@ impl Engine {
             seconds: outcome.seconds,
             at,
         };
+        fail_point("run.finishing");
         let kept = begun.await.and(self.commit(finished).await);
+        fail_point("run.finished");
         if kept.is_err() {
             outcome.status = RunStatus::Failed;
         }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use mlp_model::{Digest, ObjectFile, Sensitivity, StoreError};
+use mlp_model::{Digest, ObjectFile, Sensitivity, StoreError, fail_point};
 
 use crate::failure::{OrFail, lock};
 use crate::footer::{FOOTER_LEN, Footer};
@@ -164,7 +164,9 @@ impl Objects {
         let to = self.fs.create(&file, 0o600).or_fail("make", &file)?;
         let sealed = Header::new(&[(partition, &*key)], size_bytes, sensitivity)
             .and_then(|header| {
+                fail_point("object.sealing");
                 let len = seal::encrypt((&header, &digest, &[&*key]), opened, &*to)?;
+                fail_point("object.sealed");
                 Ok((len, Footer { sensitivity, key_id: Some(header.key_id()) }))
             })
             .or_fail("encrypt", &file)
@@ -186,9 +188,11 @@ impl Objects {
     ) -> Result<(), StoreError> {
         let (folder, place) = self.layout.object(&digest);
         let moved = (|| {
+            fail_point("object.written");
             opened.write_all_at(&footer.encode(size_bytes), size_bytes).or_fail("write", file)?;
             self.fs.set_mode(file, 0o444).or_fail("protect", file)?;
             make_folder(&*self.fs, &folder)?;
+            fail_point("object.complete");
             self.fs.rename(file, &place).or_fail("move an object to", &place)
         })();
         if moved.is_err() {
@@ -197,6 +201,7 @@ impl Objects {
             _ = opened.set_len(size_bytes);
             return moved;
         }
+        fail_point("object.named");
         if let Ok(stat) = opened.stat() {
             self.trust(&digest, stat.stamp, footer.key_id.is_some());
         }
@@ -339,6 +344,7 @@ impl Objects {
         let Unsynced { files, folders } = std::mem::take(&mut *lock(&self.unsynced));
         let (files, folders): (Vec<_>, Vec<_>) = (files.into_iter().collect(), folders.into_iter().collect());
         let n_all = files.len() + folders.len();
+        fail_point("objects.syncing");
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         let sync_some = || {
@@ -362,6 +368,7 @@ impl Objects {
             }
             sync_some();
         });
+        fail_point("objects.synced");
         let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
         // What was synced is synced again with what was not: rare, and simpler than telling them apart. What lost its name
         // is not waited for: it is missing, and made again.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mlp_model::{Digest, StoreError};
+use mlp_model::{Digest, StoreError, fail_point};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
@@ -83,6 +83,7 @@ pub fn repair_on(
     log.write("repairing");
     let mut repair = Repair::default();
     move_bad_objects(&*fs, &layout, &mut repair)?;
+    fail_point("repair.objects_seen");
     let found = journal::inspect(fs.clone(), &layout.journal(), &mut |_, _| Ok(()))?;
     if let Some(Fault::Damaged { what }) = &found.fault {
         if lost == LostRecords::Refuse {
@@ -98,8 +99,10 @@ pub fn repair_on(
         repair.journal = Some(JournalRepair { what, n_saved: mended.n_saved, n_lost: mended.n_lost, originals });
     }
     remove_index(&layout)?;
+    fail_point("repair.index_removed");
     let ledger = Ledger::open(fs, layout.clone(), &mut |note| repair.notes.push(note))?;
     repair.n_records = ledger.n_records();
+    fail_point("repair.index_made");
     ledger.close();
     scratch::clean(&layout);
     log.write("repaired");

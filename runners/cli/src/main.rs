@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod compile;
 mod exit;
+mod fail_point;
 mod gpus;
 mod keyring;
 mod machine;
@@ -37,6 +38,7 @@ use crate::output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    fail_point::arm();
     if let Some(exit) = snapshot::answer(std::env::args_os().skip(1)) {
         return exit.into();
     }

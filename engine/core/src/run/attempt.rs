@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlp_model::{
     ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, InputRecord, NodeKind, Outcome, Output,
-    OutputRecord, Part, Produced, RunId, Runner, RunnerEvent, Sensitivity, StartStep, StepError, Type,
+    OutputRecord, Part, Produced, RunId, Runner, RunnerEvent, Sensitivity, StartStep, StepError, Type, fail_point,
 };
 
 use crate::context::{Context, call_of};
@@ -130,6 +130,7 @@ pub(crate) fn launch<F: Fn(RunnerEvent) + Send + Sync + 'static>(
         idempotency_key: idempotency_key(ctx, idx, resolved)?,
     };
     let scratch = Arc::new(scratch);
+    fail_point("step.laid_out");
     let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report: report(&scratch) };
     let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
     Ok((started.map_err(|_| panicked(&node.name))?, scratch))
@@ -206,6 +207,7 @@ pub(crate) fn collect(
     mut outcome: Outcome,
 ) -> Result<Collected, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
+    fail_point("step.ended");
     check_unchanged(ctx, idx, resolved)?;
     let mut outputs = Vec::with_capacity(call.outputs.len());
     for output in &call.outputs {

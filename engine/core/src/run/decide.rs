@@ -9,7 +9,7 @@ use std::path::Path;
 use mlp_artifact::report::Report;
 use mlp_model::{
     ArtifactKind, CommitGuard, Digest, ErrorClass, Input, InputRecord, NodeKind, Record, RunId, Sensitivity, StepError,
-    Store, StoreError, Timestamp,
+    Store, StoreError, Timestamp, fail_point,
 };
 
 use crate::answer::commit_and_wait;
@@ -169,8 +169,12 @@ fn admit(ctx: &Context, release: &str, bundle: Digest, by: &Releaser<'_>) -> Res
             at,
         };
         let guard = CommitGuard { release: release.to_owned(), n_records: records.len() };
+        fail_point("release.releasing");
         match commit_and_wait(store, vec![record], Some(guard)) {
-            Ok(()) => return Ok(ReleaseOutcome::Released { version, bundle }),
+            Ok(()) => {
+                fail_point("release.released");
+                return Ok(ReleaseOutcome::Released { version, bundle });
+            }
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mlp_model::{
     Cancel, Claim, Decision, ErrorClass, Event, Lease, Outcome, OutputRecord, Record, RunStatus, StepError, StepId,
-    StepResult, StoreError, Timestamp,
+    StepResult, StoreError, Timestamp, fail_point,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -601,6 +601,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     }
 
     fn on_step_committed(&mut self, step: usize) {
+        fail_point("step.recorded");
         self.leases.remove(&step);
         if let Some(result) = self.results.remove(&step) {
             self.outcome.steps.executed += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mlp_model::{Digest, PartitionKey, Record, SealedObject, StoreError};
+use mlp_model::{Digest, PartitionKey, Record, SealedObject, StoreError, fail_point};
 
 use super::link::Link;
 use super::{Answer, Client, Request, misfit, object_files};
@@ -52,6 +52,7 @@ impl Client {
     pub(super) fn destroy(&self, partition: &str) -> Result<(), StoreError> {
         let keys = self.fresh_keys(partition)?;
         let before = keys.find(partition)?.map(|key| key.id());
+        fail_point("erase.destroying");
         if let Some(keyring) = self.objects.keys.keyring() {
             keyring.destroy(partition).map_err(|what| keys.trouble(partition, &what))?;
         }

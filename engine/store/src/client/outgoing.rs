@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use mlp_model::{CommitGuard, Digest, Done, Record, StoreError};
+use mlp_model::{CommitGuard, Digest, Done, Record, StoreError, fail_point};
 
 use super::link::{Link, Sink};
 use crate::failure::lock;
@@ -169,6 +169,7 @@ impl Outgoing {
 
     /// A commit with these objects was answered. Those of a refused one go with the next.
     fn settle(&self, digests: &[Digest], is_committed: bool) {
+        fail_point("commit.answered");
         let mut inline = lock(&self.inline);
         for digest in digests {
             if let Some(found) = inline.all.get_mut(digest) {
@@ -186,7 +187,9 @@ impl Outgoing {
     }
 
     fn send(&self, Prepared { request, attached, sink }: Prepared) {
+        fail_point("commit.sending");
         self.link.ask(request, attached, sink);
+        fail_point("commit.sent");
     }
 
     fn sync_and_send(&self) {

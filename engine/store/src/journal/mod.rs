@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use mlp_model::StoreError;
+use mlp_model::{StoreError, fail_point};
 
 use crate::failure::{OrFail, lock};
 use crate::fs::{Access, Fs, FsFile, read_full};
@@ -183,8 +183,10 @@ impl Journal {
             tails.push(Tail { link, place: Place { segment: self.number, offset: self.end + start as u64, len } });
         }
         let path = self.files.path(self.number);
+        fail_point("journal.writing");
         let written = self.file.write_all_at(&bytes, self.end).or_fail("write", &path).map_err(passing);
         let synced = written.and_then(|()| {
+            fail_point("journal.written");
             // After a failed sync the kernel may have dropped the bytes while still showing them.
             self.file.sync().or_fail("sync", &path).map_err(|error| AppendError { error, is_final: true })
         });
@@ -192,9 +194,11 @@ impl Journal {
             let is_cut = self.file.set_len(self.end).is_ok();
             return Err(AppendError { is_final: failure.is_final || !is_cut, ..failure });
         }
+        fail_point("journal.synced");
         self.end += bytes.len() as u64;
         self.link = link;
         self.mark();
+        fail_point("journal.marked");
         Ok(tails)
     }
 
@@ -314,7 +318,9 @@ impl Segments {
         };
         let file: Arc<dyn FsFile> = created.or_fail("make", &path)?.into();
         let born = (|| {
+            fail_point("journal.segment_made");
             file.write_all_at(&segment::encode_header(number, link), 0).or_fail("write", &path)?;
+            fail_point("journal.segment_begun");
             file.sync().or_fail("sync", &path)?;
             self.fs.sync_dir(&self.folder).or_fail("sync", &self.folder)
         })();

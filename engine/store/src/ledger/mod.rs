@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use mlp_model::{CommitGuard, Digest, KeyId, Record, RunId, StoreError};
+use mlp_model::{CommitGuard, Digest, KeyId, Record, RunId, StoreError, fail_point};
 
 use crate::applied::Applied;
 use crate::failure::OrFail;
@@ -173,7 +173,9 @@ impl Ledger {
             add(&mut self.applied, &mut change, *tail, group, commit.records)
                 .map_err(|error| index_failure(&self.layout, error))?;
         }
+        fail_point("index.changing");
         change.apply().map_err(|error| index_failure(&self.layout, error))?;
+        fail_point("index.changed");
         Ok(outcome)
     }
 

@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
-use mlp_model::{Digest, Removed, StoreError};
+use mlp_model::{Digest, Removed, StoreError, fail_point};
 
 use super::desk::Desk;
 use crate::failure::{OrFail, lock};
@@ -51,6 +51,7 @@ impl Collector {
                 }
             }
             drop(desk);
+            fail_point("gc.put_aside");
             removed.n_objects += 1;
             removed.size_bytes += stamp.size_bytes;
             self.fs.remove_file(&aside).or_fail("remove", &aside)?;

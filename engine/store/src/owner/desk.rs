@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 
-use mlp_model::{Digest, KeyId, RunId, RunSummary, Take};
+use mlp_model::{Digest, KeyId, RunId, RunSummary, Take, fail_point};
 
 use super::claims::{Claims, Ticket, Verdict};
 use super::groups::Group;
@@ -259,8 +259,10 @@ impl Desk {
     fn note(&mut self, verdict: Verdict) -> (Ticket, Answer) {
         match verdict {
             Verdict::Granted(ticket, key, portions) => {
+                fail_point("claim.granting");
                 let held = Held { claim: ticket.no, key, portions: portions.clone() };
                 self.sessions.write(Line::Held { client: ticket.client.clone(), held });
+                fail_point("claim.noted");
                 (ticket, Answer::Granted(portions))
             }
             Verdict::Finished(ticket) => (ticket, Answer::Finished),

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mlp_model::StoreError;
+use mlp_model::{StoreError, fail_point};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::clock::Clock;
@@ -80,6 +80,7 @@ pub fn serve_owner_on(
     layout.prepare(&*fs)?;
     let socket = layout.socket(&*fs)?;
     let Some(seat) = Seat::take(&layout, &socket)? else { return Ok(()) };
+    fail_point("owner.elected");
     let log = Log::open(&layout.owner_log(), clock);
     let (listener, socket) = Socket::bind(socket)?;
     let opened = Ledger::open(fs.clone(), layout.clone(), &mut |text| log.write(&text));
@@ -92,6 +93,7 @@ pub fn serve_owner_on(
             return Err(error);
         }
     };
+    fail_point("owner.opened");
     scratch::clean(&layout);
     seal::sweep(&layout);
     let (orders, to_commit) = channel();
@@ -259,7 +261,9 @@ impl Owner {
                     && let Ok(ledger) = ledger
                 {
                     drop(questions);
+                    fail_point("owner.closing");
                     ledger.close();
+                    fail_point("owner.closed");
                     drop(seat);
                 }
                 Ok(())
@@ -323,6 +327,7 @@ impl Owner {
     }
 
     fn answer(&self, outcome: Outcome, replies: Vec<(Outbox, u64)>) {
+        fail_point("owner.answering");
         let mut desk = lock(&self.desk);
         for (client, run) in outcome.started {
             desk.on_run_started(&client, run);

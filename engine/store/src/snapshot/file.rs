@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::Mmap;
-use mlp_model::Digest;
+use mlp_model::{Digest, fail_point};
 
 use crate::bytes::{Reader, Writer};
 
@@ -77,8 +77,11 @@ pub fn write(folder: &Path, name: &Digest, sections: &[&[u8]]) -> io::Result<()>
         let mut parts: Vec<IoSlice<'_>> = vec![IoSlice::new(&head.0)];
         parts.extend(sections.iter().map(|section| IoSlice::new(section)));
         write_all(&mut file, &mut parts)?;
+        fail_point("answer.written");
         // Not synced: a file that a power cut leaves half written does not have its checksums.
-        fs::rename(&beside, &path)
+        fs::rename(&beside, &path)?;
+        fail_point("answer.kept");
+        Ok(())
     })();
     if written.is_err() {
         _ = fs::remove_file(&beside);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mlp_model::{Cancel, Event, Outcome, Record, RunnerEvent, StepError, StepResult};
+use mlp_model::{Cancel, Event, Outcome, Record, RunnerEvent, StepError, StepResult, fail_point};
 
 use super::{Attempt, Drive, Message, Phase};
 use crate::fault::bug;
@@ -135,6 +135,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             result: result.clone(),
         });
         self.finishing.push(step);
+        fail_point("step.collected");
         self.results.insert(step, result);
         if let Some(lease) = self.leases.get_mut(&step) {
             lease.free();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, Record, RunId};
+use mlp_model::{ArtifactKind, CheckResult, Event, NodeKind, OutputRecord, Part, Record, RunId, fail_point};
 
 use super::{Drive, Message};
 use crate::bundle::{BundlePart, Pinned};
@@ -37,6 +37,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     }
 
     pub(super) fn on_gate_decided(&mut self, step: usize, decided: GateOutcome) {
+        fail_point("gate.decided");
         let GateOutcome { passed, checks } = decided;
         let (run, gate, at) = (self.request.run.clone(), self.name(step), (self.clock)());
         self.has_refused[step] = !passed;
@@ -113,6 +114,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
 
     pub(super) fn on_release_decided(&mut self, step: usize, decided: ReleaseOutcome) {
         let NodeKind::Release(declared) = &self.ctx.node(step).kind else { return };
+        fail_point("release.decided");
         let (run, release) = (self.request.run.clone(), declared.name.clone());
         self.outcome.releases.push(ReleaseResult { release: release.clone(), outcome: decided.clone() });
         self.emit(match decided {

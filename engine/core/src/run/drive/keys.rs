@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlp_model::{Claim, Event, Record, StepError, StoreError};
+use mlp_model::{Claim, Event, Record, StepError, StoreError, fail_point};
 use tokio::time::Instant;
 
 use super::{Drive, Message};
@@ -49,6 +49,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             Lookup::Miss(_) => None,
         };
         self.resolved[step] = Some(resolved);
+        fail_point("step.resolved");
         match hit {
             Some(hit) => self.on_hit(step, &hit),
             None => match self.gate_against(step) {
@@ -65,6 +66,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     }
 
     fn on_hit(&mut self, step: usize, hit: &Hit) {
+        fail_point("step.reused");
         self.outputs[step] = Some(hit.result.outputs.clone().into());
         self.outcome.steps.reused += 1;
         let at = (self.clock)();
@@ -146,6 +148,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         match result {
             Ok(Grant::Reuse(hit)) => self.on_hit(step, &hit),
             Ok(Grant::Execute(lease)) => {
+                fail_point("step.claimed");
                 self.scheduler.on_claimed(step, lease.as_ref().map_or(&[], |lease| &lease.portions));
                 if let Some(lease) = lease {
                     self.leases.insert(step, lease);
