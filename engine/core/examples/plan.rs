@@ -1,5 +1,5 @@
 //! How long a plan takes, and a run with nothing to do, over pipelines of N steps built by hand: all of them independent, and
-//! all in one chain. `cargo test -p mlp-engine --bench plan -- 10000 100000`; the sizes may be left out.
+//! all in one chain. `target/debug/examples/plan 10000 100000`; the sizes may be left out.
 //!
 //! The store is in memory and knows every result: what is measured is the engine's own work. Prints the median of five
 //! and what it is for each step, which must not grow with N.
@@ -13,7 +13,7 @@ use mlp_engine::{Engine, RunRequest};
 use mlp_model::{
     ArtifactKind, CacheKey, Call, CallClass, Claim, CommitGuard, Digest, Done, Handle, Input, InputRecord, KeyId,
     Machine, Named, Node, NodeKind, ObjectFile, Options, Output, OutputRecord, Pipeline, Record, RunId, RunSummary,
-    Runner, RunnerEvent, Sensitivity, Span, StartStep, StepError, StepId, StepResult, Store, StoreError, Stored,
+    Runner, RunnerEvent, Sensitivity, Span, StartStep, StepError, StepId, StepResult, Store, StoreError, Stored, Take,
     Timestamp, Type, Value,
 };
 use tokio::sync::watch;
@@ -144,14 +144,14 @@ impl KnownStore {
                     let Input::Output { node, .. } = input else { unreachable!("steps read steps") };
                     let maker = &pipeline.nodes[*node].name;
                     InputRecord {
-                        name: name.clone(),
+                        name: (*name).to_owned(),
                         digest: Digest::of(maker.as_bytes()),
                         shown: format!("{maker}.out"),
                     }
                 })
                 .collect();
             let key = CacheKey {
-                op: call.op.clone(),
+                op: call.op.to_string(),
                 op_version: call.op_version,
                 params: call.params.clone(),
                 inputs: inputs.iter().map(|input| (input.name.clone(), input.digest)).collect(),
@@ -168,7 +168,7 @@ impl KnownStore {
             let result = StepResult {
                 key: key.id(),
                 key_object: Digest::of(&bytes),
-                op: call.op.clone(),
+                op: call.op.to_string(),
                 attempt: 1,
                 inputs,
                 outputs: vec![output],
@@ -222,7 +222,7 @@ impl Store for KnownStore {
         done(Ok(()));
     }
 
-    fn claim(&self, _: KeyId, answer: Done<Claim>) {
+    fn claim(&self, _: KeyId, _: Vec<Take>, answer: Done<Claim>) {
         answer(Err(nowhere()));
     }
 
