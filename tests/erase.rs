@@ -233,3 +233,73 @@ fn a_merge_reads_what_is_encrypted_there_with_the_key_that_is_here() {
     assert_eq!((again.steps(), again.digests()), ((0, 6, 0, 0), ran.digests()));
     keyless.mlp(&["store", "merge", name]).exits(1).says(&["it is encrypted there with a key that is not here"]);
 }
+
+/// Two regions with partitions of their own, and what is made of both.
+fn regions() -> Workspace {
+    let workspace = Workspace::new();
+    let settings = "owner_idle_seconds: 0\nencryption: { partition: rest, keys: { folder: keys } }\n";
+    workspace.write("mlp.yaml", settings);
+    for (partition, byte) in [("rest", "11"), ("eu", "22"), ("us", "33")] {
+        let path = format!("keys/{partition}.key");
+        workspace.write(&path, byte.repeat(32) + "\n");
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(workspace.path(&path), mode).expect("rights");
+        workspace.write(&format!("data/{partition}.csv"), format!("id\n{partition}-1\n{partition}-2\n"));
+    }
+    workspace.write(
+        "regions.mlp",
+        r#"pipeline regions
+schema Row { id: str key }
+for region in ["eu", "us"] as by_region {
+  source raw = csv.read("data/" + region + ".csv", schema: Row) with { partition: region }
+  step kept  = csv.write(raw)
+}
+source rest = csv.read("data/rest.csv", schema: Row)
+step both   = sh("cat {f_eu} {f_us} > {all}", inputs: { f: by_region.kept }, outputs: { all: file })
+step fixed  = csv.write(rest)
+"#,
+    );
+    workspace
+}
+
+#[test]
+fn what_is_made_of_a_partition_belongs_to_it_and_goes_with_its_key_alone() {
+    let workspace = regions();
+    let ran = workspace.run("regions.mlp", &[]).exits(0);
+    let n_steps = ran.steps().0;
+    let forgotten = workspace.mlp(&["erase", "eu", "--yes"]).exits(0);
+    forgotten.says(&["is erased: its key is destroyed", "by_region[eu].kept", "both"]);
+    let told = workspace.mlp(&["erase", "us"]).exits(0);
+    assert!(told.stdout.contains("by_region[us].kept") && !told.stdout.contains("by_region[eu].kept"), "{told}");
+    // What was made of both needs both keys.
+    for (step, is_there) in
+        [("by_region[us].kept", true), ("fixed", true), ("by_region[eu].kept", false), ("both", false)]
+    {
+        let name = ran.digests().into_iter().find(|(name, _)| name.starts_with(&format!("{step}."))).expect(step).1;
+        let lineage = workspace.mlp(&["lineage", &name]).exits(0);
+        assert_eq!(lineage.stdout.contains("erased"), !is_there, "{step}: {lineage}");
+    }
+    // Nobody may write with the erased key; with a new one, only what is gone runs again.
+    let refused = workspace.mlp(&["run", "regions.mlp"]).exits(3);
+    refused.says(&["the key of partition `eu` (`keys/eu.key`) is not there", "regions.mlp:4"]);
+    workspace.write("keys/eu.key", "44".repeat(32) + "\n");
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(workspace.path("keys/eu.key"), mode).expect("rights");
+    let again = workspace.run("regions.mlp", &[]).exits(0);
+    assert_eq!(again.executed(), ["both", "by_region[eu].kept", "by_region[eu].raw"]);
+    assert_eq!(again.steps().0 + again.steps().1, n_steps);
+    assert_eq!(again.digests(), ran.digests());
+    workspace.mlp(&["store", "verify"]).exits(0);
+}
+
+#[test]
+fn a_partition_without_a_key_or_without_encryption_is_told_before_anything_runs() {
+    let workspace = regions();
+    std::fs::remove_file(workspace.path("keys/us.key")).expect("removed");
+    let told = ["step `by_region[us].raw`: its outputs cannot be kept", "`keys/us.key`) is not there", "regions.mlp:4"];
+    workspace.mlp(&["run", "regions.mlp"]).exits(3).says(&told);
+    assert!(!workspace.path(".mlp/runs").exists() && workspace.json(&["runs"]) == serde_json::json!([]));
+    workspace.write("mlp.yaml", "owner_idle_seconds: 0\n");
+    let refused = workspace.mlp(&["run", "regions.mlp"]).exits(3);
+    refused.says(&["the key of partition `eu`", "say in mlp.yaml where keys are", "regions.mlp:4"]);
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use mlp_model::{GpuDemand, Named, OnFailure, Options, ParamType, Span, Value};
+use mlp_model::{GpuDemand, Named, OnFailure, Options, ParamType, Span, Value, is_partition_name};
 
 use super::expand::PARAMETER;
 use super::value::show;
@@ -22,7 +22,7 @@ pub struct RunOption {
     pub default: Value,
 }
 
-pub static OPTIONS: LazyLock<[RunOption; 9]> = LazyLock::new(|| {
+pub static OPTIONS: LazyLock<[RunOption; 10]> = LazyLock::new(|| {
     [
         option("timeout", "the attempt is ended after this time", DURATION, ParamType::Duration, Value::Null),
         option(
@@ -73,6 +73,13 @@ pub static OPTIONS: LazyLock<[RunOption; 9]> = LazyLock::new(|| {
             "memory on each of its GPUs; without `gpu`, of one that others may share",
             SIZE,
             ParamType::Literal,
+            Value::Null,
+        ),
+        option(
+            "partition",
+            "whose key its outputs are encrypted with, and with it all that is made of them",
+            "the name of a partition: at most 64 letters, digits, `-`, `_` and `.`, a letter or digit first",
+            ParamType::Str,
             Value::Null,
         ),
     ]
@@ -164,6 +171,7 @@ fn set(options: &mut Options, name: &str, value: &Value) -> Option<()> {
         "cpu" => demand.cpu = Some(whole(value, 1, 4096)?),
         "mem" => demand.mem_bytes = size(value)?,
         "gpu_mem" => demand.gpu_mem_bytes = size(value)?,
+        "partition" => options.partition = Some(value.as_str().filter(|name| is_partition_name(name))?.into()),
         "gpu" => {
             demand.gpu = Some(match value {
                 Value::Float(share) if *share > 0.0 && *share < 1.0 => {

@@ -197,7 +197,7 @@ impl Store for KnownStore {
 
     fn discard(&self, _: &Path) {}
 
-    fn adopt(&self, _: &Path, _: Sensitivity) -> Result<(Digest, u64), StoreError> {
+    fn adopt(&self, _: &Path, _: Sensitivity, _: &[String]) -> Result<(Digest, u64), StoreError> {
         Err(nowhere())
     }
 

@@ -10,6 +10,7 @@ use crate::collect::{Gone, GoneObjects};
 use crate::foresee::foresee;
 use crate::graph::Graph;
 use crate::names::find_nodes;
+use crate::partitions::Partitions;
 use crate::registry::Registry;
 use crate::resolve::Keyed;
 use crate::run::scratch::Scratches;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     pub gone: OnceLock<GoneObjects>,
     /// Keys that have been computed before their steps are resolved, by node.
     pub keys: Mutex<HashMap<usize, Keyed>>,
+    /// What each node's outputs belong to, where they are encrypted.
+    pub partitions: Partitions,
     /// What each release that the pipeline reads has live.
     pub champions: BTreeMap<String, Champion>,
 }
@@ -180,7 +183,9 @@ impl Context {
         }
         let (scratches, gone) = (Scratches::new(Arc::clone(&store)), OnceLock::new());
         let keys = Mutex::default();
-        let ctx = Self { store, runners, pipeline, request, salt, sources, scratches, gone, keys, champions };
+        let partitions = Partitions::new(&pipeline);
+        let ctx =
+            Self { store, runners, pipeline, request, salt, sources, scratches, gone, keys, partitions, champions };
         foresee(&ctx);
         Ok(ctx)
     }

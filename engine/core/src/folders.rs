@@ -64,15 +64,19 @@ pub(crate) fn digest(store: &dyn Store, folder: &Path) -> Result<Manifest, Folde
 }
 
 /// Moves every file below `folder` into the store and stores the manifest; returns its digest and size.
-pub(crate) fn adopt(store: &dyn Store, folder: &Path, kept: Sensitivity) -> Result<(Digest, u64), FolderTrouble> {
+pub(crate) fn adopt(
+    store: &dyn Store,
+    folder: &Path,
+    (kept, partitions): (Sensitivity, &[String]),
+) -> Result<(Digest, u64), FolderTrouble> {
     let mut entries = Vec::new();
     for file in find_files(folder, Links::Refuse)? {
-        let (digest, size_bytes) = store.adopt(&file.path, kept)?;
+        let (digest, size_bytes) = store.adopt(&file.path, kept, partitions)?;
         entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
     }
     let bytes = Manifest::new(entries)?.to_bytes();
     // Names of files may be values, too.
-    Ok((store.put_data(&bytes, kept)?, bytes.len() as u64))
+    Ok((store.put_data(&bytes, kept, partitions)?, bytes.len() as u64))
 }
 
 /// Lays a stored folder out under `target`, which must not exist, as read-only copies. Returns the size of its files.

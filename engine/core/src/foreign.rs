@@ -59,12 +59,12 @@ pub(crate) fn descriptions(record: &Record, found: &mut BTreeSet<Digest>) {
 pub(crate) fn adopt(
     store: &dyn Store,
     file: &Path,
-    sensitivity: Sensitivity,
+    (sensitivity, partitions): (Sensitivity, &[String]),
     is_description: bool,
 ) -> Result<(Digest, u64), StoreError> {
     if is_description && sensitivity == Sensitivity::Plain {
         store.adopt_figures(file)
     } else {
-        store.adopt(file, sensitivity)
+        store.adopt(file, sensitivity, partitions)
     }
 }

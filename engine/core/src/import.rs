@@ -214,7 +214,7 @@ impl Unpacked {
         let mut size_bytes = 0;
         for (packed, file) in &files {
             let is_description = descriptions.contains(&packed.digest);
-            let (digest, _) = foreign::adopt(store, file, packed.sensitivity, is_description)?;
+            let (digest, _) = foreign::adopt(store, file, (packed.sensitivity, &[]), is_description)?;
             if digest != packed.digest {
                 return Err(refused(&format!("object {} changed while it was taken in", packed.digest.short())));
             }

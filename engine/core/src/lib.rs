@@ -33,6 +33,7 @@ pub mod merge;
 mod names;
 mod objects;
 pub mod openlineage;
+mod partitions;
 mod plan;
 mod predict;
 mod registry;

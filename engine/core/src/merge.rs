@@ -124,9 +124,10 @@ impl Merging<'_> {
             }
             let copy = scratch.join("copy");
             match self.other.copy(&object, &copy)? {
-                Copied::Sound { size_bytes, sensitivity } => {
+                Copied::Sound { size_bytes, sensitivity, partitions } => {
                     fail_point("merge.copied");
-                    foreign::adopt(self.store, &copy, sensitivity, descriptions.contains(&object))?;
+                    let kept = (sensitivity, &partitions[..]);
+                    foreign::adopt(self.store, &copy, kept, descriptions.contains(&object))?;
                     self.merged.n_objects += 1;
                     self.merged.size_bytes += size_bytes;
                     n_waiting += 1;

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::answer::answer;
 use crate::context::{Context, Request, Runners, call_of};
+use crate::fault::store_trouble;
 use crate::plan::Outlook;
 use crate::predict::{self, Forecast};
 use crate::scheduler::{Need, Pool as Resources, Step};
@@ -337,6 +338,7 @@ pub(crate) fn needs(runners: &Runners, pipeline: &Pipeline, wanted: &Request, re
             continue;
         };
         may_lack |= runners.get(&*call.runner).is_some_and(|runner| runner.may_lack(call));
+        may_lack |= call.options.partition.is_some();
         let implied = runners.get(&*call.runner).map(|runner| runner.implied_demand(call)).unwrap_or_default();
         let mut demand = call.options.demand.clone();
         demand.tokens.extend(call.options.limits.iter().map(|limit| (token_of(limit), 1)));
@@ -412,12 +414,19 @@ impl Ahead {
         at.is_some_and(|at| matches!(self.outlook.steps[at].decision, Decision::Run | Decision::Unknown { .. }))
     }
 
-    /// Asks runners what the steps lack that run or may have to.
+    /// Asks what the steps lack that run or may have to: runners, and the store that is to encrypt what they make.
     fn lacking(&self, ctx: &Context) -> Vec<(usize, Failure)> {
         let lacking = self.outlook.nodes.iter().filter(|node| self.may_run(**node)).filter_map(|&idx| {
             let call = call_of(ctx.node(idx))?;
-            let runner = ctx.runners.get(&*call.runner).filter(|runner| runner.may_lack(call))?;
-            Some((idx, Failure::new(&ctx.node(idx).name, runner.lacks(call)?)))
+            let runner = ctx.runners.get(&*call.runner).filter(|runner| runner.may_lack(call));
+            let partition = call.options.partition.as_deref();
+            let keyless = || {
+                let mut error = store_trouble(&ctx.store.may_keep(partition?).err()?);
+                error.message = format!("its outputs cannot be kept: {}", error.message);
+                Some(error.with_argument("with.partition"))
+            };
+            let error = runner.and_then(|runner| runner.lacks(call)).or_else(keyless)?;
+            Some((idx, Failure::new(&ctx.node(idx).name, error)))
         });
         lacking.collect()
     }

@@ -72,6 +72,13 @@ pub struct SealedObject {
     pub keys: Vec<PartitionKey>,
 }
 
+/// Whether a partition may have this name: it becomes part of a file's name, and of a command's environment.
+pub fn is_partition_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 /// One of the keys that a partition has had, by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartitionKey {

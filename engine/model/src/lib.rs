@@ -31,7 +31,7 @@ pub use error::{ErrorClass, StepError};
 pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCounts, Verdict};
 pub use fail_point::{arm, fail_point};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
-pub use keep::{Keep, PartitionKey, Removed, SealedObject, StoredObject};
+pub use keep::{Keep, PartitionKey, Removed, SealedObject, StoredObject, is_partition_name};
 pub use named::{Named, Word};
 pub use other::{Copied, OtherStore};
 pub use pipeline::{

@@ -29,11 +29,13 @@ pub trait OtherStore: Send + Sync {
 }
 
 /// What became of an object that was to be copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Copied {
     Sound {
         size_bytes: u64,
         sensitivity: Sensitivity,
+        /// Whose keys it is encrypted with there.
+        partitions: Vec<String>,
     },
     /// It is not there, or not any more.
     Absent,

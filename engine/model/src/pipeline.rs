@@ -179,6 +179,8 @@ pub struct Options {
     /// How long the first further attempt waits; each one after it twice as long. `None`: not at all.
     pub backoff: Option<Duration>,
     pub demand: Demand,
+    /// What its outputs belong to, in a store that encrypts, beside what its inputs do.
+    pub partition: Option<Box<str>>,
     /// Of an effect: nodes of gates that must all pass before it is done.
     pub gates: Vec<usize>,
     /// Loops that it is in and that run only some of their steps at once.

@@ -32,21 +32,27 @@ pub trait Store: Send + Sync {
     fn discard(&self, scratch: &Path);
 
     /// Moves a finished file of a scratch folder into the store and returns its digest and size. The file must not be
-    /// written any more. Durable when the next commit is acknowledged. A store that encrypts keeps its bytes encrypted.
-    fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError>;
+    /// written any more. Durable when the next commit is acknowledged. A store that encrypts keeps its bytes encrypted, under the
+    /// keys of all these partitions; of none: under that of its own.
+    fn adopt(&self, file: &Path, sensitivity: Sensitivity, partitions: &[String]) -> Result<(Digest, u64), StoreError>;
+
+    /// Whether something could be kept that belongs to the partition; the error says why not.
+    fn may_keep(&self, _partition: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Stores bytes that describe others and hold none of their values: the fields of a key, a bundle, a list. They are
     /// never encrypted; else as [`Store::adopt`].
     fn put(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError>;
 
     /// As [`Store::adopt`], for bytes.
-    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
+    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity, _partitions: &[String]) -> Result<Digest, StoreError> {
         self.put(bytes, sensitivity)
     }
 
     /// As [`Store::adopt`], for a file that holds figures, as reports do. It is never encrypted.
     fn adopt_figures(&self, file: &Path) -> Result<(Digest, u64), StoreError> {
-        self.adopt(file, Sensitivity::Plain)
+        self.adopt(file, Sensitivity::Plain, &[])
     }
 
     /// Returns the object's file if it is there and its bytes have the digest; else `None`, and a damaged file is put

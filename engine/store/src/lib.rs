@@ -47,7 +47,7 @@ pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
 pub use other::Other;
 pub use owner::{serve_owner, serve_owner_on};
 pub use repair::{JournalRepair, LostRecords, Repair, repair, repair_on};
-pub use seal::{Encryption, Key, Keyring, is_partition_name};
+pub use seal::{Encryption, Key, Keyring};
 pub use snapshot::{Basis, Position, Snapshot};
 pub use spawn::spawn_detached;
 pub use verify::{IndexCheck, Inspection, JournalCheck, ObjectsCheck, inspect};

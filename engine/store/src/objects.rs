@@ -21,7 +21,7 @@ use crate::footer::{FOOTER_LEN, Footer};
 use crate::fs::{Access, Fs, FsFile, Stamp};
 use crate::layout::{Layout, make_folder};
 use crate::scratch::Scratch;
-use crate::seal::{self, Header, Keys, PlainFolder};
+use crate::seal::{self, Header, Key, Keys, PlainFolder};
 pub(crate) use reading::{Checked, Sealed, check, hash, read_footer, read_sealed};
 
 pub(crate) struct Objects {
@@ -140,15 +140,16 @@ impl Objects {
         self.name(file, opened, (digest, size_bytes), Footer::plain(sensitivity), durability)
     }
 
-    /// Encrypts `opened`, whose payload has `digest` and `size_bytes`, and keeps it under its name. The file itself stays.
+    /// Encrypts `opened`, whose payload has `digest` and `size_bytes`, with the keys of all partitions, and keeps it under its
+    /// name. The file itself stays. An object that is encrypted already stays as it is.
     pub fn seal(
         &self,
         opened: &dyn FsFile,
         (digest, size_bytes): (Digest, u64),
-        partition: &str,
+        partitions: &[&str],
         sensitivity: Sensitivity,
     ) -> Result<(), StoreError> {
-        let key = self.keys.for_writing(partition)?;
+        let keys = self.keys.all_for_writing(partitions)?;
         let before = self.footer(&digest)?;
         let is_enough = before.is_some_and(|before| {
             before.key_id.is_some() && (sensitivity == Sensitivity::Plain || before.sensitivity == sensitivity)
@@ -162,10 +163,11 @@ impl Objects {
         };
         let file = self.scratch.name();
         let to = self.fs.create(&file, 0o600).or_fail("make", &file)?;
-        let sealed = Header::new(&[(partition, &*key)], size_bytes, sensitivity)
+        let named: Vec<(&str, &Key)> = keys.iter().map(|(name, key)| (*name, &**key)).collect();
+        let sealed = Header::new(&named, size_bytes, sensitivity)
             .and_then(|header| {
                 fail_point("object.sealing");
-                let len = seal::encrypt((&header, &digest, &[&*key]), opened, &*to)?;
+                let len = seal::encrypt((&header, &digest, &header.in_order(&named)), opened, &*to)?;
                 fail_point("object.sealed");
                 Ok((len, Footer { sensitivity, key_id: Some(header.key_id()) }))
             })

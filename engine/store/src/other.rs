@@ -22,7 +22,7 @@ use crate::layout::Layout;
 use crate::objects::{self, Sealed};
 use crate::questions::Frames;
 use crate::rows::Slot;
-use crate::seal::{Encryption, Keys};
+use crate::seal::{Encryption, Header, Keys};
 
 /// How many bytes of an object are copied at a time.
 const CHUNK: usize = 1 << 20;
@@ -115,7 +115,7 @@ impl Other {
             Err(error) => return Err(error),
         };
         RealFs.create(target, 0o600).and_then(|file| file.write_all_at(bytes, 0)).or_fail("write", target)?;
-        Ok(Copied::Sound { size_bytes: bytes.len() as u64, sensitivity: Sensitivity::Plain })
+        Ok(Copied::Sound { size_bytes: bytes.len() as u64, sensitivity: Sensitivity::Plain, partitions: Vec::new() })
     }
 
     fn copy_file(&self, object: &Digest, target: &Path) -> Result<Copied, StoreError> {
@@ -138,7 +138,11 @@ impl Other {
                 Ok(())
             });
             return match opened {
-                Ok(Sealed::Opened) => Ok(Copied::Sound { size_bytes: written, sensitivity }),
+                Ok(Sealed::Opened) => {
+                    let header = Header::read(&*file).or_fail("read", &path)?;
+                    let partitions = header.map_or_else(Vec::new, |(header, _)| header.names());
+                    Ok(Copied::Sound { size_bytes: written, sensitivity, partitions })
+                }
                 Ok(Sealed::Erased) | Err(StoreError::Key { .. }) => Ok(Copied::Locked),
                 Ok(Sealed::Damaged) => Ok(Copied::Damaged),
                 Err(error) => Err(error),
@@ -147,7 +151,9 @@ impl Other {
         let Some(digest) = copy_hashed(&*file, size_bytes, &*made).or_fail("write", target)? else {
             return Ok(Copied::Damaged);
         };
-        Ok(if digest == *object { Copied::Sound { size_bytes, sensitivity } } else { Copied::Damaged })
+        let partitions = Vec::new();
+        let sound = Copied::Sound { size_bytes, sensitivity, partitions };
+        Ok(if digest == *object { sound } else { Copied::Damaged })
     }
 }
 

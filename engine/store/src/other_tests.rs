@@ -121,7 +121,7 @@ fn another_store_is_read_beside_its_owner_and_where_nobody_may_write() {
         {
             let target = folder.path().join(object.short());
             let copied = other.copy(&object, &target).unwrap();
-            assert_eq!(copied, Copied::Sound { size_bytes: bytes.len() as u64, sensitivity });
+            assert_eq!(copied, Copied::Sound { size_bytes: bytes.len() as u64, sensitivity, partitions: Vec::new() });
             assert!(fs::read(target).unwrap() == bytes);
             assert_eq!(other.sensitivity(&object).unwrap(), Some(sensitivity));
         }

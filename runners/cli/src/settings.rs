@@ -278,7 +278,7 @@ impl Reader {
     /// A partition's name is part of a file's name.
     fn partition(&mut self, value: &Yaml) -> Option<String> {
         let name = self.text(value, "encryption.partition", "a name")?;
-        let is_name = mlp_store::is_partition_name(&name);
+        let is_name = mlp_model::is_partition_name(&name);
         if !is_name {
             let message = format!("`{name}` is no name of a partition: letters, digits, `-`, `_` and `.`, at most 64");
             self.problems.push(Problem::new(&value.place, message));

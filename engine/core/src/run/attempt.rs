@@ -219,7 +219,7 @@ pub(crate) fn collect(
                 return Err(bug("N6303", message));
             }
         };
-        outputs.push(adopt(ctx, &node.name, output, &produced, &scratch.work_dir())?);
+        outputs.push(adopt(ctx, idx, output, &produced, &scratch.work_dir())?);
     }
     if let Some(name) = outcome.outputs.keys().next() {
         return Err(bug("N6303", format!("step `{}` made an output `{name}` that nobody declared", node.name)));
@@ -254,11 +254,12 @@ fn check_unchanged(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<(),
 
 fn adopt(
     ctx: &Context,
-    step: &str,
+    idx: usize,
     output: &Output,
     produced: &Produced,
     work_dir: &Path,
 ) -> Result<OutputRecord, StepError> {
+    let step = &ctx.node(idx).name;
     let fault = |what: &str| bug("N6303", format!("output `{}` of step `{step}` {what}", output.name));
     let kind = output.ty.artifact_kind().ok_or_else(|| fault("is declared as a plain value"))?;
     if produced.kind != kind {
@@ -271,13 +272,14 @@ fn adopt(
     }
     let found = fs::symlink_metadata(&path).map_err(|_| fault("was announced, but is not there"))?;
     let kept = if output.ty.is_personal() { Sensitivity::Personal } else { Sensitivity::Plain };
+    let partitions = ctx.partitions.of(idx);
     let no_artifact = |what: &str| {
         let message = format!("output `{}` of step `{step}` {what}", output.name);
         StepError::new(ErrorClass::Step, "N6304", message)
     };
     let (digest, size_bytes) = match kind {
         ArtifactKind::Folder if found.is_dir() => {
-            folders::adopt(&*ctx.store, &path, kept).map_err(|error| match error {
+            folders::adopt(&*ctx.store, &path, (kept, &partitions)).map_err(|error| match error {
                 FolderTrouble::Store(error) => store_trouble(&error),
                 error => no_artifact(&format!("cannot be kept: {error}")),
             })?
@@ -286,7 +288,7 @@ fn adopt(
         ArtifactKind::Report if found.is_file() => {
             ctx.store.adopt_figures(&path).map_err(|error| store_trouble(&error))?
         }
-        _ if found.is_file() => ctx.store.adopt(&path, kept).map_err(|error| store_trouble(&error))?,
+        _ if found.is_file() => ctx.store.adopt(&path, kept, &partitions).map_err(|error| store_trouble(&error))?,
         _ => return Err(no_artifact("is no regular file")),
     };
     Ok(OutputRecord { name: output.name.to_string(), digest, kind, size_bytes })

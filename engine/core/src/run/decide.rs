@@ -191,7 +191,7 @@ fn keep_transform(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<B
             continue;
         };
         if let Input::Path { path, shown, folder } = input {
-            keep_source(ctx, path, shown, *folder, &record.digest)?;
+            keep_source(ctx, (path, shown, *folder), &record.digest, &ctx.partitions.of(idx))?;
         }
         kept.insert(record.name.clone(), Pinned { kind, digest: record.digest });
     }
@@ -203,7 +203,12 @@ fn keep_transform(ctx: &Context, idx: usize, inputs: &[InputRecord]) -> Result<B
     })
 }
 
-fn keep_source(ctx: &Context, path: &Path, shown: &str, folder: bool, digest: &Digest) -> Result<(), StepError> {
+fn keep_source(
+    ctx: &Context,
+    (path, shown, folder): (&Path, &str, bool),
+    digest: &Digest,
+    partitions: &[String],
+) -> Result<(), StepError> {
     let trouble = |error: StoreError| store_trouble(&error);
     let is_folder_kind = if folder { ArtifactKind::Folder } else { ArtifactKind::File };
     if crate::objects::missing(&*ctx.store, is_folder_kind, digest).map_err(trouble)?.is_empty() {
@@ -226,10 +231,10 @@ fn keep_source(ctx: &Context, path: &Path, shown: &str, folder: bool, digest: &D
             let copied = fs::create_dir_all(parent).and_then(|()| fs::copy(path.join(&entry.path), &target));
             copied.map_err(|error| trouble(io_trouble("copy", path, &error)))?;
         }
-        folders::adopt(&*ctx.store, &copy, Sensitivity::Personal).map_err(|_| changed())?.0
+        folders::adopt(&*ctx.store, &copy, (Sensitivity::Personal, partitions)).map_err(|_| changed())?.0
     } else {
         fs::copy(path, &copy).map_err(|error| trouble(io_trouble("copy", path, &error)))?;
-        ctx.store.adopt(&copy, Sensitivity::Personal).map_err(trouble)?.0
+        ctx.store.adopt(&copy, Sensitivity::Personal, partitions).map_err(trouble)?.0
     };
     if stored == *digest { Ok(()) } else { Err(changed()) }
 }

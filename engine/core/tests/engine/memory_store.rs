@@ -159,7 +159,7 @@ impl Store for MemoryStore {
         let _ = fs::remove_dir_all(scratch);
     }
 
-    fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
+    fn adopt(&self, file: &Path, sensitivity: Sensitivity, _: &[String]) -> Result<(Digest, u64), StoreError> {
         let bytes = fs::read(file).unwrap();
         fs::remove_file(file).unwrap();
         Ok((self.put(&bytes, sensitivity)?, bytes.len() as u64))

@@ -55,14 +55,14 @@ impl Client {
     pub(super) fn seal(
         &self,
         file: &Path,
-        partition: &str,
+        partitions: &[&str],
         sensitivity: Sensitivity,
     ) -> Result<(Digest, u64), StoreError> {
         let opened = self.fs.open(file, Access::Read).or_fail("adopt", file)?;
         let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
         let digest = hash(&*opened, size_bytes).or_fail("adopt", file)?;
         self.rely_on(&digest)?;
-        self.objects.seal(&*opened, (digest, size_bytes), partition, sensitivity)?;
+        self.objects.seal(&*opened, (digest, size_bytes), partitions, sensitivity)?;
         if self.objects.plain()?.keep(digest, file, size_bytes).is_err() {
             // It stands elsewhere, on a disk perhaps.
             self.fs.remove_file(file).or_fail("adopt", file)?;

@@ -19,7 +19,7 @@ fn big(n: u8) -> Vec<u8> {
 fn adopt(client: &Client, n: u8) -> Digest {
     let file = client.scratch().unwrap().join("out");
     fs::write(&file, big(n)).unwrap();
-    client.adopt(&file, Sensitivity::Plain).unwrap().0
+    client.adopt(&file, Sensitivity::Plain, &[]).unwrap().0
 }
 
 fn outcome(n_objects: u64, n_in_use: u64) -> Removed {

@@ -269,7 +269,7 @@ impl Store for Client {
         Ok(plain.scratch.make_folder(&*self.fs).ok())
     }
 
-    fn adopt(&self, file: &Path, sensitivity: Sensitivity) -> Result<(Digest, u64), StoreError> {
+    fn adopt(&self, file: &Path, sensitivity: Sensitivity, partitions: &[String]) -> Result<(Digest, u64), StoreError> {
         let stat = self.fs.stat(file).or_fail("adopt", file)?;
         if !stat.is_file {
             return Err(io_failure("adopt", file, &io::Error::other("it is not a regular file")));
@@ -284,7 +284,7 @@ impl Store for Client {
             };
             let adopted = std::fs::copy(file, &copy)
                 .or_fail("copy", file)
-                .and_then(|_| self.adopt(&copy, sensitivity))
+                .and_then(|_| self.adopt(&copy, sensitivity, partitions))
                 .and_then(|adopted| self.fs.remove_file(file).or_fail("adopt", file).map(|()| adopted));
             if adopted.is_err() {
                 _ = self.fs.remove_file(&copy);
@@ -299,7 +299,7 @@ impl Store for Client {
         }
         self.fs.set_mode(file, 0o600).or_fail("adopt", file)?;
         if let Some(partition) = self.objects.keys.partition() {
-            return self.seal(file, partition, sensitivity);
+            return self.seal(file, &belonging(partition, partitions), sensitivity);
         }
         let opened = self.fs.open(file, Access::ReadWrite).or_fail("adopt", file)?;
         let size_bytes = opened.stat().or_fail("adopt", file)?.stamp.size_bytes;
@@ -328,17 +328,21 @@ impl Store for Client {
         Ok(digest)
     }
 
-    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity) -> Result<Digest, StoreError> {
+    fn may_keep(&self, partition: &str) -> Result<(), StoreError> {
+        self.objects.keys.for_writing(partition).map(|_| ())
+    }
+
+    fn put_data(&self, bytes: &[u8], sensitivity: Sensitivity, partitions: &[String]) -> Result<Digest, StoreError> {
         let Some(partition) = self.objects.keys.partition() else { return self.put(bytes, sensitivity) };
         let file = self.objects.plain()?.scratch.name();
         let made = self.fs.create(&file, 0o600).or_fail("make", &file)?;
         made.write_all_at(bytes, 0).or_fail("write", &file)?;
-        self.seal(&file, partition, sensitivity).map(|(digest, _)| digest)
+        self.seal(&file, &belonging(partition, partitions), sensitivity).map(|(digest, _)| digest)
     }
 
     fn adopt_figures(&self, file: &Path) -> Result<(Digest, u64), StoreError> {
         if self.objects.keys.partition().is_none() {
-            return self.adopt(file, Sensitivity::Plain);
+            return self.adopt(file, Sensitivity::Plain, &[]);
         }
         let bytes = std::fs::read(file).or_fail("adopt", file)?;
         let digest = self.put(&bytes, Sensitivity::Plain)?;
@@ -600,6 +604,11 @@ impl Drop for Client {
         self.outgoing.close();
         self.link.close();
     }
+}
+
+/// Returns what something belongs to in a store with this partition of its own.
+fn belonging<'p>(own: &'p str, partitions: &'p [String]) -> Vec<&'p str> {
+    if partitions.is_empty() { vec![own] } else { partitions.iter().map(String::as_str).collect() }
 }
 
 /// Our own mistake: the owner answered another question.

@@ -33,7 +33,7 @@ fn an_adopted_file_is_an_object_for_every_client() {
     let workspace = Workspace::new();
     let (a, b) = (workspace.client(), workspace.client());
     let file = write_scratch(&a, &big(1));
-    let (digest, size_bytes) = a.adopt(&file, Sensitivity::Plain).unwrap();
+    let (digest, size_bytes) = a.adopt(&file, Sensitivity::Plain, &[]).unwrap();
     assert_eq!((digest, size_bytes, file.exists()), (Digest::of(&big(1)), 100_000, false));
     commit_and_wait(&a, vec![run_started(1)]).unwrap();
     for client in [&a, &b] {
@@ -47,7 +47,7 @@ fn an_adopted_file_is_an_object_for_every_client() {
     let inode = |client: &crate::Client| fs::metadata(client.object(&digest).unwrap().unwrap().path).unwrap().ino();
     let before = inode(&a);
     let file = write_scratch(&b, &big(1));
-    assert_eq!(b.adopt(&file, Sensitivity::Plain).unwrap().0, digest);
+    assert_eq!(b.adopt(&file, Sensitivity::Plain, &[]).unwrap().0, digest);
     assert_eq!((inode(&a), file.exists()), (before, false));
     assert_eq!(a.object(&Digest::of(b"unknown")).unwrap(), None);
     assert_eq!(fs::metadata(workspace.store()).unwrap().permissions().mode() & 0o777, 0o700);
@@ -62,10 +62,14 @@ fn what_is_no_plain_file_of_its_own_is_refused_or_copied() {
     let (link, second) = (file.with_file_name("link"), file.with_file_name("second"));
     std::os::unix::fs::symlink(&file, &link).unwrap();
     for wrong in [&link, &file.with_file_name("absent"), &file.parent().unwrap().to_owned()] {
-        assert!(matches!(client.adopt(wrong, Sensitivity::Plain), Err(StoreError::Io { .. })), "{}", wrong.display());
+        assert!(
+            matches!(client.adopt(wrong, Sensitivity::Plain, &[]), Err(StoreError::Io { .. })),
+            "{}",
+            wrong.display()
+        );
     }
     fs::hard_link(&file, &second).unwrap();
-    let (digest, _) = client.adopt(&file, Sensitivity::Plain).unwrap();
+    let (digest, _) = client.adopt(&file, Sensitivity::Plain, &[]).unwrap();
     fs::write(&second, "written through the other name").unwrap();
     assert_eq!(client.read(&digest).unwrap().unwrap(), big(2));
 }
@@ -75,7 +79,7 @@ fn small_plain_objects_live_in_the_journal_and_personal_ones_never() {
     let workspace = Workspace::new();
     let client = workspace.client();
     let plain = client.put(b"plain text", Sensitivity::Plain).unwrap();
-    let (adopted, _) = client.adopt(&write_scratch(&client, b"plain file"), Sensitivity::Plain).unwrap();
+    let (adopted, _) = client.adopt(&write_scratch(&client, b"plain file"), Sensitivity::Plain, &[]).unwrap();
     let personal = client.put(b"7590-VHVEG", Sensitivity::Personal).unwrap();
     // Known before it is committed.
     assert_eq!(client.read(&plain).unwrap().unwrap(), b"plain text");
@@ -135,7 +139,7 @@ fn flipped_bits_in_an_object_make_it_absent_until_it_is_put_again() {
     // Replaced without ever being asked for in between.
     for damage in [&b""[..], &big(3)[..99_999], &[big(3), vec![0; 65]].concat()] {
         replace(&path, damage);
-        let (adopted, _) = client.adopt(&write_scratch(&client, &big(3)), Sensitivity::Plain).unwrap();
+        let (adopted, _) = client.adopt(&write_scratch(&client, &big(3)), Sensitivity::Plain, &[]).unwrap();
         assert_eq!((adopted, client.read(&digest).unwrap()), (digest, Some(big(3))));
     }
 }
@@ -409,7 +413,7 @@ fn whichever_file_operation_fails_adopting_keeps_the_file_or_the_object() {
             let digest = Digest::of(&bytes);
             let file = write_scratch(&client, &bytes);
             failing.arm(nth, errno, is_lasting);
-            let adopted = client.adopt(&file, Sensitivity::Plain);
+            let adopted = client.adopt(&file, Sensitivity::Plain, &[]);
             let committed = adopted.as_ref().ok().map(|_| commit_and_wait(&client, vec![released("churn", 1)]));
             let n_failed = failing.disarm();
             match &adopted {
@@ -422,14 +426,14 @@ fn whichever_file_operation_fails_adopting_keeps_the_file_or_the_object() {
                     let is_whole = fs::metadata(&file).unwrap().len() == 100_000;
                     assert!(is_whole || is_lasting, "{context}");
                     let file = if is_whole { file } else { write_scratch(&client, &bytes) };
-                    assert_eq!(client.adopt(&file, Sensitivity::Plain).unwrap().0, digest, "{context}");
+                    assert_eq!(client.adopt(&file, Sensitivity::Plain, &[]).unwrap().0, digest, "{context}");
                 }
             }
             if other.read(&digest).unwrap().is_none() {
                 // It could not be synced, and nothing was recorded that relies on it.
                 assert!(matches!(committed, Some(Err(_))), "{context}");
                 assert_eq!(
-                    client.adopt(&write_scratch(&client, &bytes), Sensitivity::Plain).unwrap().0,
+                    client.adopt(&write_scratch(&client, &bytes), Sensitivity::Plain, &[]).unwrap().0,
                     digest,
                     "{context}"
                 );

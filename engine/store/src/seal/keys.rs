@@ -57,7 +57,7 @@ pub trait Keyring: Send + Sync {
 
 /// How a store encrypts.
 pub struct Encryption {
-    /// What everything that is computed belongs to.
+    /// What everything that is computed belongs to, unless a pipeline says otherwise.
     pub partition: String,
     pub keyring: Arc<dyn Keyring>,
 }
@@ -78,7 +78,7 @@ impl Keys {
         Self { encryption, found: Mutex::default(), ask_erased, erased: OnceLock::new() }
     }
 
-    /// Returns the partition that new objects belong to, if this store encrypts.
+    /// Returns the partition that new objects belong to which belong to no other, if this store encrypts.
     pub fn partition(&self) -> Option<&str> {
         self.encryption.as_ref().map(|encryption| encryption.partition.as_str())
     }
@@ -94,6 +94,11 @@ impl Keys {
             return Err(self.trouble(partition, "was erased, and must not be used again: give the partition a new one"));
         }
         Ok(key)
+    }
+
+    /// The same for several partitions.
+    pub fn all_for_writing<'n>(&self, partitions: &[&'n str]) -> Result<Vec<(&'n str, Arc<Key>)>, StoreError> {
+        partitions.iter().map(|&partition| Ok((partition, self.for_writing(partition)?))).collect()
     }
 
     /// Returns the keys for an object, in the order of its header. `None`: one of them was erased.
@@ -149,13 +154,6 @@ impl Keys {
         let place = self.encryption.as_ref().map(|encryption| encryption.keyring.place(partition));
         StoreError::Key { partition: partition.to_owned(), what: what.to_owned(), place }
     }
-}
-
-/// Whether a partition may have this name: it becomes part of a file's name, and of a command's environment.
-pub fn is_partition_name(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Returns enough of a key's name to tell it from others.

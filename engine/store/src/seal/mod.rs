@@ -8,6 +8,6 @@ mod plain;
 mod stream;
 
 pub(crate) use keys::Keys;
-pub use keys::{Encryption, Key, Keyring, is_partition_name};
+pub use keys::{Encryption, Key, Keyring};
 pub(crate) use plain::{PlainFolder, leave, sweep};
 pub(crate) use stream::{Header, Sealer, decrypt, encrypt, sealed_len};

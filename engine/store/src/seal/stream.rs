@@ -12,11 +12,11 @@ use std::io::{self, ErrorKind};
 
 use aead_stream::{DecryptorBE32, EncryptorBE32};
 use aes_gcm::Aes256Gcm;
-use mlp_model::{Digest, Sensitivity};
+use mlp_model::{Digest, Sensitivity, is_partition_name};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::keys::{Key, is_partition_name};
+use super::keys::Key;
 use crate::fs::{FsFile, read_full};
 
 const VERSION: u32 = 1;
@@ -56,6 +56,17 @@ impl Header {
             keys.iter().map(|(name, key)| Sealer { name: (*name).to_owned(), key: key.id() }).collect();
         partitions.sort();
         Ok(Self { version: VERSION, partitions, salt: Digest(salt), size_bytes, sensitivity })
+    }
+
+    /// Returns whose keys are needed.
+    pub fn names(&self) -> Vec<String> {
+        self.partitions.iter().map(|sealer| sealer.name.clone()).collect()
+    }
+
+    /// Returns the keys in the order of the partitions.
+    pub fn in_order<'k>(&self, keys: &[(&str, &'k Key)]) -> Vec<&'k Key> {
+        let of = |sealer: &Sealer| keys.iter().find(|(name, _)| *name == sealer.name).map(|(_, key)| *key);
+        self.partitions.iter().filter_map(of).collect()
     }
 
     /// Tells which keys are needed, in 32 bytes that are not zero.
