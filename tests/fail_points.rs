@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{Ran, Workspace, repository, small_pipeline};
 
@@ -133,12 +134,20 @@ fn encrypted() -> Workspace {
     workspace
 }
 
-/// Lets the first process that reaches the place for the nth time die. Returns how the command went, and whether one died.
-fn dying(workspace: &Workspace, args: &[&str], (name, nth): (&str, u64)) -> (Ran, bool) {
-    let dead = workspace.path("dead");
-    let plan = format!("{name} {nth} {}", dead.display());
+/// Lets the first process that reaches the place for the nth time die. Returns how the command went.
+fn dying(workspace: &Workspace, args: &[&str], (name, nth): (&str, u64)) -> Ran {
+    let plan = format!("{name} {nth} {}", workspace.path("dead").display());
     let output: Output = workspace.command(args).env("MLP_FAIL_POINT", plan).output().expect("mlp starts");
-    (Ran::of(args, output), dead.exists())
+    Ran::of(args, output)
+}
+
+/// Returns whether one has died. An owner may do so when it leaves.
+fn has_died(workspace: &Workspace) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while workspace.owner().is_some() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    workspace.path("dead").exists()
 }
 
 /// Returns the steps that a run, perhaps one that died, has told to be finished. A last line may be cut.
@@ -154,7 +163,7 @@ fn is_sound(workspace: &Workspace) {
 }
 
 fn run(workspace: &Workspace, expected: &BTreeMap<String, String>, point: (&str, u64)) -> bool {
-    let (killed, died) = dying(workspace, &["run", "small.mlp", "--json"], point);
+    let killed = dying(workspace, &["run", "small.mlp", "--json"], point);
     let is_of_owner = ["owner", "journal", "index", "claim"].iter().any(|part| point.0.starts_with(part));
     // A run outlives its owner.
     assert!(!is_of_owner || killed.code == 0, "{point:?}: {killed}");
@@ -168,7 +177,7 @@ fn run(workspace: &Workspace, expected: &BTreeMap<String, String>, point: (&str,
     assert_eq!(models[0]["versions"].as_array().map(Vec::len), Some(1), "{point:?}: {models}");
     assert_eq!(models[0]["live"], 1, "{point:?}: {models}");
     is_sound(workspace);
-    died
+    has_died(workspace)
 }
 
 /// Returns a table that differs from round to round.
@@ -183,14 +192,14 @@ fn collect(point: (&str, u64)) -> bool {
         workspace.write("data/customers.csv", customers(round));
         workspace.run("small.mlp", &[]).exits(0);
     }
-    let (_, died) = dying(&workspace, &["gc", "--keep-runs", "1"], point);
+    dying(&workspace, &["gc", "--keep-runs", "1"], point);
     is_sound(&workspace);
     workspace.mlp(&["gc", "--keep-runs", "1"]).exits(0);
     let left = workspace.json(&["gc", "--keep-runs", "1", "--dry-run"]);
     assert_eq!(left["unneeded"]["n_objects"].as_u64().unwrap_or(0), 0, "{point:?}: {left}");
     assert_eq!(workspace.run("small.mlp", &[]).exits(0).steps(), (0, 5, 0, 0), "{point:?}");
     is_sound(&workspace);
-    died
+    has_died(&workspace)
 }
 
 fn merge(point: (&str, u64)) -> bool {
@@ -201,7 +210,7 @@ fn merge(point: (&str, u64)) -> bool {
         there.run("small.mlp", &["--param", &format!("least={least}")]).exits(0);
     }
     let other = there.root.to_str().expect("a name").to_owned();
-    let (_, died) = dying(&here, &["store", "merge", &other], point);
+    dying(&here, &["store", "merge", &other], point);
     is_sound(&here);
     here.mlp(&["store", "merge", &other]).exits(0);
     here.mlp(&["store", "merge", &other]).exits(0).says(&["is here already: nothing was added"]);
@@ -209,27 +218,27 @@ fn merge(point: (&str, u64)) -> bool {
     here.write("data/customers.csv", customers(0));
     assert_eq!(here.run("small.mlp", &["--param", "least=5"]).exits(0).steps(), (0, 5, 0, 0), "{point:?}");
     is_sound(&here);
-    died
+    has_died(&here)
 }
 
 fn erase(point: (&str, u64)) -> bool {
     let workspace = encrypted();
     workspace.run("small.mlp", &[]).exits(0);
-    let (_, died) = dying(&workspace, &["erase", "customers", "--yes"], point);
+    dying(&workspace, &["erase", "customers", "--yes"], point);
     workspace.mlp(&["erase", "customers", "--yes"]).exits(0);
     assert!(!workspace.path("keys/customers.key").exists(), "{point:?}");
     workspace.mlp(&["store", "verify"]).exits(0);
     workspace.mlp(&["lineage", "small"]).exits(0).says(&["erased"]);
-    died
+    has_died(&workspace)
 }
 
 fn repair(expected: &BTreeMap<String, String>, point: (&str, u64)) -> bool {
     let workspace = released();
     let before = workspace.run("small.mlp", &[]).exits(0);
     assert_eq!(&before.digests(), expected);
-    let (_, died) = dying(&workspace, &["store", "repair"], point);
+    dying(&workspace, &["store", "repair"], point);
     workspace.mlp(&["store", "repair"]).exits(0);
     assert_eq!(workspace.run("small.mlp", &[]).exits(0).steps(), (0, 5, 0, 0), "{point:?}");
     is_sound(&workspace);
-    died
+    has_died(&workspace)
 }

@@ -78,17 +78,21 @@ impl Workspace {
 
     /// Kills the process that owns the store; false, if there is none at the moment.
     pub fn kill_owner(&self) -> bool {
+        let kill = |pid: String| Command::new("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status();
+        self.owner().is_some_and(|pid| kill(pid).is_ok_and(|status| status.success()))
+    }
+
+    /// Returns the number of the process that owns the store.
+    pub fn owner(&self) -> Option<String> {
         let root = self.root.to_str().expect("a name");
         let is_owner = |line: &str| {
             let words: Vec<&str> = line.split('\0').collect();
             words.contains(&"__owner") && words.contains(&root)
         };
-        let owner = std::fs::read_dir("/proc").expect("processes").flatten().find_map(|entry| {
+        std::fs::read_dir("/proc").expect("processes").flatten().find_map(|entry| {
             let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
             is_owner(&line).then(|| entry.file_name().to_string_lossy().into_owned())
-        });
-        let kill = |pid: String| Command::new("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status();
-        owner.is_some_and(|pid| kill(pid).is_ok_and(|status| status.success()))
+        })
     }
 
     /// Returns the JSON document that a command prints.
