@@ -11,7 +11,9 @@ pub(crate) fn store_trouble(error: &StoreError) -> StepError {
         StoreError::DiskFull { .. } => fault.with_help("free some space and run again; finished steps are kept"),
         StoreError::JournalDamaged { .. } => fault.with_help("`mlp doctor` shows what is whole"),
         StoreError::NewerFormat { .. } => fault.with_help("use the mlp that wrote it, or a newer one"),
-        StoreError::NetworkFilesystem(_) => fault.with_help("put the workspace on a local disk"),
+        StoreError::NetworkFilesystem(_) => {
+            fault.with_help("put the workspace on a local disk, or make its `.mlp` a link to a folder there")
+        }
         StoreError::Key { place: None, .. } => fault.with_help("say in mlp.yaml where keys are: `encryption`"),
         StoreError::Key { .. } => {
             fault.with_help("bring the key back; to give up what is encrypted with it: `mlp erase`")

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use mlp_model::{Digest, Sensitivity, Store, StoreError, Stored};
 
-use crate::fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs};
+use crate::filesystem::Filesystem;
+use crate::fs::{Access, FileStat, Fs, FsFile, RealFs};
 use crate::journal::segment::{MARK_LEN, SEGMENT_HEADER_LEN};
 use crate::journal::{Journal, Link, Opened, Tail};
 use crate::layout::Layout;

@@ -11,6 +11,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::filesystem::Filesystem;
+
 /// Operations on names. Paths are absolute.
 pub trait Fs: Send + Sync {
     /// Makes a new file for reading and writing; fails if the name is taken.
@@ -80,55 +82,6 @@ impl From<&fs::Metadata> for FileStat {
     }
 }
 
-/// The filesystem that holds a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filesystem {
-    /// The kernel's magic number of its kind.
-    pub magic: u64,
-    pub free_bytes: u64,
-    pub total_bytes: u64,
-}
-
-impl Filesystem {
-    /// Returns the kind's name, or `other`.
-    pub fn name(&self) -> &'static str {
-        KINDS.iter().find(|kind| kind.0 == self.magic).map_or("other", |kind| kind.1)
-    }
-
-    /// Whether other machines share it: locks, sockets and mapped files cannot be trusted there.
-    pub fn is_network(&self) -> bool {
-        KINDS.iter().any(|kind| kind.0 == self.magic && kind.2)
-    }
-}
-
-/// Magic number, name, whether it is a network filesystem. The numbers are those of `statfs(2)`.
-const KINDS: &[(u64, &str, bool)] = &[
-    (0xEF53, "ext4", false),
-    (0x5846_5342, "xfs", false),
-    (0x9123_683E, "btrfs", false),
-    (0x0102_1994, "tmpfs", false),
-    (0x794C_7630, "overlay", false),
-    (0x2FC1_2FC1, "zfs", false),
-    (0xF2F5_2010, "f2fs", false),
-    (0xCA45_1A4E, "bcachefs", false),
-    (0x6573_5546, "fuse", false),
-    (0x4D44, "vfat", false),
-    (0x2011_BAB0, "exfat", false),
-    (0x6969, "nfs", true),
-    (0x517B, "smb", true),
-    (0xFF53_4D42, "cifs", true),
-    (0xFE53_4D42, "smb2", true),
-    (0x0BD0_0BD0, "lustre", true),
-    (0x00C3_6400, "ceph", true),
-    (0x0102_1997, "9p", true),
-    (0x5346_414F, "afs", true),
-    (0x6B41_4653, "afs", true),
-    (0x7375_7245, "coda", true),
-    (0x4750_4653, "gpfs", true),
-    (0x1983_0326, "beegfs", true),
-    (0x2003_0528, "orangefs", true),
-];
-
 /// The operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -171,13 +124,7 @@ impl Fs for RealFs {
     }
 
     fn filesystem(&self, path: &Path) -> io::Result<Filesystem> {
-        let found = rustix::fs::statfs(path)?;
-        let block = u64::try_from(found.f_bsize).unwrap_or(0);
-        Ok(Filesystem {
-            magic: u64::from(found.f_type as u32),
-            free_bytes: found.f_bavail.saturating_mul(block),
-            total_bytes: found.f_blocks.saturating_mul(block),
-        })
+        Filesystem::of(path)
     }
 }
 
@@ -231,18 +178,6 @@ pub(crate) fn read_full(file: &dyn FsFile, buffer: &mut [u8], offset: u64) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn network_filesystems_are_told_from_local_ones() {
-        let kind = |magic| Filesystem { magic, free_bytes: 0, total_bytes: 0 };
-        for (magic, name, network) in
-            [(0x6969, "nfs", true), (0xFF53_4D42, "cifs", true), (0xEF53, "ext4", false), (1, "other", false)]
-        {
-            assert_eq!((kind(magic).name(), kind(magic).is_network()), (name, network));
-        }
-        let here = RealFs.filesystem(&std::env::temp_dir()).unwrap();
-        assert!(here.total_bytes > 0 && here.total_bytes >= here.free_bytes);
-    }
 
     #[test]
     fn a_symbolic_link_is_not_opened() {

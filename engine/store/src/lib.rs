@@ -15,6 +15,7 @@ mod clock;
 #[cfg(test)]
 mod damage_tests;
 mod failure;
+mod filesystem;
 mod footer;
 mod foreseen;
 mod fs;
@@ -43,7 +44,8 @@ mod verify;
 
 pub use client::{Client, SpawnOwner, StoreStats};
 pub use clock::{Clock, SystemClock};
-pub use fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs, Stamp};
+pub use filesystem::Filesystem;
+pub use fs::{Access, FileStat, Fs, FsFile, RealFs, Stamp};
 pub use other::Other;
 pub use owner::{serve_owner, serve_owner_on};
 pub use repair::{JournalRepair, LostRecords, Repair, repair, repair_on};

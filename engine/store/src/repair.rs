@@ -76,7 +76,7 @@ pub fn repair_on(
     clock: Arc<dyn Clock>,
 ) -> Result<Repair, StoreError> {
     let layout = Layout::of(workspace)?;
-    refuse_network(&*fs, workspace)?;
+    refuse_network(&*fs, &layout)?;
     layout.prepare(&*fs)?;
     let _seat = take_seat(&*fs, workspace, &layout, clock.clone())?;
     let log = Log::open(&layout.owner_log(), clock);

@@ -17,7 +17,8 @@ use mlp_model::{
 use tempfile::TempDir;
 
 use crate::failure::lock;
-use crate::fs::{Access, FileStat, Filesystem, Fs, FsFile, RealFs};
+use crate::filesystem::Filesystem;
+use crate::fs::{Access, FileStat, Fs, FsFile, RealFs};
 use crate::journal::group::ClientId;
 use crate::ledger::Commit;
 use crate::{Client, SystemClock, serve_owner_on};

@@ -104,7 +104,9 @@ pub fn store_failure(error: StoreError) -> Failure {
         }
         StoreError::NewerFormat { .. } => "use the newer mlp that wrote it",
         StoreError::Owner { .. } => "see `.mlp/owner.log` in the workspace",
-        StoreError::NetworkFilesystem(_) => "put the workspace, or its `.mlp` folder, on a local disk",
+        StoreError::NetworkFilesystem(_) => {
+            "put the workspace on a local disk, or make its `.mlp` a link to a folder there"
+        }
         StoreError::Io { .. } => "check that the workspace's `.mlp` folder can be read and written",
         StoreError::Conflict { .. } => "run again",
         StoreError::Key { place: None, .. } => "say in mlp.yaml where keys are: `encryption`",

@@ -119,7 +119,7 @@ impl Client {
         encryption: Option<Encryption>,
     ) -> Result<Self, StoreError> {
         let layout = Layout::of(workspace)?;
-        refuse_network(&*fs, workspace)?;
+        refuse_network(&*fs, &layout)?;
         layout.prepare(&*fs)?;
         let socket = layout.socket(&*fs)?;
         let link = Link::open(Dialer { layout: layout.clone(), socket, spawn })?;

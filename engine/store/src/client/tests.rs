@@ -12,7 +12,8 @@ use mlp_model::{Claim, CommitGuard, Digest, Sensitivity, Store, StoreError, Time
 use rustix::io::Errno;
 
 use crate::Clock;
-use crate::fs::{Filesystem, Fs, RealFs};
+use crate::filesystem::Filesystem;
+use crate::fs::{Fs, RealFs};
 use crate::testing::{
     FailingFs, Random, Workspace, claim, commit_and_wait, commit_guarded, files_below, finished, flip, key, released,
     replace, run, run_started,
@@ -542,11 +543,13 @@ fn many_objects_are_synced_side_by_side_and_each_is_there() {
 }
 
 #[test]
-fn a_network_filesystem_is_refused() {
-    struct Nfs;
+fn a_network_filesystem_is_refused_unless_the_store_is_a_link_to_a_local_one() {
+    /// All but this folder is elsewhere.
+    struct Nfs(std::path::PathBuf);
     impl Fs for Nfs {
         fn filesystem(&self, path: &Path) -> std::io::Result<Filesystem> {
-            Ok(Filesystem { magic: 0x6969, ..RealFs.filesystem(path)? })
+            let found = RealFs.filesystem(path)?;
+            Ok(if path.canonicalize()?.starts_with(&self.0) { found } else { Filesystem { magic: 0x6969, ..found } })
         }
         fn create(&self, path: &Path, mode: u32) -> std::io::Result<Box<dyn crate::FsFile>> {
             RealFs.create(path, mode)
@@ -574,9 +577,15 @@ fn a_network_filesystem_is_refused() {
         }
     }
     let workspace = Workspace::new();
+    let local = tempfile::tempdir().unwrap();
+    let nfs = || Arc::new(Nfs(local.path().canonicalize().unwrap()));
     let told = StoreError::NetworkFilesystem(workspace.path().display().to_string());
-    assert_eq!(workspace.try_client(Arc::new(Nfs), Arc::new(RealFs)).err(), Some(told.clone()));
+    assert_eq!(workspace.try_client(nfs(), Arc::new(RealFs)).err(), Some(told.clone()));
     let idle = std::time::Duration::ZERO;
-    assert_eq!(crate::serve_owner_on(Arc::new(Nfs), workspace.path(), idle, Arc::new(crate::SystemClock)), Err(told));
+    assert_eq!(crate::serve_owner_on(nfs(), workspace.path(), idle, Arc::new(crate::SystemClock)), Err(told));
     assert!(!workspace.store().exists());
+    std::os::unix::fs::symlink(local.path(), workspace.store()).unwrap();
+    let client = workspace.try_client(nfs(), Arc::new(RealFs)).unwrap();
+    commit_and_wait(&client, vec![run_started(1)]).unwrap();
+    assert!(local.path().join("journal").exists());
 }

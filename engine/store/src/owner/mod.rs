@@ -76,7 +76,7 @@ pub fn serve_owner_on(
     clock: Arc<dyn Clock>,
 ) -> Result<(), StoreError> {
     let layout = Layout::of(workspace)?;
-    refuse_network(&*fs, workspace)?;
+    refuse_network(&*fs, &layout)?;
     layout.prepare(&*fs)?;
     let socket = layout.socket(&*fs)?;
     let Some(seat) = Seat::take(&layout, &socket)? else { return Ok(()) };
@@ -119,10 +119,12 @@ pub fn serve_owner_on(
     owner.shut_down(threads, committer)
 }
 
-/// Tells whether the workspace is where locks and sockets can be trusted.
-pub(crate) fn refuse_network(fs: &dyn Fs, workspace: &Path) -> Result<(), StoreError> {
-    if fs.filesystem(workspace).or_fail("look at", workspace)?.is_network() {
-        return Err(StoreError::NetworkFilesystem(workspace.display().to_string()));
+/// Tells whether the store is where locks and sockets can be trusted: in its workspace, or where a link leads.
+pub(crate) fn refuse_network(fs: &dyn Fs, layout: &Layout) -> Result<(), StoreError> {
+    let workspace = layout.root.parent().unwrap_or(&layout.root);
+    let place = if layout.root.exists() { &layout.root } else { workspace };
+    if fs.filesystem(place).or_fail("look at", place)?.is_network() {
+        return Err(StoreError::NetworkFilesystem(place.display().to_string()));
     }
     Ok(())
 }
