@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--no-save", action="store_true", help="write no file to tests/bench/results")
     args = parser.parse_args()
     args.sizes = [int(n) for n in args.steps.split(",")]
-    args.ninja = find_ninja()
+    args.peer = find_ninja()
     with tempfile.TemporaryDirectory(prefix="mlp-bench-") as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def start_up(args, folder):
         "version": [str(args.mlp), "--version"],
         "check": [str(args.mlp), "check", "churn.mlp"],
         "plan": [str(args.mlp), "plan", "churn.mlp"],
-        "ninja": [args.ninja, "--version"],
+        "ninja": [args.peer, "--version"],
     }
     runs = {name: (lambda command=command: timed(command, churn)) for name, command in commands.items()}
     times = alternate(max(args.rounds, 20), runs)
@@ -158,7 +158,7 @@ class Case(Workspace):
         super().__init__(args, folder / f"mlp-{n}")
         self.n = n
         self.ninja_folder = folder / f"ninja-{n}"
-        self.peer = [args.ninja, "-j", "2"]
+        self.peer = [args.peer, "-j", "2"]
         if (self.ninja_folder / "build.ninja").exists():
             return
         for workspace in [self.mlp_folder, self.ninja_folder]:
@@ -263,16 +263,17 @@ def report(result, args):
     result["peak_kib"] = {name: max(kib for _, kib in taken) for name, taken in times.items()}
     result["median_seconds"] = {name: statistics.median(seconds) for name, seconds in result["seconds"].items()}
     result["machine"] = machine()
+    peer = result.pop("peer", "ninja")
     result["versions"] = {
         "mlp": first_line([str(args.mlp), "--version"]),
-        "ninja": first_line([args.ninja, "--version"]),
+        peer: first_line([args.peer, "--version"]),
     }
     result["commands"] = {name: " ".join([Path(command[0]).name, *command[1:]]) for name, command in result["commands"].items()}
     medians = result["median_seconds"]
     label = result["name"] + (f" {result['steps']}" if "steps" in result else "")
     line = f"{label:32}" + "".join(f" {name} {1000 * seconds:9.1f} ms" for name, seconds in medians.items())
-    if "ninja" in medians and "mlp" in medians:
-        line += f"   ratio {medians['mlp'] / medians['ninja']:.2f}"
+    if peer in medians and "mlp" in medians:
+        line += f"   ratio {medians['mlp'] / medians[peer]:.2f}"
     if "mlp" in medians:
         line += f"   {1e6 * medians['mlp'] / result['steps']:.0f} us a step   peak {result['peak_kib']['mlp'] / 1024:.0f} MiB"
     print(line, flush=True)

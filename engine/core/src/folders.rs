@@ -2,15 +2,18 @@
 //!
 //! The manifest's own form is `mlp-artifact`'s. Empty folders are no part of an artifact.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mlp_artifact::folder::{Entry, FolderError, Manifest};
-use mlp_model::{Digest, Sensitivity, Store, StoreError};
+use mlp_model::{Digest, ObjectFile, Sensitivity, Store, StoreError};
+use rustix::fs::ioctl_ficlone;
 
 use crate::fault::{io_trouble, plain_words};
+use crate::shared_out::by_shares;
 
 /// Why a folder cannot be an artifact.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +53,20 @@ pub(crate) fn scan(store: &dyn Store, folder: &Path) -> Result<Manifest, FolderT
 }
 
 fn list(store: &dyn Store, folder: &Path, links: Links) -> Result<Manifest, FolderTrouble> {
-    let mut entries = Vec::new();
-    for file in find_files(folder, links)? {
-        let (digest, size_bytes) = store.digest_file(&file.path)?;
-        entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
-    }
-    Ok(Manifest::new(entries)?)
+    let files = find_files(folder, links)?;
+    let digests = by_shares(&files, |share| {
+        let paths: Vec<&Path> = share.iter().map(|file| file.path.as_path()).collect();
+        store.digest_files(&paths)
+    });
+    manifest(files, digests)
+}
+
+fn manifest(files: Vec<Found>, digests: Vec<Result<(Digest, u64), StoreError>>) -> Result<Manifest, FolderTrouble> {
+    let entry = |(file, digest): (Found, Result<(Digest, u64), StoreError>)| {
+        let (digest, size_bytes) = digest?;
+        Ok::<_, FolderTrouble>(Entry { path: file.name, digest, size_bytes, executable: file.executable })
+    };
+    Ok(Manifest::new(files.into_iter().zip(digests).map(entry).collect::<Result<_, _>>()?)?)
 }
 
 /// Digests every file below an output's folder, without storing it.
@@ -69,40 +80,50 @@ pub(crate) fn adopt(
     folder: &Path,
     (kept, partitions): (Sensitivity, &[String]),
 ) -> Result<(Digest, u64), FolderTrouble> {
-    let mut entries = Vec::new();
-    for file in find_files(folder, Links::Refuse)? {
-        let (digest, size_bytes) = store.adopt(&file.path, kept, partitions)?;
-        entries.push(Entry { path: file.name, digest, size_bytes, executable: file.executable });
-    }
-    let bytes = Manifest::new(entries)?.to_bytes();
+    let files = find_files(folder, Links::Refuse)?;
+    let adopted =
+        by_shares(&files, |share| share.iter().map(|file| store.adopt(&file.path, kept, partitions)).collect());
+    let bytes = manifest(files, adopted)?.to_bytes();
     // Names of files may be values, too.
     Ok((store.put_data(&bytes, kept, partitions)?, bytes.len() as u64))
 }
 
 /// Lays a stored folder out under `target`, which must not exist, as read-only copies. Returns the size of its files.
 pub(crate) fn lay_out(store: &dyn Store, manifest: &Manifest, target: &Path) -> Result<u64, StoreError> {
-    let mut size_bytes = 0;
-    fs::create_dir(target).map_err(|error| io_trouble("make", target, &error))?;
-    for entry in &manifest.entries {
-        let path = target.join(&entry.path);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| io_trouble("make", parent, &error))?;
-        }
-        let object = store.object(&entry.digest)?.ok_or_else(|| StoreError::Io {
-            action: "find the object of".to_owned(),
-            path: entry.path.clone(),
-            message: "it is missing or damaged".to_owned(),
-        })?;
-        let copy = || -> io::Result<()> {
-            let mut from = fs::File::open(&object.path)?.take(object.size_bytes);
-            io::copy(&mut from, &mut fs::File::create_new(&path)?)?;
-            let mode = if entry.executable { 0o555 } else { 0o444 };
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-        };
-        copy().map_err(|error| io_trouble("write", &path, &error))?;
-        size_bytes += entry.size_bytes;
+    let folders: BTreeSet<&Path> =
+        manifest.entries.iter().filter_map(|entry| Path::new(&entry.path).parent()).collect();
+    for folder in std::iter::once(target.to_owned()).chain(folders.iter().map(|folder| target.join(folder))) {
+        fs::create_dir_all(&folder).map_err(|error| io_trouble("make", &folder, &error))?;
     }
-    Ok(size_bytes)
+    let written = by_shares(&manifest.entries, |share| {
+        let digests: Vec<Digest> = share.iter().map(|entry| entry.digest).collect();
+        let objects = store.objects(&digests).into_iter().zip(share);
+        objects.map(|(object, entry)| lay_out_file(object, entry, &target.join(&entry.path))).collect()
+    });
+    written.into_iter().sum()
+}
+
+/// Copies an object to `path`, a new file. Returns its size.
+fn lay_out_file(object: Result<Option<ObjectFile>, StoreError>, entry: &Entry, path: &Path) -> Result<u64, StoreError> {
+    let object = object?.ok_or_else(|| StoreError::Io {
+        action: "find the object of".to_owned(),
+        path: entry.path.clone(),
+        message: "it is missing or damaged".to_owned(),
+    })?;
+    let mode = if entry.executable { 0o555 } else { 0o444 };
+    let copy = || -> io::Result<()> {
+        let from = fs::File::open(&object.path)?;
+        let mut to = fs::File::create_new(path)?;
+        // By reference where the filesystem can; the store's footer is cut off.
+        if ioctl_ficlone(&to, &from).is_ok() {
+            to.set_len(object.size_bytes)?;
+        } else {
+            io::copy(&mut from.take(object.size_bytes), &mut to)?;
+        }
+        to.set_permissions(fs::Permissions::from_mode(mode))
+    };
+    copy().map_err(|error| io_trouble("write", path, &error))?;
+    Ok(entry.size_bytes)
 }
 
 fn find_files(folder: &Path, links: Links) -> Result<Vec<Found>, FolderTrouble> {

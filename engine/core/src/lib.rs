@@ -40,6 +40,7 @@ mod registry;
 mod resolve;
 mod run;
 pub mod scheduler;
+mod shared_out;
 mod sources;
 mod survey;
 pub mod tolerance;

@@ -3,16 +3,19 @@
 use mlp_artifact::folder::Manifest;
 use mlp_model::{ArtifactKind, Digest, Store, StoreError};
 
+use crate::shared_out::by_shares;
+
 /// Returns the digests of the artifact's objects that are missing or damaged.
 pub(crate) fn missing(store: &dyn Store, kind: ArtifactKind, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
     if kind != ArtifactKind::Folder {
         return Ok(if store.has_object(digest)? { Vec::new() } else { vec![*digest] });
     }
     let Some(manifest) = read_manifest(store, digest)? else { return Ok(vec![*digest]) };
+    let digests: Vec<Digest> = manifest.entries.iter().map(|entry| entry.digest).collect();
     let mut missing = Vec::new();
-    for entry in &manifest.entries {
-        if !store.has_object(&entry.digest)? {
-            missing.push(entry.digest);
+    for (digest, is_there) in digests.iter().zip(by_shares(&digests, |share| store.have_objects(share))) {
+        if !is_there? {
+            missing.push(*digest);
         }
     }
     Ok(missing)

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlp_model::{Digest, ErrorClass, Input, StepError, Store};
 
 use crate::fault::{plain_words, store_trouble};
 use crate::folders::{self, FolderTrouble};
+use crate::shared_out::by_shares;
 
 /// What was found at a path.
 pub(crate) type Found = Result<Content, StepError>;
@@ -41,24 +40,9 @@ impl Sources {
         // Neighbours stand together, so that the kernel finds them quickly.
         let mut paths: Vec<_> = paths.into_iter().collect();
         paths.sort_unstable();
-        let shares: Vec<_> = paths.chunks(SHARE).collect();
-        let found = Mutex::new(Vec::with_capacity(paths.len()));
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let contents = read_all(store, share);
-                let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                found.extend(contents);
-            }
-        };
-        let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(shares.len());
-        if n_threads <= 1 {
-            work();
-        } else {
-            std::thread::scope(|scope| (0..n_threads).for_each(|_| _ = scope.spawn(work)));
-        }
+        let found = by_shares(&paths, |share| read_all(store, share));
         let mut by_path: HashMap<OsString, [Option<Found>; 2]> = HashMap::new();
-        for ((path, folder), found) in found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        for ((path, folder), found) in found {
             by_path.entry(path.into_os_string()).or_default()[usize::from(folder)] = Some(found);
         }
         Self(by_path)
@@ -69,9 +53,6 @@ impl Sources {
         self.0.get(path.as_os_str())?[usize::from(folder)].as_ref()
     }
 }
-
-/// How many paths a thread takes at a time.
-const SHARE: usize = 128;
 
 /// A path, whether it is a folder, and how it is written.
 type Wanted<'a> = ((&'a Path, bool), &'a str);

@@ -119,7 +119,8 @@ pub struct StartStep {
 pub struct InputFile {
     pub digest: Digest,
     pub ty: Type,
-    /// The payload is the first `size_bytes` bytes of this file. For a folder: the folder itself.
+    /// The payload is the first `size_bytes` bytes of this file. For a folder: the folder itself. What stands beside the work
+    /// folder is a copy that was made for this attempt alone, which the runner may move.
     pub path: PathBuf,
     pub size_bytes: u64,
     /// What a person calls it: a path as written, or `node.output`.

@@ -59,9 +59,19 @@ pub trait Store: Send + Sync {
     /// aside. Bytes verified before are not read again while the file's stamps are unchanged.
     fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError>;
 
+    /// As [`Store::object`] for each, with fewer questions to the owner.
+    fn objects(&self, digests: &[Digest]) -> Vec<Result<Option<ObjectFile>, StoreError>> {
+        digests.iter().map(|digest| self.object(digest)).collect()
+    }
+
     /// Whether [`Store::object`] would return a file; nothing is made for that.
     fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
         Ok(self.object(digest)?.is_some())
+    }
+
+    /// As [`Store::has_object`] for each, with fewer questions to the owner.
+    fn have_objects(&self, digests: &[Digest]) -> Vec<Result<bool, StoreError>> {
+        digests.iter().map(|digest| self.has_object(digest)).collect()
     }
 
     /// Returns the object's bytes, verified.

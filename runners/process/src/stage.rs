@@ -81,7 +81,9 @@ pub fn prepare(
         if is_placed {
             make_parents(&folder, &place).map_err(|error| no_place(&place, name, &error))?;
         }
-        copy_input(name, input, sandbox, &place, is_placed, ticket)?;
+        if !take_input(input, step, &folder.join(&place)) {
+            copy_input(name, input, sandbox, &place, is_placed, ticket)?;
+        }
     }
     for (place, text) in &project.texts {
         make_parents(&folder, place)
@@ -115,6 +117,13 @@ fn no_place(place: &str, name: &str, error: &std::io::Error) -> StepError {
         return error.with_help("give each input a path of its own, and leave it out of folders that have such a file");
     }
     ended::no_folder("make", place, error)
+}
+
+/// Moves a folder that was laid out for this attempt alone; false: it has to be copied.
+fn take_input(input: &InputFile, step: &StartStep, to: &Path) -> bool {
+    let is_folder = input.ty.artifact_kind() == Some(ArtifactKind::Folder);
+    let is_own = input.path.parent().is_some_and(|beside| step.work_dir.parent() == Some(beside));
+    is_folder && is_own && fs::symlink_metadata(to).is_err() && fs::rename(&input.path, to).is_ok()
 }
 
 /// `is_placed`: the program knows it by its path and may start it: a file that names its interpreter can be executed.

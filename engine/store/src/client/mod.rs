@@ -32,7 +32,7 @@ use mlp_model::{
 
 use crate::clock::Clock;
 use crate::failure::{OrFail, io_failure, lock};
-use crate::fs::{Access, FileStat, Fs, RealFs, open_outside, read_full};
+use crate::fs::{Access, FileStat, Fs, RealFs, Stamp, open_outside, read_full};
 use crate::layout::Layout;
 use crate::objects::{Durability, Objects, hash};
 use crate::owner::refuse_network;
@@ -351,20 +351,35 @@ impl Store for Client {
     }
 
     fn has_object(&self, digest: &Digest) -> Result<bool, StoreError> {
-        if lock(&self.foreseen).present.remove(digest) {
-            return Ok(true);
-        }
-        let is_readable = match self.sound_file(digest)? {
-            Some((_, true)) => self.objects.has_keys(digest)?,
-            found => found.is_some(),
+        self.have_objects(std::slice::from_ref(digest)).pop().unwrap_or(Ok(false))
+    }
+
+    fn have_objects(&self, digests: &[Digest]) -> Vec<Result<bool, StoreError>> {
+        let is_foreseen: Vec<bool> = {
+            let mut foreseen = lock(&self.foreseen);
+            digests.iter().map(|digest| foreseen.present.remove(digest)).collect()
         };
-        if is_readable || self.outgoing.bytes(digest).is_some() {
-            return Ok(true);
-        }
-        match self.ask(Request::Blob { digest: *digest, is_wanted: false })? {
-            Answer::Blob(is_there) => Ok(is_there),
-            other => Err(misfit(&other)),
-        }
+        let others = digests.iter().zip(&is_foreseen).filter(|(_, is_foreseen)| !**is_foreseen);
+        let asked: Vec<Digest> = others.map(|(digest, _)| *digest).collect();
+        let mut sound = self.sound_files(&asked).into_iter();
+        let is_there = |digest: &Digest, file: Result<Option<(Stamp, bool)>, StoreError>| {
+            let is_readable = match file? {
+                Some((_, true)) => self.objects.has_keys(digest)?,
+                found => found.is_some(),
+            };
+            if is_readable || self.outgoing.bytes(digest).is_some() {
+                return Ok(true);
+            }
+            match self.ask(Request::Blob { digest: *digest, is_wanted: false })? {
+                Answer::Blob(is_there) => Ok(is_there),
+                other => Err(misfit(&other)),
+            }
+        };
+        let answer = |(digest, is_foreseen): (&Digest, &bool)| match is_foreseen {
+            true => Ok(true),
+            false => is_there(digest, sound.next().unwrap_or(Ok(None))),
+        };
+        digests.iter().zip(&is_foreseen).map(answer).collect()
     }
 
     fn object(&self, digest: &Digest) -> Result<Option<ObjectFile>, StoreError> {
@@ -374,6 +389,15 @@ impl Store for Client {
         let Some(bytes) = self.inline(digest)? else { return Ok(None) };
         self.objects.write(*digest, &bytes, Sensitivity::Plain, Durability::Cache)?;
         self.object_file(digest)
+    }
+
+    fn objects(&self, digests: &[Digest]) -> Vec<Result<Option<ObjectFile>, StoreError>> {
+        let sound = self.sound_files(digests).into_iter().zip(digests);
+        let file = |(sound, digest): (Result<Option<(Stamp, bool)>, StoreError>, &Digest)| match sound? {
+            Some((stamp, is_sealed)) => self.objects.readable(digest, stamp, is_sealed),
+            None => self.object(digest),
+        };
+        sound.map(file).collect()
     }
 
     fn read_small(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>, StoreError> {
