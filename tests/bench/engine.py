@@ -78,11 +78,12 @@ def steps(args, folder):
 
         def forget():
             case.wait_for_owner()
-            shutil.rmtree(case.mlp_folder / ".mlp", ignore_errors=True)
-            shutil.rmtree(case.ninja_folder / "out", ignore_errors=True)
+            case.put_aside(case.mlp_folder / ".mlp")
+            case.put_aside(case.ninja_folder / "out")
             (case.ninja_folder / ".ninja_log").unlink(missing_ok=True)
 
         times = alternate(args.rounds, {"mlp": case.run_mlp, "ninja": case.run_ninja}, before=forget)
+        case.remove_aside()
         yield case.result("steps", times)
 
 
@@ -93,9 +94,10 @@ def in_process(args, folder):
 
         def forget():
             case.wait_for_owner()
-            shutil.rmtree(case.mlp_folder / ".mlp", ignore_errors=True)
+            case.put_aside(case.mlp_folder / ".mlp")
 
         times = alternate(args.rounds, {"mlp": case.run_mlp}, before=forget)
+        case.remove_aside()
         yield case.result(f"in_process_{kind}", times)
 
 
@@ -146,6 +148,18 @@ class Workspace:
                 return
             time.sleep(0.005)
         sys.exit("mlp's owner process is still there")
+
+    def put_aside(self, path):
+        """Takes away what a round has made. It is removed at the end: ext4 passes over what was removed a moment ago, one by one, when it makes new files."""
+        if path.exists():
+            self.aside().mkdir(exist_ok=True)
+            path.rename(self.aside() / str(len(list(self.aside().iterdir()))))
+
+    def remove_aside(self):
+        shutil.rmtree(self.aside(), ignore_errors=True)
+
+    def aside(self):
+        return self.mlp_folder.with_name(self.mlp_folder.name + "-aside")
 
     def result(self, name, times):
         return {"name": name, "steps": self.n, "commands": {"mlp": self.command}, "times": times}

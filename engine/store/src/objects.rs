@@ -110,11 +110,6 @@ impl Objects {
         lock(&self.plain).clone()
     }
 
-    /// Whether a file stands in that folder.
-    pub fn is_in_memory(&self, file: &Path) -> bool {
-        self.opened_plain().is_some_and(|plain| file.starts_with(plain.path()))
-    }
-
     /// Removes everything that this process has decrypted.
     pub fn close_plain(&self) {
         lock(&self.plain).take();
@@ -193,9 +188,7 @@ impl Objects {
             fail_point("object.written");
             opened.write_all_at(&footer.encode(size_bytes), size_bytes).or_fail("write", file)?;
             self.fs.set_mode(file, 0o444).or_fail("protect", file)?;
-            make_folder(&*self.fs, &folder)?;
-            fail_point("object.complete");
-            self.fs.rename(file, &place).or_fail("move an object to", &place)
+            self.move_to(file, &folder, &place)
         })();
         if moved.is_err() {
             // The caller keeps its file as it was.
@@ -203,9 +196,30 @@ impl Objects {
             _ = opened.set_len(size_bytes);
             return moved;
         }
+        self.on_named(opened, digest, folder, footer.key_id.is_some(), durability)
+    }
+
+    fn move_to(&self, file: &Path, folder: &Path, place: &Path) -> Result<(), StoreError> {
+        fail_point("object.complete");
+        if lock(&self.rooted).contains(folder) && self.fs.rename(file, place).is_ok() {
+            return Ok(());
+        }
+        make_folder(&*self.fs, folder)?;
+        self.fs.rename(file, place).or_fail("move an object to", place)
+    }
+
+    /// An object has its name.
+    fn on_named(
+        &self,
+        opened: &dyn FsFile,
+        digest: Digest,
+        folder: PathBuf,
+        is_sealed: bool,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         fail_point("object.named");
         if let Ok(stat) = opened.stat() {
-            self.trust(&digest, stat.stamp, footer.key_id.is_some());
+            self.trust(&digest, stat.stamp, is_sealed);
         }
         if durability == Durability::Cache {
             return Ok(());
@@ -221,7 +235,7 @@ impl Objects {
         unsynced.folders.extend(folders);
         let is_much = unsynced.files.len() >= MAX_UNSYNCED;
         drop(unsynced);
-        if is_much { self.sync() } else { Ok(()) }
+        if is_much { self.sync().map(|_| ()) } else { Ok(()) }
     }
 
     /// Writes `bytes` as an object file.
@@ -233,6 +247,19 @@ impl Objects {
         durability: Durability,
     ) -> Result<(), StoreError> {
         let file = self.scratch.name();
+        if self.find(&digest)? == Found::Absent {
+            // Nothing has to give way to it, and nobody has to decide: it is made as it stays.
+            let (folder, place) = self.layout.object(&digest);
+            let opened = self.fs.create(&file, 0o444).or_fail("make", &file)?;
+            fail_point("object.written");
+            let whole = [bytes, &Footer::plain(sensitivity).encode(bytes.len() as u64)].concat();
+            let written = opened.write_all_at(&whole, 0).or_fail("write", &file);
+            let named = written.and_then(|()| self.move_to(&file, &folder, &place));
+            if named.is_err() {
+                _ = self.fs.remove_file(&file);
+            }
+            return named.and_then(|()| self.on_named(&*opened, digest, folder, false, durability));
+        }
         let opened = self.fs.create(&file, 0o600).or_fail("make", &file)?;
         let written = opened
             .write_all_at(bytes, 0)
@@ -341,8 +368,8 @@ impl Objects {
         read_footer(&*file, &path)
     }
 
-    /// Makes all objects so far durable, with their names.
-    pub fn sync(&self) -> Result<(), StoreError> {
+    /// Makes all objects so far durable, with their names. Returns how many there were.
+    pub fn sync(&self) -> Result<usize, StoreError> {
         let Unsynced { files, folders } = std::mem::take(&mut *lock(&self.unsynced));
         let (files, folders): (Vec<_>, Vec<_>) = (files.into_iter().collect(), folders.into_iter().collect());
         let n_all = files.len() + folders.len();
@@ -371,7 +398,9 @@ impl Objects {
             sync_some();
         });
         fail_point("objects.synced");
-        let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
+        let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+            return Ok(files.len());
+        };
         // What was synced is synced again with what was not: rare, and simpler than telling them apart. What lost its name
         // is not waited for: it is missing, and made again.
         let mut unsynced = lock(&self.unsynced);

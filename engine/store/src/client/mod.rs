@@ -37,7 +37,7 @@ use crate::layout::Layout;
 use crate::objects::{Durability, Objects, hash};
 use crate::owner::refuse_network;
 use crate::protocol::{Answer, Request};
-use crate::seal::{Encryption, Keys, PlainFolder};
+use crate::seal::{Encryption, Keys};
 use crate::stat_cache::{Known, Subject, decode_all, is_settled};
 use ahead::Ahead;
 pub use dial::SpawnOwner;
@@ -51,8 +51,6 @@ pub use stats::StoreStats;
 
 /// Plain objects up to this size live in the journal.
 const MAX_INLINE_BYTES: u64 = 4096;
-/// With less than this, nothing is done in memory that can be done on the disk.
-const MIN_FREE_MEMORY_BYTES: u64 = 32 << 20;
 /// How often a file that changes while it is hashed is tried again.
 const MAX_HASHINGS: usize = 3;
 
@@ -257,27 +255,13 @@ impl Store for Client {
         }
     }
 
-    fn scratch_in_memory(&self) -> Result<Option<PathBuf>, StoreError> {
-        if self.objects.keys.partition().is_some() || !PlainFolder::has_memory(&*self.fs) {
-            return Ok(None);
-        }
-        let plain = self.objects.plain()?;
-        let has_room = |free_bytes| free_bytes >= MIN_FREE_MEMORY_BYTES;
-        if !plain.is_in_memory || !self.fs.filesystem(plain.path()).is_ok_and(|found| has_room(found.free_bytes)) {
-            return Ok(None);
-        }
-        Ok(plain.scratch.make_folder(&*self.fs).ok())
-    }
-
     fn adopt(&self, file: &Path, sensitivity: Sensitivity, partitions: &[String]) -> Result<(Digest, u64), StoreError> {
         let stat = self.fs.stat(file).or_fail("adopt", file)?;
         if !stat.is_file {
             return Err(io_failure("adopt", file, &io::Error::other("it is not a regular file")));
         }
-        let is_inline = stat.stamp.size_bytes <= MAX_INLINE_BYTES && sensitivity == Sensitivity::Plain;
-        let must_move = !is_inline && self.objects.keys.partition().is_none() && self.objects.is_in_memory(file);
-        if stat.n_links > 1 || must_move {
-            // Somebody who has another name for the file could still write it; and from memory no name leads to the disk.
+        if stat.n_links > 1 {
+            // Somebody who has another name for the file could still write it.
             let copy = match self.objects.keys.partition() {
                 Some(_) => self.objects.plain()?.scratch.name(),
                 None => self.objects.scratch.name(),
@@ -290,12 +274,6 @@ impl Store for Client {
                 _ = self.fs.remove_file(&copy);
             }
             return adopted;
-        }
-        if is_inline && self.objects.is_in_memory(file) && self.objects.keys.partition().is_none() {
-            let bytes = std::fs::read(file).or_fail("adopt", file)?;
-            let digest = self.put(&bytes, sensitivity)?;
-            self.fs.remove_file(file).or_fail("adopt", file)?;
-            return Ok((digest, bytes.len() as u64));
         }
         self.fs.set_mode(file, 0o600).or_fail("adopt", file)?;
         if let Some(partition) = self.objects.keys.partition() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mlp_model::{CommitGuard, Digest, Done, Record, StoreError, fail_point};
 
@@ -45,6 +46,9 @@ struct InlineObjects {
     order: VecDeque<Digest>,
 }
 
+/// How long after the beginning of a sync of many objects the next one may begin.
+const GATHER: Duration = Duration::from_millis(20);
+const MANY_OBJECTS: usize = 16;
 /// How many objects are remembered that are in the journal.
 const MAX_RECENT: usize = 4096;
 
@@ -93,6 +97,10 @@ impl Outgoing {
     /// Lets the object go with the next commit.
     pub fn put(&self, digest: Digest, bytes: Vec<u8>) {
         let mut inline = lock(&self.inline);
+        // It is in the journal.
+        if inline.recent.contains_key(&digest) {
+            return;
+        }
         let new = || Inline { bytes: bytes.into(), is_waiting: false, n_in_flight: 0 };
         inline.all.entry(digest).or_insert_with(new);
         inline.wait(digest);
@@ -193,11 +201,19 @@ impl Outgoing {
     }
 
     fn sync_and_send(&self) {
+        let mut may_begin = Instant::now();
         loop {
             let mut queue = lock(&self.queue);
             queue.is_busy = false;
             while queue.commits.is_empty() && !queue.is_closed {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            // What comes soon goes with it: twenty objects take hardly longer than two, and share their folders.
+            while let rest = may_begin.saturating_duration_since(Instant::now())
+                && !rest.is_zero()
+                && !queue.is_closed
+            {
+                queue = self.changed.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
             }
             if queue.commits.is_empty() {
                 return;
@@ -205,10 +221,15 @@ impl Outgoing {
             let commits = std::mem::take(&mut queue.commits);
             queue.is_busy = true;
             drop(queue);
-            let synced: Result<(), StoreError> = self.objects.sync();
+            let began_at = Instant::now();
+            let synced = self.objects.sync();
+            // Where many came meanwhile, more will come; nobody else is made to wait.
+            if synced.as_ref().is_ok_and(|n_objects| *n_objects >= MANY_OBJECTS) {
+                may_begin = began_at + GATHER;
+            }
             for prepared in commits {
                 match &synced {
-                    Ok(()) => self.send(prepared),
+                    Ok(_) => self.send(prepared),
                     Err(error) => (prepared.sink)(Err(error.clone())),
                 }
             }

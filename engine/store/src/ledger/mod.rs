@@ -31,7 +31,12 @@ pub(crate) struct Ledger {
     index: Arc<Index>,
     /// What the index has of the clients that this process has met.
     applied: HashMap<ClientId, Applied>,
+    /// Some inline objects that this process has written, or found whole.
+    whole: HashSet<Digest>,
 }
+
+/// So many of them are remembered: to look one up, its frame would be read.
+const MAX_WHOLE: usize = 1 << 16;
 
 /// A commit as a client asks for it.
 #[derive(Debug, Clone)]
@@ -97,7 +102,7 @@ impl Ledger {
             if let Opened::Ready(journal) = opened {
                 let applied = replay.finish().map_err(of_index)?;
                 let index = Arc::new(index);
-                return Ok(Self { fs, layout, journal: *journal, index, applied });
+                return Ok(Self { fs, layout, journal: *journal, index, applied, whole: HashSet::new() });
             }
             warn("the index is ahead of the journal; it is made again from the journal".to_owned());
             drop(replay);
@@ -170,6 +175,7 @@ impl Ledger {
                 }
             }
             let group = group::decode(payload).expect("the payload was just put together");
+            remember_whole(&mut self.whole, group.blobs.iter().map(|(digest, _)| *digest));
             add(&mut self.applied, &mut change, *tail, group, commit.records)
                 .map_err(|error| index_failure(&self.layout, error))?;
         }
@@ -209,8 +215,12 @@ impl Ledger {
         let questions = self.questions();
         let mut missing = Vec::new();
         for (digest, bytes) in blobs.drain(..) {
-            if in_batch.blobs.insert(digest) && questions.blob(&digest)?.is_none() {
-                missing.push((digest, bytes));
+            if self.whole.contains(&digest) || !in_batch.blobs.insert(digest) {
+                continue;
+            }
+            match questions.blob(&digest)? {
+                Some(_) => remember_whole(&mut self.whole, [digest]),
+                None => missing.push((digest, bytes)),
             }
         }
         let head = Head { client, no, acked_below, from, first: n_records + 1, records: Vec::new(), blobs: Vec::new() };
@@ -226,6 +236,13 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+fn remember_whole(whole: &mut HashSet<Digest>, digests: impl IntoIterator<Item = Digest>) {
+    if whole.len() >= MAX_WHOLE {
+        whole.clear();
+    }
+    whole.extend(digests);
 }
 
 /// What the commits before, in the same batch, will have changed.

@@ -53,11 +53,6 @@ impl PlainFolder {
         Ok(Self { folder, scratch, opened: Mutex::default(), is_in_memory })
     }
 
-    /// Whether this machine has a place in memory.
-    pub fn has_memory(fs: &dyn Fs) -> bool {
-        place_in_memory(fs).is_some()
-    }
-
     pub fn path(&self) -> &Path {
         &self.folder
     }
