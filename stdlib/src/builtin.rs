@@ -1,9 +1,10 @@
-//! Executes the built-in steps of this crate, each on a thread of its own.
+//! Executes the built-in steps of this crate, each on a thread of its own; small ones in memory, on the thread that asks.
 //!
 //! Unaware of the plan, the store and of what a step's name means to the user.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use mlp_artifact::table::{Reader, TableError};
+use mlp_artifact::table::{ColumnShape, Reader, TableError, Writer};
 use mlp_model::{
-    Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Progress, Runner, RunnerEvent, StartStep, StepError, Value,
-    Watched,
+    ArtifactKind, Call, Cancel, ErrorClass, Handle, InputFile, Outcome, Produced, Progress, Runner, RunnerEvent,
+    SmallFiles, StartStep, StepError, Value, Watched,
 };
 
 use crate::{
@@ -56,13 +57,23 @@ impl Runner for BuiltinRunner {
         Some(Watched::default())
     }
 
+    /// Rows and figures come out as they went in, or fewer; but a join can multiply them.
+    fn is_light(&self, call: &Call) -> bool {
+        &*call.op != "table.join"
+    }
+
+    /// Nobody is told how far a step is that ends in a moment.
+    fn execute(&self, step: &StartStep, files: &SmallFiles, cancelled: &AtomicBool) -> Result<Outcome, StepError> {
+        execute(step, Some(files), cancelled, &|_| {})
+    }
+
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let report: Arc<dyn Fn(RunnerEvent) + Send + Sync> = report.into();
         let thread = thread::Builder::new().name(format!("step {}", step.step)).spawn({
             let (cancelled, report) = (Arc::clone(&cancelled), Arc::clone(&report));
             move || {
-                let finished = catch_unwind(AssertUnwindSafe(|| execute(&step, &cancelled, &*report)));
+                let finished = catch_unwind(AssertUnwindSafe(|| execute(&step, None, &cancelled, &*report)));
                 report(RunnerEvent::Finished(
                     finished.unwrap_or_else(|_| Err(bug(format!("operation `{}` panicked", step.op)))),
                 ));
@@ -81,11 +92,13 @@ impl Runner for BuiltinRunner {
 
 fn execute(
     step: &StartStep,
+    files: Option<&SmallFiles>,
     cancelled: &AtomicBool,
     report: &(dyn Fn(RunnerEvent) + Send + Sync),
 ) -> Result<Outcome, StepError> {
     let deadline = step.timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
-    let work = Work { step, cancelled, deadline, report, n_rows_done: AtomicU64::new(0) };
+    let work = Work { step, files, cancelled, deadline, report, n_rows_done: AtomicU64::new(0) };
+    work.go_on()?;
     match step.op.as_str() {
         "eval.binary" => eval_binary::run(&work),
         "eval.regression" => eval_regression::run(&work),
@@ -117,6 +130,8 @@ impl Handle for Thread {
 /// A step while it is executed: its parameters, inputs and outputs, and whether to go on.
 pub(crate) struct Work<'a> {
     pub step: &'a StartStep,
+    /// Where it works in memory: what it reads and makes.
+    files: Option<&'a SmallFiles>,
     cancelled: &'a AtomicBool,
     deadline: Option<(Duration, Instant)>,
     report: &'a (dyn Fn(RunnerEvent) + Send + Sync),
@@ -157,7 +172,32 @@ impl Work<'_> {
     /// Opens input `name`.
     pub fn table(&self, name: &str) -> Result<Reader, StepError> {
         let input = self.input(name)?;
-        Reader::open(&input.path, input.size_bytes).map_err(|error| self.cannot_read(name, error))
+        let table = match self.in_memory(input) {
+            Some(bytes) => Reader::from_bytes(&input.path, &bytes),
+            None => Reader::open(&input.path, input.size_bytes),
+        };
+        table.map_err(|error| self.cannot_read(name, error))
+    }
+
+    /// Returns the bytes of input `name`.
+    pub fn bytes(&self, name: &str) -> Result<Arc<[u8]>, StepError> {
+        let input = self.input(name)?;
+        if let Some(bytes) = self.in_memory(input) {
+            return Ok(bytes);
+        }
+        let mut bytes = fs::read(&input.path).map_err(|error| self.cannot_read(name, error))?;
+        // An object is longer than what it holds.
+        bytes.truncate(usize::try_from(input.size_bytes).unwrap_or(usize::MAX));
+        Ok(bytes.into())
+    }
+
+    fn in_memory(&self, input: &InputFile) -> Option<Arc<[u8]>> {
+        self.files?.get(&input.path)
+    }
+
+    /// Whether the step works in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.files.is_some()
     }
 
     /// Returns the next batch of input `name`, unless the step is to end.
@@ -190,6 +230,27 @@ impl Work<'_> {
         self.step.work_dir.join(name)
     }
 
+    /// Makes output `name` of these bytes, and returns its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]> + Into<Arc<[u8]>>) -> Result<PathBuf, StepError> {
+        let path = self.output_path(name);
+        match self.files {
+            Some(files) => files.put(path.clone(), bytes.into()),
+            None => fs::write(&path, bytes).map_err(|error| self.cannot_write(name, error))?,
+        }
+        Ok(path)
+    }
+
+    /// Begins output `name`, a table.
+    pub fn create_table<'w>(&'w self, name: &'w str, columns: &[ColumnShape]) -> Result<TableOut<'w>, StepError> {
+        let path = self.output_path(name);
+        let writer = match self.files {
+            Some(_) => Writer::in_memory(&path, columns),
+            None => Writer::create(&path, columns),
+        };
+        let writer = writer.map_err(|error| self.cannot_write(name, error))?;
+        Ok(TableOut { files: self.files, name, path, writer })
+    }
+
     pub fn cannot_read(&self, name: &str, error: impl Display) -> StepError {
         let shown = self.step.inputs.get(name).map_or(name, |input| input.shown.as_str());
         let message = format!("cannot read `{shown}`: {error}");
@@ -197,9 +258,37 @@ impl Work<'_> {
     }
 
     pub fn cannot_write(&self, name: &str, error: impl Display) -> StepError {
-        let message = format!("cannot write output `{name}`: {error}");
-        StepError::new(ErrorClass::Environment, "N6906", message)
-            .with_help("is the disk full? `mlp doctor` shows the space that is left")
+        cannot_write(name, error)
+    }
+}
+
+fn cannot_write(name: &str, error: impl Display) -> StepError {
+    let message = format!("cannot write output `{name}`: {error}");
+    StepError::new(ErrorClass::Environment, "N6906", message)
+        .with_help("is the disk full? `mlp doctor` shows the space that is left")
+}
+
+/// An output that is a table, while it is written.
+pub(crate) struct TableOut<'w> {
+    files: Option<&'w SmallFiles>,
+    name: &'w str,
+    path: PathBuf,
+    writer: Writer,
+}
+
+impl TableOut<'_> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StepError> {
+        self.writer.write(batch).map_err(|error| cannot_write(self.name, error))
+    }
+
+    /// Ends the table; returns how many rows it has, and the output.
+    pub fn finish(self) -> Result<(u64, Produced), StepError> {
+        let finished = self.writer.finish_with_bytes();
+        let (n_rows, bytes) = finished.map_err(|error| cannot_write(self.name, error))?;
+        if let Some(files) = self.files {
+            files.put(self.path.clone(), bytes.into());
+        }
+        Ok((n_rows, Produced { kind: ArtifactKind::Table, path: self.path }))
     }
 }
 

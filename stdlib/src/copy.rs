@@ -15,6 +15,16 @@ const CHUNK_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run_file(work: &Work<'_>) -> Result<Outcome, StepError> {
     let original = work.input("path")?;
+    let facts = [("size_bytes", original.size_bytes)];
+    if work.is_in_memory() {
+        let bytes = work.bytes("path")?;
+        let n_missing = original.size_bytes.saturating_sub(bytes.len() as u64);
+        if n_missing > 0 {
+            return Err(ends_early(work, n_missing));
+        }
+        work.write("out", bytes)?;
+        return Ok(outcome(work, ArtifactKind::File, &facts));
+    }
     let mut from = File::open(&original.path).map_err(|error| work.cannot_read("path", error))?;
     let mut to = File::create_new(work.output_path("out")).map_err(|error| work.cannot_write("out", error))?;
     let mut left = original.size_bytes;
@@ -23,11 +33,15 @@ pub(crate) fn run_file(work: &Work<'_>) -> Result<Outcome, StepError> {
         let mut chunk = (&mut from).take(left.min(CHUNK_BYTES));
         let n_copied = io::copy(&mut chunk, &mut to).map_err(|error| work.cannot_write("out", error))?;
         if n_copied == 0 {
-            return Err(work.cannot_read("path", format!("it ends {left} bytes early")));
+            return Err(ends_early(work, left));
         }
         left -= n_copied;
     }
-    Ok(outcome(work, ArtifactKind::File, &[("size_bytes", original.size_bytes)]))
+    Ok(outcome(work, ArtifactKind::File, &facts))
+}
+
+fn ends_early(work: &Work<'_>, n_missing: u64) -> StepError {
+    work.cannot_read("path", format!("it ends {n_missing} bytes early"))
 }
 
 pub(crate) fn run_folder(work: &Work<'_>) -> Result<Outcome, StepError> {
@@ -43,6 +57,9 @@ pub(crate) fn copy_artifact(work: &Work<'_>, name: &str, kind: ArtifactKind) -> 
     let to = work.output_path("out");
     if kind == ArtifactKind::Folder {
         return copy_folder(work, &original.path, &to, &mut Copied::default());
+    }
+    if work.is_in_memory() {
+        return work.write("out", work.bytes(name)?).map(|_| ());
     }
     // An object is longer than what it holds.
     let from = File::open(&original.path).map_err(|error| work.cannot_read(name, error))?;

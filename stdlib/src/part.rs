@@ -3,13 +3,13 @@
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Date32Type, Int64Type};
-use mlp_artifact::table::{Reader, Writer};
+use mlp_artifact::table::Reader;
 use mlp_model::{
-    ArgError, Argument, ArtifactKind, CheckedCall, ErrorClass, Facts, Inferred, Outcome, ParamType, Produced, Role,
-    StepError, TableType, Type, Value,
+    ArgError, Argument, CheckedCall, ErrorClass, Facts, Inferred, Outcome, ParamType, Role, StepError, TableType, Type,
+    Value,
 };
 
-use crate::builtin::{Work, bug};
+use crate::builtin::{TableOut, Work, bug};
 use crate::check;
 use crate::declare::{param_or, table_not};
 
@@ -84,35 +84,30 @@ pub(crate) fn n_test(n_rows: u64, fraction: f64) -> u64 {
 
 /// The two parts while they are written.
 pub(crate) struct Parts<'w> {
-    work: &'w Work<'w>,
     n_columns: usize,
-    train: Writer,
-    test: Writer,
+    train: TableOut<'w>,
+    test: TableOut<'w>,
 }
 
 impl<'w> Parts<'w> {
     pub fn create(work: &'w Work<'w>, data: &Reader) -> Result<Self, StepError> {
         let columns = data.columns();
-        let create = |name: &str| {
-            Writer::create(&work.output_path(name), columns).map_err(|error| work.cannot_write(name, error))
-        };
-        Ok(Self { work, n_columns: columns.len(), train: create("train")?, test: create("test")? })
+        let create = |name| work.create_table(name, columns);
+        Ok(Self { n_columns: columns.len(), train: create("train")?, test: create("test")? })
     }
 
     /// Appends the rows of a batch to their parts. `is_test` has one value for each row and no blanks.
     pub fn write(&mut self, batch: &RecordBatch, is_test: &BooleanArray) -> Result<(), StepError> {
         let is_train = not(is_test).map_err(bug)?;
-        for (name, rows, writer) in [("train", &is_train, &mut self.train), ("test", is_test, &mut self.test)] {
-            let rows = filter_record_batch(batch, rows).map_err(bug)?;
-            writer.write(&rows).map_err(|error| self.work.cannot_write(name, error))?;
+        for (rows, table) in [(&is_train, &mut self.train), (is_test, &mut self.test)] {
+            table.write(&filter_record_batch(batch, rows).map_err(bug)?)?;
         }
         Ok(())
     }
 
     pub fn finish(self) -> Result<Outcome, StepError> {
-        let Self { work, n_columns, train, test } = self;
-        let n_train = train.finish().map_err(|error| work.cannot_write("train", error))?;
-        let n_test = test.finish().map_err(|error| work.cannot_write("test", error))?;
+        let Self { n_columns, train, test } = self;
+        let ((n_train, train), (n_test, test)) = (train.finish()?, test.finish()?);
         for (name, n_rows, other) in [("train", n_train, n_test), ("test", n_test, n_train)] {
             if n_rows == 0 {
                 let message = format!("the table has {}, and none of them falls to `{name}`", count(other));
@@ -123,9 +118,8 @@ impl<'w> Parts<'w> {
         let facts = [("rows", n_train + n_test), ("train_rows", n_train), ("test_rows", n_test)];
         let mut facts: Facts = facts.into_iter().map(|(name, n)| (name.to_owned(), n as f64)).collect();
         facts.insert("columns".into(), n_columns as f64);
-        let produced =
-            |name: &str| (name.to_owned(), Produced { kind: ArtifactKind::Table, path: work.output_path(name) });
-        Ok(Outcome { outputs: [produced("train"), produced("test")].into(), facts, ..Outcome::default() })
+        let outputs = [("train".to_owned(), train), ("test".to_owned(), test)].into();
+        Ok(Outcome { outputs, facts, ..Outcome::default() })
     }
 }
 

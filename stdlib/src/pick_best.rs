@@ -1,7 +1,6 @@
 //! `pick.best`: of artifacts of one kind, the one whose report has the best figure.
 
 use std::cmp::Ordering;
-use std::fs;
 
 use mlp_artifact::report::Report;
 use mlp_model::{
@@ -146,11 +145,7 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     let mut best: Option<(f64, &str)> = None;
     for (candidate, report) in &pairs {
         work.go_on()?;
-        let input = work.input(report)?;
-        let bytes = fs::read(&input.path).map_err(|error| work.cannot_read(report, error))?;
-        // An object is longer than what it holds.
-        let len = usize::try_from(input.size_bytes).map_or(bytes.len(), |len| len.min(bytes.len()));
-        let found = Report::parse(&bytes[..len]).map_err(|error| work.cannot_read(report, error))?;
+        let found = Report::parse(&work.bytes(report)?).map_err(|error| work.cannot_read(report, error))?;
         let Some(figure) = found.metrics.get(metric).copied().flatten().filter(|x| x.is_finite()) else { continue };
         if best.is_none_or(|(before, _)| figure.partial_cmp(&before) == Some(wanted)) {
             best = Some((figure, candidate));

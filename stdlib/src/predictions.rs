@@ -1,7 +1,5 @@
 //! What the evaluations share: their arguments, the reading of scores and the writing of a report.
 
-use std::fs;
-
 use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use mlp_artifact::report::Report;
@@ -142,8 +140,7 @@ fn refuse(
 
 /// Writes the report; its measured metrics are the step's facts.
 pub(crate) fn write(work: &Work<'_>, report: &Report) -> Result<Outcome, StepError> {
-    let path = work.output_path("out");
-    fs::write(&path, report.to_bytes()).map_err(|error| work.cannot_write("out", error))?;
+    let path = work.write("out", report.to_bytes())?;
     let facts = report.metrics.iter().filter_map(|(name, value)| Some((name.clone(), (*value)?))).collect();
     let produced = Produced { kind: ArtifactKind::Report, path };
     Ok(Outcome { outputs: [("out".into(), produced)].into(), facts, ..Outcome::default() })

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
 use arrow::row::{RowConverter, SortField};
-use mlp_artifact::table::{ColumnShape, Writer};
+use mlp_artifact::table::ColumnShape;
 use mlp_model::{
-    ArgError, ArtifactKind, CheckedCall, Column, ErrorClass, Facts, Inferred, InputType, Marks, Outcome, Produced,
-    Signature, StepError, TableType, Type,
+    ArgError, CheckedCall, Column, ErrorClass, Facts, Inferred, InputType, Marks, Outcome, Signature, StepError,
+    TableType, Type,
 };
 
 use crate::builtin::{Work, bug};
@@ -140,8 +140,7 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
         shapes.iter_mut().zip(table.columns()).for_each(|(shape, other)| shape.optional |= other.optional);
     }
     let mut keys = key.map(|key| (key, Keys::default()));
-    let path = work.output_path("out");
-    let mut writer = Writer::create(&path, &shapes).map_err(|error| work.cannot_write("out", error))?;
+    let mut out = work.create_table("out", &shapes)?;
     for name in names {
         for batch in work.table(name)?.batches() {
             let batch = work.batch(name, batch)?;
@@ -151,13 +150,13 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
                     return Err(twice(work, key, (name, row), &other));
                 }
             }
-            writer.write(&batch).map_err(|error| work.cannot_write("out", error))?;
+            out.write(&batch)?;
         }
     }
-    let n_rows = writer.finish().map_err(|error| work.cannot_write("out", error))?;
+    let (n_rows, out) = out.finish()?;
     let facts = [("rows", n_rows as f64), ("columns", shapes.len() as f64)];
     let facts: Facts = facts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-    let outputs = [("out".to_owned(), Produced { kind: ArtifactKind::Table, path })].into();
+    let outputs = [("out".to_owned(), out)].into();
     Ok(Outcome { outputs, facts, ..Outcome::default() })
 }
 

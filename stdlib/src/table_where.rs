@@ -5,11 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, Scalar, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::eq;
-use mlp_artifact::table::Writer;
-use mlp_model::{
-    ArgError, ArtifactKind, CheckedCall, Facts, Inferred, Outcome, ParamType, Produced, Signature, StepError, Type,
-    Value,
-};
+use mlp_model::{ArgError, CheckedCall, Facts, Inferred, Outcome, ParamType, Signature, StepError, Type, Value};
 
 use crate::builtin::{Work, bug};
 use crate::check;
@@ -86,20 +82,18 @@ pub(crate) fn run(work: &Work<'_>) -> Result<Outcome, StepError> {
     let column = work.str("column")?;
     let wanted = work.step.params.get("equals").ok_or_else(|| bug("`table.where` was started without `equals`"))?;
     let data = work.table("data")?;
-    let path = work.output_path("out");
-    let mut writer = Writer::create(&path, data.columns()).map_err(|error| work.cannot_write("out", error))?;
+    let mut table = work.create_table("out", data.columns())?;
     for batch in data.batches() {
         let batch = work.batch("data", batch)?;
         let is_kept = equal_to(part::column(&batch, column)?, wanted)?;
         if is_kept.true_count() > 0 {
-            let kept = filter_record_batch(&batch, &is_kept).map_err(bug)?;
-            writer.write(&kept).map_err(|error| work.cannot_write("out", error))?;
+            table.write(&filter_record_batch(&batch, &is_kept).map_err(bug)?)?;
         }
     }
-    let n_rows = writer.finish().map_err(|error| work.cannot_write("out", error))?;
+    let (n_rows, table) = table.finish()?;
     let facts = [("rows", n_rows as f64), ("columns", data.columns().len() as f64)];
     let facts: Facts = facts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-    let outputs = [("out".to_owned(), Produced { kind: ArtifactKind::Table, path })].into();
+    let outputs = [("out".to_owned(), table)].into();
     Ok(Outcome { outputs, facts, ..Outcome::default() })
 }
 

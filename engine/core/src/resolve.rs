@@ -135,17 +135,42 @@ pub(crate) fn bind_inputs(
 
 /// Computes the key and looks it up.
 pub(crate) fn resolve(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Resolved, StepError> {
-    let known = ctx.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&idx);
-    let (key, id) = match known.filter(|known| known.inputs == inputs) {
-        Some(Keyed { key, id, .. }) => (key, id),
-        None => {
-            let key = key_of(ctx, idx, &inputs)?;
-            let id = key.id();
-            (key, id)
-        }
-    };
+    let keyed = keyed(ctx, idx, inputs)?;
     // One question instead of several, unless it has been asked with others.
-    ctx.store.foresee(&[(id, step_id(ctx, idx))]);
+    ctx.store.foresee(&[(keyed.id, step_id(ctx, idx))]);
+    found(ctx, idx, keyed)
+}
+
+/// As [`resolve`] for several steps, with one question for all of them.
+pub(crate) fn resolve_all(
+    ctx: &Context,
+    all: Vec<(usize, Vec<InputRecord>)>,
+) -> Vec<(usize, Result<Resolved, StepError>)> {
+    let keyed: Vec<_> =
+        all.into_iter().map(|(idx, inputs)| (idx, guarded(ctx, idx, || keyed(ctx, idx, inputs)))).collect();
+    let of_step = |(idx, keyed): &(usize, Result<Keyed, _>)| Some((keyed.as_ref().ok()?.id, step_id(ctx, *idx)));
+    let asked: Vec<_> = keyed.iter().filter_map(of_step).collect();
+    ctx.store.foresee(&asked);
+    let found = |(idx, keyed): (usize, Result<Keyed, _>)| {
+        (idx, keyed.and_then(|keyed| guarded(ctx, idx, || found(ctx, idx, keyed))))
+    };
+    keyed.into_iter().map(found).collect()
+}
+
+fn guarded<T>(ctx: &Context, idx: usize, work: impl FnOnce() -> Result<T, StepError>) -> Result<T, StepError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked(&ctx.node(idx).name)))
+}
+
+fn keyed(ctx: &Context, idx: usize, inputs: Vec<InputRecord>) -> Result<Keyed, StepError> {
+    let known = ctx.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&idx);
+    if let Some(known) = known.filter(|known| known.inputs == inputs) {
+        return Ok(known);
+    }
+    let key = key_of(ctx, idx, &inputs)?;
+    Ok(Keyed { id: key.id(), key, inputs })
+}
+
+fn found(ctx: &Context, idx: usize, Keyed { key, id, inputs }: Keyed) -> Result<Resolved, StepError> {
     let mut resolved = Resolved { key, id, inputs, lookup: Lookup::Miss(Miss::default()) };
     resolved.lookup = look_up(ctx, idx, &resolved).map_err(|error| store_trouble(&error))?;
     Ok(resolved)

@@ -28,6 +28,7 @@ mod backoff;
 mod claim;
 mod decide;
 mod drive;
+mod light;
 mod parts;
 mod pool;
 pub(crate) mod scratch;
@@ -151,7 +152,7 @@ impl Engine {
         let n_steps =
             n_steps.filter(|(node, is_wanted)| **is_wanted && crate::context::call_of(node).is_some()).count();
         fail_point("run.planned");
-        let begun = self.commit(started_record(pipeline, &request, started_at));
+        let begun = self.commit(vec![started_record(pipeline, &request, started_at)]);
         fail_point("run.begun");
         on_event(&Event::RunStarted {
             version: Event::VERSION,
@@ -188,7 +189,9 @@ impl Engine {
             at,
         };
         fail_point("run.finishing");
-        let kept = begun.await.and(self.commit(finished).await);
+        let mut rest = parts.carried.rest;
+        rest.push(finished);
+        let kept = begun.await.and(self.commit(rest).await);
         fail_point("run.finished");
         if kept.is_err() {
             outcome.status = RunStatus::Failed;
@@ -302,10 +305,10 @@ impl Engine {
         }
     }
 
-    /// Sends a record off; the answer tells when it is on the disk.
-    fn commit(&self, record: Record) -> impl Future<Output = Result<(), StoreError>> + use<> {
+    /// Sends records off; the answer tells when they are on the disk.
+    fn commit(&self, records: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let (tell, hear) = oneshot::channel();
-        self.store.commit(vec![record], None, answer(move |result| _ = tell.send(result)));
+        self.store.commit(records, None, answer(move |result| _ = tell.send(result)));
         async move { hear.await.unwrap_or(Ok(())) }
     }
 }

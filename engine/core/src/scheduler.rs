@@ -7,7 +7,8 @@
 //! Who is ready starts in the order of priority, as the [`Pool`] has room. A step for which there is no room is passed
 //! over by smaller ones, but not for ever: after [`MAX_PASSED`](queue::MAX_PASSED) of them, what it needs is kept for it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
 use mlp_model::{Cancel, ErrorClass, Portion, Take};
 
@@ -42,6 +43,11 @@ pub struct Scheduler {
     n_missing: Vec<usize>,
     /// Ready steps. May hold some that have moved on.
     queue: Queue,
+    /// The same for light ones, which take nothing of the pool.
+    light: BinaryHeap<(u64, Reverse<usize>)>,
+    is_light: Vec<bool>,
+    /// How many of them are under way.
+    n_light: usize,
     pool: Pool,
     /// What each step holds of the pool.
     grants: Vec<Option<Grant>>,
@@ -196,7 +202,13 @@ pub enum Command {
 pub enum Lookup {
     Hit,
     Miss,
+    /// As [`Lookup::Miss`], of a step that is so little work that it takes nothing of the pool.
+    LightMiss,
 }
+
+/// How many light steps are under way at once: enough that who executes them never waits for the next, few enough that a
+/// run which is to end has ended.
+const MAX_LIGHT: usize = 64;
 
 impl Scheduler {
     /// What steps depend on must be free of cycles and name wanted steps only; needs are those of `pool`.
@@ -221,6 +233,9 @@ impl Scheduler {
             n_open: states.iter().filter(|&&state| state == State::Waiting).count(),
             queue: Queue::new(steps.iter().map(|step| step.need.as_ref())),
             pool,
+            light: BinaryHeap::new(),
+            is_light: vec![false; n_steps],
+            n_light: 0,
             grants: vec![None; n_steps],
             gpus: HashMap::new(),
             claiming: BTreeSet::new(),
@@ -281,7 +296,10 @@ impl Scheduler {
     pub fn on_key_resolved(&mut self, step: usize, lookup: Lookup) {
         match (self.states[step], lookup) {
             (State::Resolving | State::Claiming | State::Awaiting, Lookup::Hit) => self.set(step, State::Reused),
-            (State::Resolving, Lookup::Miss) => self.set(step, State::Ready),
+            (State::Resolving, Lookup::Miss | Lookup::LightMiss) => {
+                self.is_light[step] = lookup == Lookup::LightMiss;
+                self.set(step, State::Ready);
+            }
             _ => {}
         }
         self.settle();
@@ -435,6 +453,11 @@ impl Scheduler {
         self.n_resolving > 0
     }
 
+    /// Returns whether the step takes nothing of the pool.
+    pub fn is_light(&self, step: usize) -> bool {
+        self.is_light[step]
+    }
+
     pub fn state(&self, step: usize) -> State {
         self.states[step]
     }
@@ -452,7 +475,7 @@ impl Scheduler {
     /// Returns what a step that claims its key takes of what all runs share.
     pub fn takes(&self, step: usize) -> Vec<Take> {
         match (&self.steps[step].need, &self.grants[step]) {
-            (Some(need), Some(grant)) => self.pool.takes(need, grant),
+            (Some(need), Some(grant)) if !self.is_light[step] => self.pool.takes(need, grant),
             _ => Vec::new(),
         }
     }
@@ -466,6 +489,7 @@ impl Scheduler {
             && let Some(grant) = self.grants[step].take()
         {
             self.pool.give_back(&grant);
+            self.n_light -= usize::from(self.is_light[step]);
         }
         self.n_resolving =
             self.n_resolving + usize::from(next == State::Resolving) - usize::from(from == State::Resolving);
@@ -475,6 +499,11 @@ impl Scheduler {
             self.claiming.remove(&step);
         }
         match next {
+            State::Ready | State::Granted if self.is_light[step] => {
+                // Others wait for what it has the right to.
+                let priority = if next == State::Granted { u64::MAX } else { self.steps[step].priority };
+                self.light.push((priority, Reverse(step)));
+            }
             State::Ready => self.queue.push(step, self.steps[step].priority),
             // Others wait for what it has the right to.
             State::Granted => self.queue.push(step, u64::MAX),
@@ -607,11 +636,13 @@ impl Scheduler {
     /// Starts what is ready as long as there is room.
     fn fill_slots(&mut self) {
         while self.stop.is_none() && !self.keeps_slots {
+            let light = self.next_light().map(|step| (step, Grant::default()));
             let states = &self.states;
             let is_ready = |step: usize| matches!(states[step], State::Ready | State::Granted);
             let may_ask = self.n_awaiting < MAX_AWAITING;
             let may_start = |step: usize| may_ask || states[step] == State::Granted;
-            let Some((step, grant)) = self.queue.next(&mut self.pool, is_ready, may_start) else { return };
+            let next = light.or_else(|| self.queue.next(&mut self.pool, is_ready, may_start));
+            let Some((step, grant)) = next else { return };
             self.grants[step] = Some(grant);
             match self.states[step] {
                 State::Ready => {
@@ -621,6 +652,24 @@ impl Scheduler {
                 _ => self.start_attempt(step),
             }
         }
+    }
+
+    /// Takes out the light step that starts next.
+    fn next_light(&mut self) -> Option<usize> {
+        while self.n_light < MAX_LIGHT
+            && let Some(&(_, Reverse(step))) = self.light.peek()
+        {
+            let state = self.states[step];
+            if state == State::Ready && self.n_awaiting >= MAX_AWAITING {
+                return None;
+            }
+            self.light.pop();
+            if matches!(state, State::Ready | State::Granted) {
+                self.n_light += 1;
+                return Some(step);
+            }
+        }
+        None
     }
 
     fn start_attempt(&mut self, step: usize) {

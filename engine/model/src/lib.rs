@@ -42,7 +42,8 @@ pub use plan::{Decision, Plan, PlannedStep};
 pub use record::{Facts, InputRecord, OutputRecord, Record, StepResult, Stored};
 pub use resources::{Demand, Gpu, GpuDemand, Machine, Portion, Take, show_size};
 pub use runner::{
-    Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, StartStep, Watched,
+    Cancel, Handle, InputFile, Outcome, ProcessWatch, Produced, Progress, Runner, RunnerEvent, SmallFiles, StartStep,
+    Watched,
 };
 pub use shared::Shared;
 pub use signature::{

@@ -1,13 +1,14 @@
 //! The contract between the engine and what executes steps. No async: a runner calls back from its own threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ArtifactKind, Call, Demand, Digest, Facts, Named, RunId, StepError, Type, Value};
+use crate::{ArtifactKind, Call, Demand, Digest, ErrorClass, Facts, Named, RunId, StepError, Type, Value};
 
 /// Executes steps of the operations that name it.
 pub trait Runner: Send + Sync {
@@ -38,10 +39,18 @@ pub trait Runner: Send + Sync {
         Demand::default()
     }
 
-    /// Whether the step of a call makes hardly more than it reads, inside this process. Where it reads little, it may then work
-    /// in memory.
+    /// Whether the step of a call makes hardly more than it reads, inside this process. Where it reads little, it is then
+    /// executed by [`Runner::execute`].
     fn is_light(&self, _call: &Call) -> bool {
         false
+    }
+
+    /// Executes a light step on the caller's thread, and in memory. Inputs that `files` does not hold are files outside the
+    /// store; outputs are put there, under the paths that they would have in the work folder, which does not exist.
+    /// `cancelled` may become true at any time.
+    fn execute(&self, step: &StartStep, _files: &SmallFiles, _cancelled: &AtomicBool) -> Result<Outcome, StepError> {
+        let message = format!("the runner of step `{}` does not execute it in memory", step.step);
+        Err(StepError::new(ErrorClass::Bug, "N6301", message))
     }
 
     /// Whether `report` may take its time, since each step has a thread that does nothing else.
@@ -52,6 +61,20 @@ pub trait Runner: Send + Sync {
     /// Starts the step and returns at once. `report` is called from any thread, last with
     /// [`RunnerEvent::Finished`], exactly once, also after a cancel. Dropping the handle does not stop the step.
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle>;
+}
+
+/// What a light step reads and makes, by its path.
+#[derive(Debug, Default)]
+pub struct SmallFiles(Mutex<BTreeMap<PathBuf, Arc<[u8]>>>);
+
+impl SmallFiles {
+    pub fn put(&self, path: PathBuf, bytes: Arc<[u8]>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path, bytes);
+    }
+
+    pub fn get(&self, path: &Path) -> Option<Arc<[u8]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
 }
 
 /// Parts of the outside world, to be compared with what they were.

@@ -22,12 +22,6 @@ pub trait Store: Send + Sync {
     /// [`Store::discard`].
     fn scratch(&self) -> Result<PathBuf, StoreError>;
 
-    /// As [`Store::scratch`], in memory, for what is small; files are adopted from there as from any other. `None`: this
-    /// machine has no place for that.
-    fn scratch_in_memory(&self) -> Result<Option<PathBuf>, StoreError> {
-        Ok(None)
-    }
-
     /// Removes a scratch folder.
     fn discard(&self, scratch: &Path);
 

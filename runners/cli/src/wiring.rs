@@ -5,12 +5,14 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mlp_engine::Engine;
 use mlp_model::{
-    Call, Catalogue, Handle, ProcessWatch, Runner, RunnerEvent, StartStep, StepError, Store, StoreError, Watched,
+    Call, Catalogue, Handle, Outcome, ProcessWatch, Runner, RunnerEvent, SmallFiles, StartStep, StepError, Store,
+    StoreError, Watched,
 };
 use mlp_process::{ProcessRunner, Workshop};
 use mlp_stdlib::BuiltinRunner;
@@ -177,9 +179,12 @@ impl Runner for Builtin {
         self.of(&call.op).watched(call)
     }
 
-    /// Rows and figures come out as they went in, or fewer; but a join can multiply them, and files may be of any size.
     fn is_light(&self, call: &Call) -> bool {
-        !TabularRunner::OPS.contains(&&*call.op) && call.op != "table.join"
+        self.of(&call.op).is_light(call)
+    }
+
+    fn execute(&self, step: &StartStep, files: &SmallFiles, cancelled: &AtomicBool) -> Result<Outcome, StepError> {
+        self.of(&step.op).execute(step, files, cancelled)
     }
 
     fn may_linger(&self) -> bool {

@@ -5,9 +5,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mlp_model::{ErrorClass, Facts, StartStep, StepError};
+use mlp_model::{ErrorClass, Facts, InputFile, SmallFiles, StartStep, StepError};
 
 use crate::context::Context;
 use crate::error::{cannot_read, cannot_write, input};
@@ -18,7 +18,25 @@ pub(crate) fn file(step: &StartStep, ctx: &Context, out: &Path) -> Result<Facts,
     let source = input(step, "path")?;
     let failed = |error: Failure| error.told(&source.shown);
     copy(&source.path, out, Some(source.size_bytes), ctx).map_err(failed)?;
-    Ok(Facts::from([("bytes".into(), source.size_bytes as f64)]))
+    Ok(size(source))
+}
+
+/// As [`file()`], in memory; returns also where the bytes are put.
+pub(crate) fn small_file(step: &StartStep, files: &SmallFiles) -> Result<(Facts, PathBuf), StepError> {
+    let source = input(step, "path")?;
+    let len = usize::try_from(source.size_bytes).unwrap_or(usize::MAX);
+    let mut bytes = fs::read(&source.path).map_err(|error| cannot_read(&source.shown, &error))?;
+    if bytes.len() < len {
+        return Err(cannot_read(&source.shown, &io::ErrorKind::UnexpectedEof.into()));
+    }
+    bytes.truncate(len);
+    let path = step.work_dir.join("out");
+    files.put(path.clone(), bytes.into());
+    Ok((size(source), path))
+}
+
+fn size(source: &InputFile) -> Facts {
+    Facts::from([("bytes".into(), source.size_bytes as f64)])
 }
 
 pub(crate) fn folder(step: &StartStep, ctx: &Context, out: &Path) -> Result<Facts, StepError> {

@@ -1,4 +1,4 @@
-//! Executes the operations of this crate, each step on a thread of its own.
+//! Executes the operations of this crate, each step on a thread of its own; `file` also in memory.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use mlp_model::{
-    ArtifactKind, Call, Cancel, ErrorClass, Facts, Handle, Outcome, Produced, Runner, RunnerEvent, StartStep,
-    StepError, Watched,
+    ArtifactKind, Call, Cancel, ErrorClass, Facts, Handle, Outcome, Produced, Runner, RunnerEvent, SmallFiles,
+    StartStep, StepError, Watched,
 };
 
 use crate::context::{Context, Report};
@@ -48,6 +48,19 @@ impl Runner for TabularRunner {
 
     fn watched(&self, _: &Call) -> Option<Watched> {
         Some(Watched::default())
+    }
+
+    /// Tables and queries grow; files do not.
+    fn is_light(&self, call: &Call) -> bool {
+        &*call.op == "file"
+    }
+
+    fn execute(&self, step: &StartStep, files: &SmallFiles, _: &AtomicBool) -> Result<Outcome, StepError> {
+        if step.op != "file" {
+            return Err(bug(format!("`{}` is not executed in memory", step.op)));
+        }
+        let (facts, path) = copy::small_file(step, files)?;
+        Ok(outcome(step, ArtifactKind::File, path, facts))
     }
 
     fn start(&self, step: StartStep, report: Box<dyn Fn(RunnerEvent) + Send + Sync>) -> Box<dyn Handle> {
@@ -93,8 +106,12 @@ fn execute(step: &StartStep, ctx: &Context) -> Result<Outcome, StepError> {
         other => return Err(bug(format!("no operation of this runner is called `{other}`"))),
     };
     let facts = operation(step, ctx, &path)?;
-    let outputs = BTreeMap::from([(output_name(step), Produced { kind, path: PathBuf::from(&path) })]);
-    Ok(Outcome { outputs, facts, environment: step.environment.clone(), ..Outcome::default() })
+    Ok(outcome(step, kind, path, facts))
+}
+
+fn outcome(step: &StartStep, kind: ArtifactKind, path: PathBuf, facts: Facts) -> Outcome {
+    let outputs = BTreeMap::from([(output_name(step), Produced { kind, path })]);
+    Outcome { outputs, facts, environment: step.environment.clone(), ..Outcome::default() }
 }
 
 fn output_name(step: &StartStep) -> String {

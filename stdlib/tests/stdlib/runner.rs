@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use mlp_model::{ArtifactKind, Cancel, ErrorClass, Handle, Named, Runner, RunnerEvent, Type, Value};
+use mlp_model::{
+    ArtifactKind, Cancel, Digest, ErrorClass, Handle, Named, Runner, RunnerEvent, SmallFiles, Type, Value,
+};
 use mlp_stdlib::BuiltinRunner;
 
 use crate::support::{Bench, Cells, digest, infer, mistakes, operations, text, texts, weyl};
@@ -128,6 +132,37 @@ fn results_change_only_with_the_version_of_their_operation() {
         .map(|(op, version, out, digest)| (*op, *version, (*out).to_owned(), (*digest).to_owned()))
         .collect();
     assert_eq!(found, golden);
+}
+
+#[test]
+fn in_memory_a_step_makes_the_same_as_on_the_disk_and_writes_nothing() {
+    let nowhere = Path::new("/dev/null/out");
+    for op in BuiltinRunner::OPS.into_iter().filter(|op| !["folder", "table.join"].contains(op)) {
+        let bench = sample(op);
+        let expected = bench.run().unwrap();
+        let files = SmallFiles::default();
+        let mut step = bench.step.clone();
+        step.work_dir = nowhere.to_owned();
+        // What comes out of the store is in memory, the file beside the pipeline is not.
+        for (n, input) in step.inputs.values_mut().enumerate().filter(|_| op != "file") {
+            let mut bytes = fs::read(&input.path).unwrap();
+            bytes.truncate(input.size_bytes as usize);
+            input.path = Path::new("/dev/null").join(format!("in{n}"));
+            files.put(input.path.clone(), bytes.into());
+        }
+        let made = BuiltinRunner.execute(&step, &files, &AtomicBool::new(false)).unwrap();
+        assert_eq!(made.facts, expected.facts, "{op}");
+        assert_eq!(made.outputs.keys().collect::<Vec<_>>(), expected.outputs.keys().collect::<Vec<_>>());
+        for (name, produced) in &made.outputs {
+            assert_eq!(
+                (produced.kind, &produced.path),
+                (expected.outputs[name].kind, &nowhere.join(expected.outputs[name].path.file_name().unwrap()))
+            );
+            assert_eq!(Digest::of(&files.get(&produced.path).unwrap()), digest(&expected, name), "{op}: {name}");
+        }
+        let error = BuiltinRunner.execute(&step, &files, &AtomicBool::new(true)).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Cancelled);
+    }
 }
 
 #[test]

@@ -50,7 +50,15 @@ struct ColumnLayout {
 impl Reader {
     /// Maps the table that the first `size_bytes` bytes of the file hold. The file must not change while it is mapped.
     pub fn open(path: &Path, size_bytes: u64) -> Result<Self, TableError> {
-        let bytes = map(path, size_bytes)?;
+        Self::over(path, map(path, size_bytes)?)
+    }
+
+    /// Reads the table that these bytes hold; errors call it `path`.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, TableError> {
+        Self::over(path, Buffer::from_slice_ref(bytes))
+    }
+
+    fn over(path: &Path, bytes: Buffer) -> Result<Self, TableError> {
         let (columns, batches) = parse(&bytes).map_err(|reason| damaged(path, reason))?;
         let n_rows = batches.iter().map(|batch| batch.n_rows as u64).sum();
         let schema = schema_of(&columns);

@@ -1,7 +1,7 @@
 //! Writes a table row batch by row batch; memory holds one canonical batch at a time.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::error::ArrowError;
@@ -14,7 +14,7 @@ use super::{BATCH_ROWS, ColumnShape, TableError, check_columns, schema_of};
 
 /// Writes one table. Equal rows give equal bytes, however they are cut into batches.
 pub struct Writer {
-    file: FileWriter<BufWriter<File>>,
+    file: FileWriter<Out>,
     path: PathBuf,
     columns: Vec<ColumnBuilder>,
     n_buffered: usize,
@@ -24,9 +24,18 @@ pub struct Writer {
 impl Writer {
     /// Starts a table in a new file at `path`.
     pub fn create(path: &Path, columns: &[ColumnShape]) -> Result<Self, TableError> {
+        let file = File::create(path).map_err(|source| TableError::Write { path: path.to_owned(), source })?;
+        Self::over(Out::File(BufWriter::with_capacity(1 << 16, file)), path, columns)
+    }
+
+    /// Starts a small table in memory; errors call it `path`.
+    pub fn in_memory(path: &Path, columns: &[ColumnShape]) -> Result<Self, TableError> {
+        Self::over(Out::Memory(Vec::new()), path, columns)
+    }
+
+    fn over(file: Out, path: &Path, columns: &[ColumnShape]) -> Result<Self, TableError> {
         check_columns(columns)?;
         let fail = |source| TableError::Write { path: path.to_owned(), source };
-        let file = BufWriter::with_capacity(1 << 16, File::create(path).map_err(fail)?);
         // Spelled out, so that another default of the library does not change our bytes.
         let file = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)
             .and_then(|options| FileWriter::try_new_with_options(file, &schema_of(columns), options))
@@ -65,12 +74,21 @@ impl Writer {
     }
 
     /// Ends the file and returns the number of rows. Does not sync: that is for whoever keeps the file.
-    pub fn finish(mut self) -> Result<u64, TableError> {
+    pub fn finish(self) -> Result<u64, TableError> {
+        self.finish_with_bytes().map(|(n_rows, _)| n_rows)
+    }
+
+    /// As [`Writer::finish`], with the bytes of a table in memory; there are none of one in a file.
+    pub fn finish_with_bytes(mut self) -> Result<(u64, Vec<u8>), TableError> {
         if self.n_buffered > 0 {
             self.flush()?;
         }
-        self.file.finish().map_err(|error| TableError::Write { path: self.path.clone(), source: io_error(error) })?;
-        Ok(self.n_rows)
+        let fail = |error| TableError::Write { path: self.path.clone(), source: io_error(error) };
+        self.file.finish().map_err(fail)?;
+        match self.file.into_inner().map_err(fail)? {
+            Out::Memory(bytes) => Ok((self.n_rows, bytes)),
+            Out::File(_) => Ok((self.n_rows, Vec::new())),
+        }
     }
 
     fn flush(&mut self) -> Result<(), TableError> {
@@ -79,6 +97,28 @@ impl Writer {
         RecordBatch::try_new(self.file.schema().clone(), arrays)
             .and_then(|batch| self.file.write(&batch))
             .map_err(|error| TableError::Write { path: self.path.clone(), source: io_error(error) })
+    }
+}
+
+/// Where a table goes.
+enum Out {
+    File(BufWriter<File>),
+    Memory(Vec<u8>),
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Memory(all) => all.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Memory(_) => Ok(()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::fault::{bug, panicked, store_trouble};
 use crate::folders::{self, FolderTrouble};
 use crate::objects::read_manifest;
 use crate::resolve::Resolved;
-use crate::run::scratch::{Place, Scratch};
+use crate::run::scratch::Scratch;
 use crate::sources;
 
 /// A started attempt.
@@ -29,9 +29,6 @@ pub(crate) struct Started {
     /// Not where the runner's thread has it, which then collects.
     pub scratch: Option<Arc<Scratch>>,
 }
-
-/// Who reads more than that many small inputs does not read little.
-const MAX_SMALL: usize = 64;
 
 /// What is left of an attempt once its outputs are in the store.
 pub(crate) struct Collected {
@@ -80,32 +77,17 @@ pub(crate) fn launch<F: Fn(RunnerEvent) + Send + Sync + 'static>(
     ctx: &Context,
     idx: usize,
     resolved: &Resolved,
-    (run, attempt, gpus): (&RunId, u32, Vec<String>),
+    asked: (&RunId, u32, Vec<String>),
     report: impl FnOnce(&Arc<Scratch>) -> F,
 ) -> Result<(Box<dyn Handle>, Arc<Scratch>), StepError> {
     let (node, call, runner) = (ctx.node(idx), ctx.call(idx), runner_of(ctx, idx)?);
-    let small = if runner.is_light(call) { small_inputs(ctx, idx, resolved)? } else { None };
-    let place = if small.is_some() { Place::Memory } else { Place::Disk };
-    let mut scratch = Scratch::new(&ctx.scratches, place)?;
-    let mut small = small.filter(|_| scratch.place == Place::Memory).into_iter().flatten();
-    let work_dir = scratch.work_dir();
+    let scratch = Scratch::new(&ctx.scratches)?;
     let mut inputs = BTreeMap::new();
     for record in &resolved.inputs {
         let input = &call.inputs[&record.name];
         let ty = type_of_input(ctx, input);
-        if let Some(bytes) = small.next() {
-            let (path, size_bytes) = (scratch.lay_out(&bytes)?, bytes.len() as u64);
-            let file = InputFile { digest: record.digest, ty, path, size_bytes, shown: record.shown.clone() };
-            inputs.insert(record.name.clone(), file);
-            continue;
-        }
         let (path, size_bytes) = match input {
-            Input::Path { path, shown, folder } => {
-                let content = ctx.sources.get(path, *folder).cloned();
-                let content = content.unwrap_or_else(|| sources::read(&*ctx.store, path, shown, *folder))?;
-                // Runners may work in a folder of their own.
-                (std::path::absolute(path).unwrap_or_else(|_| path.clone()), content.size_bytes)
-            }
+            Input::Path { path, shown, folder } => outside(ctx, path, shown, *folder)?,
             Input::Output { .. } | Input::Champion { .. } => {
                 let laid_out = scratch.path().join(format!("in{}", inputs.len()));
                 let opened = open_artifact(ctx, &ty, &record.digest, &laid_out);
@@ -115,7 +97,24 @@ pub(crate) fn launch<F: Fn(RunnerEvent) + Send + Sync + 'static>(
         let file = InputFile { digest: record.digest, ty, path, size_bytes, shown: record.shown.clone() };
         inputs.insert(record.name.clone(), file);
     }
-    let command = StartStep {
+    let command = command(ctx, idx, resolved, asked, (inputs, scratch.work_dir()))?;
+    let scratch = Arc::new(scratch);
+    fail_point("step.laid_out");
+    let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report: report(&scratch) };
+    let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
+    Ok((started.map_err(|_| panicked(&node.name))?, scratch))
+}
+
+/// Puts together what a runner is asked to do.
+pub(crate) fn command(
+    ctx: &Context,
+    idx: usize,
+    resolved: &Resolved,
+    (run, attempt, gpus): (&RunId, u32, Vec<String>),
+    (inputs, work_dir): (BTreeMap<String, InputFile>, PathBuf),
+) -> Result<StartStep, StepError> {
+    let (node, call) = (ctx.node(idx), ctx.call(idx));
+    Ok(StartStep {
         run: run.clone(),
         step: node.name.clone(),
         attempt,
@@ -128,42 +127,23 @@ pub(crate) fn launch<F: Fn(RunnerEvent) + Send + Sync + 'static>(
         timeout: call.options.timeout,
         gpus,
         idempotency_key: idempotency_key(ctx, idx, resolved)?,
-    };
-    let scratch = Arc::new(scratch);
-    fail_point("step.laid_out");
-    let reporter = Reporter { step: node.name.clone(), has_finished: AtomicBool::new(false), report: report(&scratch) };
-    let started = catch_unwind(AssertUnwindSafe(|| runner.start(command, Box::new(move |event| reporter.tell(event)))));
-    Ok((started.map_err(|_| panicked(&node.name))?, scratch))
+    })
 }
 
-fn runner_of(ctx: &Context, idx: usize) -> Result<&dyn Runner, StepError> {
+/// Returns where a file or folder beside the pipeline is, and its bytes as they were when the run looked at it.
+pub(crate) fn outside(ctx: &Context, path: &Path, shown: &str, folder: bool) -> Result<(PathBuf, u64), StepError> {
+    let content = ctx.sources.get(path, folder).cloned();
+    let content = content.unwrap_or_else(|| sources::read(&*ctx.store, path, shown, folder))?;
+    // Runners may work in a folder of their own.
+    Ok((std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), content.size_bytes))
+}
+
+pub(crate) fn runner_of(ctx: &Context, idx: usize) -> Result<&dyn Runner, StepError> {
     let name = &*ctx.call(idx).runner;
     ctx.runners.get(name).map(|runner| &**runner).ok_or_else(|| bug("N6301", format!("no runner `{name}`")))
 }
 
-/// Returns the bytes of what a step reads, in the order of its key, if all of it is small.
-fn small_inputs(ctx: &Context, idx: usize, resolved: &Resolved) -> Result<Option<Vec<Arc<[u8]>>>, StepError> {
-    let call = ctx.call(idx);
-    if resolved.inputs.len() > MAX_SMALL {
-        return Ok(None);
-    }
-    let mut small = Vec::with_capacity(resolved.inputs.len());
-    for record in &resolved.inputs {
-        let bytes = match &call.inputs[&record.name] {
-            Input::Path { .. } => None,
-            Input::Output { .. } | Input::Champion { .. } => {
-                ctx.store.read_small(&record.digest).map_err(|error| store_trouble(&error))?
-            }
-        };
-        match bytes {
-            Some(bytes) => small.push(bytes),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(small))
-}
-
-fn not_whole(step: &str, input: &Input, record: &InputRecord) -> StepError {
+pub(crate) fn not_whole(step: &str, input: &Input, record: &InputRecord) -> StepError {
     let message = format!("`{}`, input `{}` of step `{step}`, is missing or damaged", record.shown, record.name);
     let help = match input {
         Input::Champion { release, .. } => format!("go back to another version: `mlp models rollback {release}`"),
@@ -204,7 +184,22 @@ pub(crate) fn collect(
     idx: usize,
     resolved: &Resolved,
     scratch: &Scratch,
+    outcome: Outcome,
+) -> Result<Collected, StepError> {
+    let work_dir = scratch.work_dir();
+    let collected =
+        take_over(ctx, idx, resolved, outcome, |output, produced| adopt(ctx, idx, output, produced, &work_dir))?;
+    scratch.spend();
+    Ok(collected)
+}
+
+/// As [`collect`], with `adopt` for each output.
+pub(crate) fn take_over(
+    ctx: &Context,
+    idx: usize,
+    resolved: &Resolved,
     mut outcome: Outcome,
+    adopt: impl Fn(&Output, &Produced) -> Result<OutputRecord, StepError>,
 ) -> Result<Collected, StepError> {
     let (node, call) = (ctx.node(idx), ctx.call(idx));
     fail_point("step.ended");
@@ -219,12 +214,11 @@ pub(crate) fn collect(
                 return Err(bug("N6303", message));
             }
         };
-        outputs.push(adopt(ctx, idx, output, &produced, &scratch.work_dir())?);
+        outputs.push(adopt(output, &produced)?);
     }
     if let Some(name) = outcome.outputs.keys().next() {
         return Err(bug("N6303", format!("step `{}` made an output `{name}` that nobody declared", node.name)));
     }
-    scratch.spend();
     let key_bytes = serde_json::to_vec(&resolved.key)
         .map_err(|error| bug("N6303", format!("the key of step `{}` cannot be written: {error}", node.name)))?;
     let key_object = ctx.store.put(&key_bytes, Sensitivity::Plain).map_err(|error| store_trouble(&error))?;
@@ -260,18 +254,15 @@ fn adopt(
     work_dir: &Path,
 ) -> Result<OutputRecord, StepError> {
     let step = &ctx.node(idx).name;
-    let fault = |what: &str| bug("N6303", format!("output `{}` of step `{step}` {what}", output.name));
-    let kind = output.ty.artifact_kind().ok_or_else(|| fault("is declared as a plain value"))?;
-    if produced.kind != kind {
-        return Err(fault(&format!("is a {}, not a {}", word(produced.kind), word(kind))));
-    }
+    let fault = |what: &str| fault(step, output, what);
+    let kind = kind_of(step, output, produced)?;
     let path = work_dir.join(&produced.path);
     let is_inside = path.starts_with(work_dir) && !path.components().any(|part| part == Component::ParentDir);
     if !is_inside {
         return Err(fault("is outside its work folder"));
     }
     let found = fs::symlink_metadata(&path).map_err(|_| fault("was announced, but is not there"))?;
-    let kept = if output.ty.is_personal() { Sensitivity::Personal } else { Sensitivity::Plain };
+    let kept = sensitivity(output);
     let partitions = ctx.partitions.of(idx);
     let no_artifact = |what: &str| {
         let message = format!("output `{}` of step `{step}` {what}", output.name);
@@ -292,6 +283,23 @@ fn adopt(
         _ => return Err(no_artifact("is no regular file")),
     };
     Ok(OutputRecord { name: output.name.to_string(), digest, kind, size_bytes })
+}
+
+pub(crate) fn sensitivity(output: &Output) -> Sensitivity {
+    if output.ty.is_personal() { Sensitivity::Personal } else { Sensitivity::Plain }
+}
+
+/// Returns of what kind an output is that has been made.
+pub(crate) fn kind_of(step: &str, output: &Output, produced: &Produced) -> Result<ArtifactKind, StepError> {
+    let kind = output.ty.artifact_kind().ok_or_else(|| fault(step, output, "is declared as a plain value"))?;
+    match produced.kind == kind {
+        true => Ok(kind),
+        false => Err(fault(step, output, &format!("is a {}, not a {}", word(produced.kind), word(kind)))),
+    }
+}
+
+pub(crate) fn fault(step: &str, output: &Output, what: &str) -> StepError {
+    bug("N6303", format!("output `{}` of step `{step}` {what}", output.name))
 }
 
 fn word(kind: ArtifactKind) -> &'static str {

@@ -21,7 +21,7 @@ use crate::gate::{self, GateOutcome, Measured};
 use crate::names::unique_id;
 use crate::registry::{Admission, Registry, next_instant};
 use crate::run::attempt::type_of_input;
-use crate::run::scratch::{Place, Scratch};
+use crate::run::scratch::Scratch;
 use crate::sources;
 
 /// How a release came out.
@@ -221,7 +221,7 @@ fn keep_source(
     if sources::read(&*ctx.store, path, shown, folder)?.digest != *digest {
         return Err(changed());
     }
-    let scratch = Scratch::new(&ctx.scratches, Place::Disk)?;
+    let scratch = Scratch::new(&ctx.scratches)?;
     let copy = scratch.path().join("kept");
     let stored = if folder {
         let manifest = folders::scan(&*ctx.store, path).map_err(|_| changed())?;

@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, Claim, Decision, ErrorClass, Event, Lease, Outcome, OutputRecord, Record, RunStatus, StepError, StepId,
-    StepResult, StoreError, Timestamp, fail_point,
+    Cancel, Claim, Decision, ErrorClass, Event, InputRecord, Lease, Outcome, OutputRecord, Record, RunStatus,
+    StepError, StepId, StepResult, StoreError, Timestamp, fail_point,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::attempt::{Started, Told};
+use super::attempt::{Collected, Started, Told};
 use super::claim::Grant;
 use super::decide::ReleaseOutcome;
 use super::pool::Pool;
@@ -29,16 +30,17 @@ use crate::predict;
 use crate::resolve::{self, Known, Resolved};
 use crate::scheduler::{Because, Command, Scheduler, State, Step, StepKind};
 use crate::tolerance::Tolerance;
+use light::LightStart;
 
 mod attempts;
 mod decisions;
 mod keys;
+mod light;
 
 /// Everything that can happen to a run.
 pub(crate) enum Message {
     Resolved {
-        step: usize,
-        result: Result<Resolved, StepError>,
+        results: Vec<(usize, Result<Resolved, StepError>)>,
     },
     ClaimDelayed {
         step: usize,
@@ -64,6 +66,10 @@ pub(crate) enum Message {
         step: usize,
         attempt: u32,
         told: Told,
+    },
+    /// Light steps, by number and attempt.
+    Executed {
+        results: Vec<(usize, u32, Result<Collected, StepError>)>,
     },
     Committed {
         steps: Vec<usize>,
@@ -121,6 +127,10 @@ pub(crate) struct Drive<'a, F> {
     /// Steps that did not run because of a condition, their own or that of one they need, or because of a failure that the run goes
     /// on without.
     is_left_out: Vec<bool>,
+    /// Steps whose keys are to be looked up, with what they read.
+    unresolved: Vec<(usize, Vec<InputRecord>)>,
+    /// Light steps that are to be executed.
+    light: Vec<LightStart>,
     leases: HashMap<usize, Lease>,
     /// Claims in the order in which they were made, until they are answered or have taken too long.
     claims: VecDeque<(Instant, usize)>,
@@ -153,6 +163,8 @@ pub(crate) struct Carried {
     pub skipped: HashSet<String>,
     /// Loops that could not be unfolded.
     pub broken: HashSet<String>,
+    /// Records that are still to be sent off.
+    pub rest: Vec<Record>,
     was_interrupted: bool,
     was_over_budget: bool,
 }
@@ -203,6 +215,8 @@ enum Phase {
         end: Option<Outcome>,
     },
     Running(Started),
+    /// It is light, and everything is done in one go, unless it is cancelled before.
+    Light(Arc<AtomicBool>),
     /// Its outputs are being brought into the store.
     Collecting,
 }
@@ -258,6 +272,8 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             is_executed,
             has_refused: vec![false; n_nodes],
             is_left_out: vec![false; n_nodes],
+            unresolved: Vec::new(),
+            light: Vec::new(),
             leases: HashMap::new(),
             claims: VecDeque::new(),
             attempts: HashMap::new(),
@@ -301,11 +317,19 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                 continue;
             }
             n_heard = 0;
+            self.resolve_keys();
+            self.execute_light();
             if !self.scheduler.is_resolving() {
                 self.tell_cut_offs();
             }
-            self.flush();
-            if self.scheduler.is_done() && self.n_unacknowledged == 0 {
+            let is_done = self.scheduler.is_done();
+            // Where nothing was done, nobody is told of these records: they go with that of the run's end.
+            let n_done = self.outcome.steps.executed + self.outcome.steps.failed;
+            let is_rest = is_last && is_done && self.finishing.is_empty() && n_done == 0;
+            if !is_rest {
+                self.flush();
+            }
+            if is_done && self.n_unacknowledged == 0 {
                 break;
             }
             while self.claims.pop_front_if(|(_, step)| self.scheduler.state(*step) != State::Claiming).is_some() {}
@@ -328,7 +352,8 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             self.outcome.status = RunStatus::Failed;
         }
         self.ctx.scratches.clear();
-        let carried = if is_last { Carried::default() } else { self.carry() };
+        let mut carried = if is_last { Carried::default() } else { self.carry() };
+        carried.rest = std::mem::take(&mut self.records);
         free_elsewhere((self.resolved, self.foreseen, self.outputs, self.scheduler));
         (self.trouble, carried)
     }
@@ -421,16 +446,25 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Resolved { step, result } => match result {
-                Ok(resolved) => self.on_resolved(step, Arc::new(resolved)),
-                Err(error) => self.on_failed(step, error),
-            },
+            Message::Resolved { results } => {
+                for (step, result) in results {
+                    match result {
+                        Ok(resolved) => self.on_resolved(step, Arc::new(resolved)),
+                        Err(error) => self.on_failed(step, error),
+                    }
+                }
+            }
             Message::Paused { step } => self.scheduler.on_paused(step),
             Message::ClaimDelayed { step } => self.scheduler.on_claim_delayed(step),
             Message::ClaimAnswered { step, claim } => self.on_claim_answered(step, claim),
             Message::Claimed { step, result } => self.on_claimed(step, result),
             Message::Started { step, attempt, result } => self.on_started(step, attempt, result),
             Message::Told { step, attempt, told } => self.on_told(step, attempt, told),
+            Message::Executed { results } => {
+                for (step, attempt, result) in results {
+                    self.on_told(step, attempt, Told::Collected(result));
+                }
+            }
             Message::Committed { steps, result } => self.on_committed(steps, result),
             Message::GateDecided { step, result } => match result {
                 Ok(decided) => self.on_gate_decided(step, decided),
@@ -621,6 +655,17 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
     }
 
     // Helpers.
+
+    /// Cuts what is to be done into shares, one for each thread or more.
+    fn shares<T>(&self, mut all: Vec<T>, most: usize) -> Vec<Vec<T>> {
+        let share = all.len().div_ceil(self.pool.max_threads()).clamp(1, most);
+        let mut shares = Vec::new();
+        while !all.is_empty() {
+            let rest = all.split_off(share.min(all.len()));
+            shares.push(std::mem::replace(&mut all, rest));
+        }
+        shares
+    }
 
     /// Does blocking work on the pool and sends its result, also if it panics.
     fn work<T: 'static>(

@@ -27,6 +27,10 @@ impl Pool {
         Arc::new(Self { queue: Mutex::default(), max_threads: max_threads.max(1), runtime: Handle::current() })
     }
 
+    pub(crate) fn max_threads(&self) -> usize {
+        self.max_threads
+    }
+
     /// A panic of `job` stays inside: whoever waits for its answer must be told by the job itself.
     pub(crate) fn submit(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.queue();

@@ -13,8 +13,6 @@ use crate::fault::{io_trouble, store_trouble};
 pub(crate) struct Scratches {
     store: Arc<dyn Store>,
     free: Mutex<Vec<PathBuf>>,
-    /// The same in memory.
-    free_in_memory: Mutex<Vec<PathBuf>>,
 }
 
 /// More than that many folders are not kept.
@@ -22,11 +20,11 @@ const MAX_FREE: usize = 64;
 
 impl Scratches {
     pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, free: Mutex::default(), free_in_memory: Mutex::default() })
+        Arc::new(Self { store, free: Mutex::default() })
     }
 
-    fn keep(&self, path: &Path, place: Place) -> bool {
-        let mut free = self.free(place);
+    fn keep(&self, path: &Path) -> bool {
+        let mut free = self.free();
         let has_room = free.len() < MAX_FREE;
         if has_room {
             free.push(path.to_owned());
@@ -36,18 +34,12 @@ impl Scratches {
 
     /// Removes those that nobody uses.
     pub(crate) fn clear(&self) {
-        for place in [Place::Disk, Place::Memory] {
-            let free = std::mem::take(&mut *self.free(place));
-            free.iter().for_each(|path| self.store.discard(path));
-        }
+        let free = std::mem::take(&mut *self.free());
+        free.iter().for_each(|path| self.store.discard(path));
     }
 
-    fn free(&self, place: Place) -> MutexGuard<'_, Vec<PathBuf>> {
-        let free = match place {
-            Place::Disk => &self.free,
-            Place::Memory => &self.free_in_memory,
-        };
-        free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn free(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,54 +49,30 @@ impl Drop for Scratches {
     }
 }
 
-/// Where an attempt works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Disk,
-    /// For little: files that live as long as a small step cost the disk's filesystem more than everything else.
-    Memory,
-}
-
 /// The attempt's folder, removed when dropped, or left to the next attempt.
 pub(crate) struct Scratch {
     all: Arc<Scratches>,
     path: PathBuf,
-    pub place: Place,
-    /// Inputs that were laid out in it.
-    laid_out: Vec<PathBuf>,
     /// Its outputs have been taken out, and nobody writes to it any more.
     is_spent: AtomicBool,
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let laid_out = std::mem::take(&mut self.laid_out);
-        let is_clean = || laid_out.iter().all(|path| fs::remove_file(path).is_ok()) && self.is_as_new();
-        if !self.is_spent.load(Ordering::Relaxed) || !is_clean() || !self.all.keep(&self.path, self.place) {
+        if !self.is_spent.load(Ordering::Relaxed) || !self.is_as_new() || !self.all.keep(&self.path) {
             self.all.store.discard(&self.path);
         }
     }
 }
 
 impl Scratch {
-    /// In memory, as long as that has room.
-    pub(crate) fn new(all: &Arc<Scratches>, wanted: Place) -> Result<Self, StepError> {
-        let of = |path, place| {
-            let (all, is_spent) = (Arc::clone(all), AtomicBool::new(false));
-            Self { all, path, place, laid_out: Vec::new(), is_spent }
-        };
-        let free = all.free(wanted).pop();
+    pub(crate) fn new(all: &Arc<Scratches>) -> Result<Self, StepError> {
+        let of = |path| Self { all: Arc::clone(all), path, is_spent: AtomicBool::new(false) };
+        let free = all.free().pop();
         if let Some(path) = free {
-            return Ok(of(path, wanted));
+            return Ok(of(path));
         }
-        let in_memory = match wanted {
-            Place::Disk => None,
-            Place::Memory => all.store.scratch_in_memory().map_err(|error| store_trouble(&error))?,
-        };
-        let scratch = match in_memory {
-            Some(path) => of(path, Place::Memory),
-            None => of(all.store.scratch().map_err(|error| store_trouble(&error))?, Place::Disk),
-        };
+        let scratch = of(all.store.scratch().map_err(|error| store_trouble(&error))?);
         let work_dir = scratch.work_dir();
         fs::create_dir(&work_dir).map_err(|error| store_trouble(&io_trouble("make", &work_dir, &error)))?;
         Ok(scratch)
@@ -117,10 +85,6 @@ impl Scratch {
 
     /// Whether there is nothing in it but an empty work folder.
     fn is_as_new(&self) -> bool {
-        if self.place == Place::Memory {
-            // Only code of this program works there, and in its work folder.
-            return fs::remove_dir(self.work_dir()).and_then(|()| fs::create_dir(self.work_dir())).is_ok();
-        }
         let is_all = |folder: &Path, name: Option<&str>| {
             let is_it = |entry: std::io::Result<fs::DirEntry>| {
                 entry.is_ok_and(|entry| name.is_some_and(|name| entry.file_name() == name))
@@ -136,13 +100,5 @@ impl Scratch {
 
     pub(crate) fn work_dir(&self) -> PathBuf {
         self.path.join("out")
-    }
-
-    /// Writes an input of the attempt into a file of its own.
-    pub(crate) fn lay_out(&mut self, bytes: &[u8]) -> Result<PathBuf, StepError> {
-        let path = self.path.join(format!("in{}", self.laid_out.len()));
-        self.laid_out.push(path.clone());
-        fs::write(&path, bytes).map_err(|error| store_trouble(&io_trouble("write", &path, &error)))?;
-        Ok(path)
     }
 }

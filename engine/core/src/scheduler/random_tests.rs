@@ -202,7 +202,7 @@ proptest! {
                             panic!("only calls start")
                         };
                         prop_assert!(attempt <= retries + 1);
-                        n_running += 1;
+                        n_running += usize::from(!scheduler.is_light(step));
                         prop_assert!(n_running <= jobs);
                         pending.push(Pending::Run(step));
                     }
@@ -280,6 +280,7 @@ proptest! {
                             scheduler.on_key_resolved(step, Lookup::Hit);
                             n_ends[step] += usize::from(was_open);
                         }
+                        8 | 9 => scheduler.on_key_resolved(step, Lookup::LightMiss),
                         _ => scheduler.on_key_resolved(step, Lookup::Miss),
                     }
                 }
@@ -297,7 +298,7 @@ proptest! {
                 Pending::Pause(step) => scheduler.on_paused(step),
                 Pending::Claim(step) | Pending::Delayed(step) => scheduler.on_claimed(step, &[]),
                 Pending::Run(step) => {
-                    n_running -= 1;
+                    n_running -= usize::from(!scheduler.is_light(step));
                     if luck < 6 {
                         let class = [ErrorClass::Step, ErrorClass::Data, ErrorClass::Environment][usize::from(luck % 3)];
                         if !scheduler.on_failed(step, class) {

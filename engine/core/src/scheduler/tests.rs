@@ -184,6 +184,32 @@ fn no_more_steps_run_than_there_are_jobs() {
 }
 
 #[test]
+fn light_steps_take_no_slot_and_only_so_many_are_under_way() {
+    let n_light = 70;
+    let mut scheduler = started((0..n_light + 2).map(|_| call(&[])).collect(), 1, true);
+    commands(&mut scheduler);
+    scheduler.on_key_resolved(0, Lookup::Miss);
+    scheduler.on_key_resolved(1, Lookup::Miss);
+    (2..n_light + 2).for_each(|step| scheduler.on_key_resolved(step, Lookup::LightMiss));
+    let claimed = commands(&mut scheduler);
+    // The one slot is taken, and none of them waits for it.
+    assert_eq!(claimed, [0].into_iter().chain(2..66).map(|step| Claim { step }).collect::<Vec<_>>());
+    (2..66).for_each(|step| scheduler.on_claimed(step, &[]));
+    commands(&mut scheduler);
+    assert!(scheduler.is_light(2) && !scheduler.is_light(0));
+    // One that is done, one that fails, and one that waits for another run make room; the slot is not theirs.
+    scheduler.on_written(2);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 66 }]);
+    scheduler.on_failed(3, ErrorClass::Step);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 67 }]);
+    scheduler.on_claim_delayed(66);
+    assert_eq!(commands(&mut scheduler), [Claim { step: 68 }]);
+    scheduler.on_cancel(Cancel::Gently);
+    let told = commands(&mut scheduler);
+    assert_eq!(told.iter().filter(|command| matches!(command, CancelStep { .. })).count(), 62);
+}
+
+#[test]
 fn the_longest_way_goes_first_then_the_order_of_declaration() {
     let lengths = [1, 3, 2, 3];
     let steps = lengths.map(|priority| Step { priority, ..call(&[]) }).to_vec();

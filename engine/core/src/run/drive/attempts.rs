@@ -1,6 +1,7 @@
 //! The run loop's part in attempts: starts them, passes on what they tell, takes over what they made.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mlp_model::{Cancel, Event, Outcome, Record, RunnerEvent, StepError, StepResult, fail_point};
 
@@ -27,6 +28,9 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             reason,
         });
         let started_at = (self.clock)();
+        if self.scheduler.is_light(step) {
+            return self.start_light(step, number, resolved, started_at);
+        }
         let phase = Phase::Starting { end: None };
         self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
         let (tell, run, gpus) = (self.tell.clone(), self.request.run.clone(), self.scheduler.gpus(step));
@@ -70,7 +74,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             Told::Ended(Ok(outcome)) => match &mut attempt.phase {
                 Phase::Starting { end } => *end = Some(outcome),
                 Phase::Running(_) => self.collect(step, outcome),
-                Phase::Collecting => {}
+                Phase::Light(_) | Phase::Collecting => {}
             },
             Told::Ended(Err(error)) | Told::Collected(Err(error)) => {
                 if let Phase::Running(started) = std::mem::replace(&mut attempt.phase, Phase::Collecting) {
@@ -148,6 +152,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             match &attempt.phase {
                 Phase::Starting { .. } => attempt.cancel = Some(how),
                 Phase::Running(started) => started.handle.cancel(how),
+                Phase::Light(cancelled) => cancelled.store(true, Ordering::Relaxed),
                 Phase::Collecting => {}
             }
         }

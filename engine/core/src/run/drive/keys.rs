@@ -14,7 +14,11 @@ use crate::fault::{bug, store_trouble};
 use crate::graph::Reads;
 use crate::resolve::{self, Hit, Lookup, Resolved, bind_inputs};
 use crate::run::claim::{self, Grant};
+use crate::run::light;
 use crate::scheduler::{self, State};
+
+/// So many keys are looked up together at most, with one question.
+const MAX_TOGETHER: usize = 64;
 
 impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     pub(super) fn resolve_key(&mut self, step: usize) {
@@ -32,12 +36,22 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         if let Some(left_out) = resolve::left_out(&self.ctx, step, &self.outputs, self.scheduler.tolerance()) {
             return self.scheduler.on_left_out(step, left_out.node, left_out.output);
         }
-        let bound = bind_inputs(&self.ctx, step, &self.outputs, self.scheduler.tolerance());
-        self.work(
-            step,
-            move |ctx| bound.and_then(|inputs| resolve::resolve(ctx, step, inputs)),
-            move |result| Message::Resolved { step, result },
-        );
+        match bind_inputs(&self.ctx, step, &self.outputs, self.scheduler.tolerance()) {
+            Ok(inputs) => self.unresolved.push((step, inputs)),
+            Err(error) => self.on_failed(step, error),
+        }
+    }
+
+    /// Has the keys looked up that have come together by now.
+    pub(super) fn resolve_keys(&mut self) {
+        let all = std::mem::take(&mut self.unresolved);
+        for some in self.shares(all, MAX_TOGETHER) {
+            let (ctx, tell) = (Arc::clone(&self.ctx), self.tell.clone());
+            self.pool.submit(move || {
+                let results = resolve::resolve_all(&ctx, some);
+                let _ = tell.send(Message::Resolved { results });
+            });
+        }
     }
 
     pub(super) fn on_resolved(&mut self, step: usize, resolved: Arc<Resolved>) {
@@ -54,7 +68,13 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             Some(hit) => self.on_hit(step, &hit),
             None => match self.gate_against(step) {
                 Some(gate) => self.scheduler.on_refused(step, gate),
-                None => self.scheduler.on_key_resolved(step, scheduler::Lookup::Miss),
+                None => {
+                    let lookup = match light::is_light(&self.ctx, step, &self.outputs) {
+                        true => scheduler::Lookup::LightMiss,
+                        false => scheduler::Lookup::Miss,
+                    };
+                    self.scheduler.on_key_resolved(step, lookup);
+                }
             },
         }
     }
