@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Workspace, small_pipeline};
+use support::small_pipeline;
 
 #[test]
 fn runs_of_several_people_lose_nothing_while_the_owner_is_killed() {

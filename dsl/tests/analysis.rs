@@ -194,7 +194,18 @@ fn arguments_complete_with_what_fits_them() {
     );
     let tables = completed("quality = eval.binary(model, parts.test)", "quality = eval.binary(model, pa<|>");
     assert_eq!(tables, ["parts.test", "parts.train"]);
-    let options = ["backoff:", "cpu:", "gpu:", "gpu_mem:", "mem:", "on_failure:", "retries:", "timeout:", "tokens:"];
+    let options = [
+        "backoff:",
+        "cpu:",
+        "gpu:",
+        "gpu_mem:",
+        "mem:",
+        "on_failure:",
+        "partition:",
+        "retries:",
+        "timeout:",
+        "tokens:",
+    ];
     assert_eq!(completed("with { retries: 2 }", "with { <|> }"), options);
     assert_eq!(completed("with { retries: 2 }", "with { on_failure: <|> }"), ["skip", "stop"]);
 }

@@ -71,6 +71,8 @@ pub(crate) enum Message {
     Executed {
         results: Vec<(usize, u32, Result<Collected, StepError>)>,
     },
+    /// An attempt that is over has left nothing behind.
+    PutAway,
     Committed {
         steps: Vec<usize>,
         result: Result<(), StoreError>,
@@ -143,6 +145,8 @@ pub(crate) struct Drive<'a, F> {
     records: Vec<Record>,
     finishing: Vec<usize>,
     n_unacknowledged: usize,
+    /// Attempts that are over and whose folders are being removed.
+    n_put_away: usize,
     /// When the last group was sent off.
     flushed_at: Instant,
     was_told_to_end: bool,
@@ -282,6 +286,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             records: Vec::new(),
             finishing: Vec::new(),
             n_unacknowledged: 0,
+            n_put_away: 0,
             flushed_at: Instant::now(),
             was_told_to_end: false,
             was_interrupted: carried.was_interrupted,
@@ -329,7 +334,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             if !is_rest {
                 self.flush();
             }
-            if is_done && self.n_unacknowledged == 0 {
+            if is_done && self.n_unacknowledged == 0 && self.n_put_away == 0 {
                 break;
             }
             while self.claims.pop_front_if(|(_, step)| self.scheduler.state(*step) != State::Claiming).is_some() {}
@@ -465,6 +470,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
                     self.on_told(step, attempt, Told::Collected(result));
                 }
             }
+            Message::PutAway => self.n_put_away -= 1,
             Message::Committed { steps, result } => self.on_committed(steps, result),
             Message::GateDecided { step, result } => match result {
                 Ok(decided) => self.on_gate_decided(step, decided),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mlp_model::{CommitGuard, Digest, Done, Record, StoreError, fail_point};
+use mlp_model::{CommitGuard, Digest, Done, Record, fail_point};
 
 use super::link::{Link, Sink};
 use crate::failure::lock;

@@ -1,5 +1,6 @@
 //! The run loop's part in attempts: starts them, passes on what they tell, takes over what they made.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,11 +104,15 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         }
     }
 
-    /// Lets go of an attempt that is over. Removing its folder may take a while.
-    fn put_away(&self, started: Option<Started>) {
-        if let Some(started) = started {
-            self.pool.submit(move || drop(started));
-        }
+    /// Lets go of an attempt that is over. Removing its folder may take a while, and the run does not end before.
+    fn put_away(&mut self, started: Option<Started>) {
+        let Some(started) = started else { return };
+        self.n_put_away += 1;
+        let tell = self.tell.clone();
+        self.pool.submit(move || {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(started)));
+            let _ = tell.send(Message::PutAway);
+        });
     }
 
     pub(super) fn on_collected(&mut self, step: usize, collected: Collected) {
