@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mlp_model::{
     ArtifactKind, Digest, ErrorClass, Facts, Handle, Input, InputFile, InputRecord, NodeKind, Outcome, Output,
@@ -59,14 +59,21 @@ pub(crate) fn start(
 ) -> Result<Started, StepError> {
     let may_linger = runner_of(ctx, idx)?.may_linger();
     let (handle, scratch) = launch(ctx, idx, resolved, asked, |scratch| {
-        let (ctx, resolved, scratch) = (Arc::clone(ctx), Arc::clone(resolved), Arc::clone(scratch));
-        move |event| match event {
-            RunnerEvent::Finished(Ok(outcome)) if may_linger => {
-                let collected = catch_unwind(AssertUnwindSafe(|| collect(&ctx, idx, &resolved, &scratch, outcome)));
-                report(Told::Collected(collected.unwrap_or_else(|_| Err(panicked(&ctx.node(idx).name)))));
-            }
-            RunnerEvent::Finished(end) => report(Told::Ended(end)),
-            event => report(Told::Event(event)),
+        let (ctx, resolved) = (Arc::clone(ctx), Arc::clone(resolved));
+        let kept = Mutex::new(may_linger.then(|| Arc::clone(scratch)));
+        move |event| {
+            let RunnerEvent::Finished(end) = event else { return report(Told::Event(event)) };
+            // Let go of before anybody hears of the end: the runner's thread may live on.
+            let scratch = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let told = match (end, &scratch) {
+                (Ok(outcome), Some(scratch)) => {
+                    let collected = catch_unwind(AssertUnwindSafe(|| collect(&ctx, idx, &resolved, scratch, outcome)));
+                    Told::Collected(collected.unwrap_or_else(|_| Err(panicked(&ctx.node(idx).name))))
+                }
+                (end, _) => Told::Ended(end),
+            };
+            drop(scratch);
+            report(told);
         }
     })?;
     Ok(Started { handle, scratch: (!may_linger).then_some(scratch) })

@@ -145,7 +145,9 @@ pub(crate) struct Drive<'a, F> {
     records: Vec<Record>,
     finishing: Vec<usize>,
     n_unacknowledged: usize,
-    /// Attempts that are over and whose folders are being removed.
+    /// Attempts that are being started, and such that are over and whose folders are being removed: the run does not end before
+    /// they are gone.
+    n_starting: usize,
     n_put_away: usize,
     /// When the last group was sent off.
     flushed_at: Instant,
@@ -286,6 +288,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             records: Vec::new(),
             finishing: Vec::new(),
             n_unacknowledged: 0,
+            n_starting: 0,
             n_put_away: 0,
             flushed_at: Instant::now(),
             was_told_to_end: false,
@@ -334,7 +337,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             if !is_rest {
                 self.flush();
             }
-            if is_done && self.n_unacknowledged == 0 && self.n_put_away == 0 {
+            if is_done && self.n_unacknowledged == 0 && self.n_starting + self.n_put_away == 0 {
                 break;
             }
             while self.claims.pop_front_if(|(_, step)| self.scheduler.state(*step) != State::Claiming).is_some() {}

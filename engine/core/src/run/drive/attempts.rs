@@ -33,6 +33,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
             return self.start_light(step, number, resolved, started_at);
         }
         let phase = Phase::Starting { end: None };
+        self.n_starting += 1;
         self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
         let (tell, run, gpus) = (self.tell.clone(), self.request.run.clone(), self.scheduler.gpus(step));
         let report = move |told| _ = tell.send(Message::Told { step, attempt: number, told });
@@ -45,6 +46,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     }
 
     pub(super) fn on_started(&mut self, step: usize, number: u32, result: Result<Started, StepError>) {
+        self.n_starting -= 1;
         let Some(attempt) = self.attempts.get_mut(&step).filter(|attempt| attempt.number == number) else {
             return self.put_away(result.ok());
         };
