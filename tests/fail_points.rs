@@ -41,6 +41,17 @@ fn whoever_dies_at_a_named_place_its_work_is_completed() {
     assert!(n_points >= 50, "only {n_points} places were found in the sources");
 }
 
+#[test]
+fn a_plan_that_cannot_be_read_is_refused() {
+    let workspace = small_pipeline();
+    for plan in ["", "journal.synced", "journal.synced 0 dead", "journal.synced once dead", "journal.synced 1"] {
+        let args = ["run", "small.mlp"];
+        let output = workspace.command(&args).env("MLP_FAIL_POINT", plan).output().expect("mlp starts");
+        Ran::of(&args, output).exits(2).says(&["MLP_FAIL_POINT must be `NAME NTH FILE`"]);
+    }
+    assert!(!workspace.path(".mlp").exists());
+}
+
 /// Returns the names of all places.
 fn all_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -20,7 +20,7 @@ use mlp_model::{
 };
 
 use crate::{
-    copy, eval_binary, eval_regression, pick_best, table_concat, table_join, table_split, table_split_groups,
+    eval_binary, eval_regression, pick_best, table_concat, table_join, table_split, table_split_groups,
     table_split_rows, table_split_time, table_where,
 };
 
@@ -31,11 +31,9 @@ use crate::{
 pub struct BuiltinRunner;
 
 impl BuiltinRunner {
-    pub const OPS: [&'static str; 12] = [
+    pub const OPS: [&'static str; 10] = [
         "eval.binary",
         "eval.regression",
-        "file",
-        "folder",
         "pick.best",
         "table.concat",
         "table.join",
@@ -102,8 +100,6 @@ fn execute(
     match step.op.as_str() {
         "eval.binary" => eval_binary::run(&work),
         "eval.regression" => eval_regression::run(&work),
-        "file" => copy::run_file(&work),
-        "folder" => copy::run_folder(&work),
         "pick.best" => pick_best::run(&work),
         "table.concat" => table_concat::run(&work),
         "table.join" => table_join::run(&work),

@@ -6,7 +6,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("D1122", "a row to be split by time has none"),
     ("D1131", "the target is blank in an evaluated row"),
     ("D1132", "a target or score that cannot be evaluated"),
-    ("D1142", "something in a folder that is neither a file nor a folder"),
     ("D1151", "none of the reports has the figure to choose by"),
     ("D1152", "candidates and reports are of different rounds"),
     ("D1161", "rows of a join match more than its cardinality allows"),

@@ -16,7 +16,7 @@ struct Plan {
 }
 
 /// Calls `act` when the place `name` is reached for the `nth` time, from 1. Only the first call of a process counts.
-pub fn arm(name: &str, nth: u64, act: impl Fn() + Send + Sync + 'static) {
+pub fn arm_fail_point(name: &str, nth: u64, act: impl Fn() + Send + Sync + 'static) {
     let plan = Plan { name: name.to_owned(), n_left: AtomicU64::new(nth), act: Box::new(act) };
     if PLAN.set(plan).is_ok() {
         IS_ARMED.store(true, Ordering::Release);
@@ -50,7 +50,7 @@ mod tests {
         let n_acts = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&n_acts);
         fail_point("journal.synced");
-        arm("journal.synced", 3, move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        arm_fail_point("journal.synced", 3, move || _ = counted.fetch_add(1, Ordering::Relaxed));
         let mut after = Vec::new();
         for name in ["journal.synced", "journal.written", "journal.synced", "journal.synced", "journal.synced"] {
             fail_point(name);

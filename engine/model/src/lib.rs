@@ -29,7 +29,7 @@ pub use cache_key::{CacheKey, FieldVisitor, KeyField};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{ErrorClass, StepError};
 pub use event::{CheckResult, Event, FailedRounds, GateCounts, RunStatus, StepCounts, Verdict};
-pub use fail_point::{arm, fail_point};
+pub use fail_point::{arm_fail_point, fail_point};
 pub use ids::{KeyId, RunId, StepId, Timestamp};
 pub use keep::{Keep, PartitionKey, Removed, SealedObject, StoredObject, is_partition_name};
 pub use named::{Named, Word};

@@ -245,7 +245,7 @@ pub enum Command {
     /// none may be readable any more. What runs printed goes with it. Journal, lineage and history stay, and tell what was
     /// erased; a step that needs it runs again, with a new key. Exit code: 0 erased, 1 something can still be read.
     Erase {
-        /// The partition, as `encryption` in mlp.yaml names it
+        /// The partition, as `encryption` in mlp.yaml or the option `partition` of a source or step names it
         partition: String,
         /// Destroy it; there is no way back
         #[arg(long)]

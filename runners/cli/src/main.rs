@@ -38,7 +38,10 @@ use crate::output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    fail_point::arm();
+    if let Err(message) = fail_point::arm() {
+        eprintln!("error: {message}");
+        return Exit::Usage.into();
+    }
     if let Some(exit) = snapshot::answer(std::env::args_os().skip(1)) {
         return exit.into();
     }

@@ -1,15 +1,12 @@
 //! The runner: promises about results, cancelling, time limits and plain sources.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use mlp_model::{
-    ArtifactKind, Cancel, Digest, ErrorClass, Handle, Named, Runner, RunnerEvent, SmallFiles, Type, Value,
-};
+use mlp_model::{Cancel, Digest, ErrorClass, Handle, Named, Runner, RunnerEvent, SmallFiles, Type, Value};
 use mlp_stdlib::BuiltinRunner;
 
 use crate::support::{Bench, Cells, digest, infer, mistakes, operations, text, texts, weyl};
@@ -67,13 +64,6 @@ fn sample(op: &str) -> Bench {
             let actual = Cells::Float(weyl(n, 7.0).iter().map(|u| Some(u + 0.01)).collect());
             Bench::new(op, &[]).table("predictions", &[("actual", actual), ("score", score)])
         }
-        "file" => {
-            let mut bench = Bench::new(op, &[]);
-            let path = bench.path().join("words.txt");
-            fs::write(&path, "one\ntwo\n").unwrap();
-            bench.input("path", &path, Type::File);
-            bench
-        }
         "pick.best" => {
             let params = [("metric", text("auc")), ("by", text("max")), ("order", texts(&["b", "a"]))];
             let mut bench = Bench::new(op, &params);
@@ -102,7 +92,6 @@ fn results_change_only_with_the_version_of_their_operation() {
     let golden = [
         ("eval.binary", 1, "out", "af13c09d2d77"),
         ("eval.regression", 1, "out", "33bee62068e2"),
-        ("file", 1, "out", "04d2649eb725"),
         ("pick.best", 1, "out", "0427db0ef94d"),
         ("table.concat", 1, "out", "7ea5aa84219a"),
         ("table.join", 1, "out", "a2cd9cd2e010"),
@@ -118,8 +107,7 @@ fn results_change_only_with_the_version_of_their_operation() {
     ];
     let operations = operations();
     let mut found = Vec::new();
-    // `folder` gives a folder: its bytes are those of its files, see below.
-    for op in BuiltinRunner::OPS.into_iter().filter(|op| *op != "folder") {
+    for op in BuiltinRunner::OPS {
         let bench = sample(op);
         let outcome = bench.run().unwrap();
         let version = operations.get(op).unwrap().version;
@@ -137,14 +125,13 @@ fn results_change_only_with_the_version_of_their_operation() {
 #[test]
 fn in_memory_a_step_makes_the_same_as_on_the_disk_and_writes_nothing() {
     let nowhere = Path::new("/dev/null/out");
-    for op in BuiltinRunner::OPS.into_iter().filter(|op| !["folder", "table.join"].contains(op)) {
+    for op in BuiltinRunner::OPS.into_iter().filter(|op| *op != "table.join") {
         let bench = sample(op);
         let expected = bench.run().unwrap();
         let files = SmallFiles::default();
         let mut step = bench.step.clone();
         step.work_dir = nowhere.to_owned();
-        // What comes out of the store is in memory, the file beside the pipeline is not.
-        for (n, input) in step.inputs.values_mut().enumerate().filter(|_| op != "file") {
+        for (n, input) in step.inputs.values_mut().enumerate() {
             let mut bytes = fs::read(&input.path).unwrap();
             bytes.truncate(input.size_bytes as usize);
             input.path = Path::new("/dev/null").join(format!("in{n}"));
@@ -264,49 +251,7 @@ fn a_step_without_its_parameters_or_of_another_runner_is_our_mistake() {
     let mut bench = sample("table.split");
     bench.step.params = Named::new();
     assert_eq!(bench.run().unwrap_err().class, ErrorClass::Bug);
-    let mut bench = sample("file");
+    let mut bench = sample("table.split");
     bench.step.op = "sql".into();
     assert_eq!(bench.run().unwrap_err().message, "operation `sql` was given to the wrong runner");
-}
-
-#[test]
-fn a_file_that_is_gone_is_an_error_that_names_it() {
-    let bench = sample("file");
-    fs::remove_file(bench.path().join("words.txt")).unwrap();
-    let error = bench.run().unwrap_err();
-    assert!(error.message.starts_with("cannot read `shown path`: "), "{}", error.message);
-}
-
-#[test]
-fn a_folder_comes_with_all_its_files_and_who_may_execute_them() {
-    let mut bench = Bench::new("folder", &[]);
-    let folder = bench.path().join("tools");
-    fs::create_dir_all(folder.join("deep/er")).unwrap();
-    fs::write(folder.join("deep/er/run.sh"), "#!/bin/sh\n").unwrap();
-    fs::set_permissions(folder.join("deep/er/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(folder.join("a b.txt"), "").unwrap();
-    symlink("deep/er/run.sh", folder.join("link")).unwrap();
-    bench.input("path", &folder, Type::Folder);
-    let outcome = bench.run().unwrap();
-    assert_eq!(outcome.outputs["out"].kind, ArtifactKind::Folder);
-    let copy = &outcome.outputs["out"].path;
-    let is_executable = |name| fs::symlink_metadata(copy.join(name)).unwrap().permissions().mode() & 0o111 == 0o111;
-    for name in ["deep/er/run.sh", "link"] {
-        assert_eq!(fs::read(copy.join(name)).unwrap(), b"#!/bin/sh\n");
-        assert!(is_executable(name) && !copy.join(name).is_symlink());
-    }
-    assert!(!is_executable("a b.txt"));
-    assert_eq!((outcome.facts["files"], outcome.facts["size_bytes"]), (3.0, 20.0));
-}
-
-#[test]
-fn a_link_to_a_folder_is_refused() {
-    let mut bench = Bench::new("folder", &[]);
-    let folder = bench.path().join("tools");
-    fs::create_dir_all(folder.join("sub")).unwrap();
-    symlink("/etc", folder.join("sub/link")).unwrap();
-    bench.input("path", &folder, Type::Folder);
-    let error = bench.run().unwrap_err();
-    assert_eq!((error.class, error.code.as_str()), (ErrorClass::User, "D1142"));
-    assert_eq!(error.message, "`sub/link` in folder `shown path` is neither a file nor a folder");
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, Claim, Decision, ErrorClass, Event, InputRecord, Lease, Outcome, OutputRecord, Record, RunStatus,
-    StepError, StepId, StepResult, StoreError, Timestamp, fail_point,
+    Cancel, Claim, Decision, Event, InputRecord, Lease, Outcome, OutputRecord, Record, RunStatus, StepError, StepId,
+    StepResult, StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -19,12 +19,10 @@ use super::attempt::{Collected, Started, Told};
 use super::claim::Grant;
 use super::decide::ReleaseOutcome;
 use super::pool::Pool;
-use super::{Ahead, Failure, RunOutcome, RunRequest, backoff, free_elsewhere, status};
+use super::{Ahead, RunOutcome, RunRequest, free_elsewhere, status};
 use crate::Clock;
-use crate::answer::answer;
-use crate::context::{Context, call_of};
-use crate::effect::IDEMPOTENCY_KEY;
-use crate::fault::{panicked, store_trouble};
+use crate::context::Context;
+use crate::fault::panicked;
 use crate::gate::GateOutcome;
 use crate::predict;
 use crate::resolve::{self, Known, Resolved};
@@ -34,8 +32,10 @@ use light::LightStart;
 
 mod attempts;
 mod decisions;
+mod ends;
 mod keys;
 mod light;
+mod records;
 
 /// Everything that can happen to a run.
 pub(crate) enum Message {
@@ -486,194 +486,17 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         }
     }
 
-    // Ends.
-
-    /// A step, gate or release did not come to its result, at whatever point.
-    fn on_failed(&mut self, step: usize, error: StepError) {
-        if self.scheduler.state(step).has_ended() {
-            return;
-        }
-        let number = self.attempts.remove(&step).map_or(1, |attempt| attempt.number);
-        let will_retry = self.scheduler.on_failed(step, error.class);
-        let retry_after = self.retry_after(step, number);
-        let is_call = call_of(self.ctx.node(step)).is_some();
-        if is_call {
-            let key = match &self.resolved[step] {
-                Some(resolved) => resolved.id,
-                None => resolve::partial_key(&self.ctx, step).id(),
-            };
-            let at = (self.clock)();
-            self.records.push(Record::StepFailed {
-                run: self.request.run.clone(),
-                step: self.step_id(step),
-                attempt: number,
-                key,
-                error: error.clone(),
-                at,
-            });
-        }
-        self.emit(Event::StepFailed {
-            run: self.request.run.clone(),
-            step: self.name(step),
-            attempt: number,
-            error: error.clone(),
-            will_retry,
-            retry_in_seconds: Some(retry_after.as_secs_f64()).filter(|_| will_retry && !retry_after.is_zero()),
-            tolerated: !will_retry && self.scheduler.tolerance().is_tolerated(step),
-        });
-        // Another run need not wait until it is tried again.
-        self.leases.remove(&step);
-        if will_retry {
-            self.failed.insert(step, (number, error, retry_after));
-            return;
-        }
-        self.results.remove(&step);
-        self.outcome.steps.failed += usize::from(is_call);
-        self.was_interrupted |= self.was_told_to_end && error.class == ErrorClass::Cancelled;
-        self.outcome.failures.push(Failure::new(self.name(step), error));
-    }
-
-    fn retry_after(&self, step: usize, attempt: u32) -> Duration {
-        let backoff = call_of(self.ctx.node(step)).and_then(|call| call.options.backoff);
-        backoff
-            .map_or(Duration::ZERO, |base| backoff::pause(base, attempt, &self.request.run, &self.ctx.node(step).name))
-    }
-
-    /// Lets a step wait for its next attempt.
-    fn pause(&mut self, step: usize) {
-        let pause = self.failed.get(&step).map_or(Duration::ZERO, |(_, _, pause)| *pause);
-        if self.is_over_budget(step, pause) {
-            self.scheduler.on_over_budget(step);
-        } else if pause.is_zero() {
-            self.scheduler.on_paused(step);
-        } else {
-            let tell = self.tell.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(pause).await;
-                let _ = tell.send(Message::Paused { step });
-            });
-        }
-    }
-
-    /// The run ends before a failed step could be tried again: its failure stands.
-    fn give_up(&mut self, step: usize, because: Because) {
-        self.leases.remove(&step);
-        self.note_cause(because);
-        let Some((attempt, error, _)) = self.failed.remove(&step) else { return };
-        self.emit(Event::StepFailed {
-            run: self.request.run.clone(),
-            step: self.name(step),
-            attempt,
-            error: error.clone(),
-            will_retry: false,
-            retry_in_seconds: None,
-            tolerated: false,
-        });
-        self.outcome.steps.failed += 1;
-        self.outcome.failures.push(Failure::new(self.name(step), error));
-        self.carried.failed.insert(self.name(step), false);
-    }
-
-    fn note_cause(&mut self, because: Because) {
-        self.was_interrupted |= because == Because::Cancelled && self.trouble.is_none();
-        self.was_over_budget |= matches!(because, Because::OverBudget { .. });
-    }
-
-    /// Returns whether a step that is started after `wait` would, going by its past, end after the run's time budget.
-    fn is_over_budget(&self, step: usize, wait: Duration) -> bool {
-        let Some(budget) = self.request.budget else { return false };
-        let now = (self.clock)();
-        let elapsed = Duration::from_millis(u64::try_from(now.0 - self.run_started_at.0).unwrap_or(0));
-        let takes = Duration::try_from_secs_f64(self.past_seconds[step].unwrap_or(0.0)).unwrap_or(Duration::MAX);
-        elapsed.saturating_add(wait).saturating_add(takes) > budget
-    }
-
-    fn on_skipped(&mut self, step: usize, because: Because) {
-        self.leases.remove(&step);
-        self.is_left_out[step] = match because {
-            Because::NoChampion { step } => self.ctx.is_left_out(step),
-            Because::Forgone { .. } | Because::LeftOut { .. } => true,
-            _ => false,
-        };
-        self.note_cause(because);
-        if self.carried.skipped.contains(&self.ctx.node(step).name) {
-            return; // told in an earlier part
-        }
-        self.outcome.steps.skipped += usize::from(call_of(self.ctx.node(step)).is_some());
-        self.emit(Event::StepSkipped {
-            run: self.request.run.clone(),
-            step: self.name(step),
-            because: self.words(because),
-        });
-    }
-
-    // Records.
-
-    /// Returns when the collected records are sent off, if more of them may come before.
-    fn held_until(&self) -> Option<Instant> {
-        let is_busy = !self.attempts.is_empty() || !self.claims.is_empty() || self.scheduler.is_resolving();
-        let is_little = (1..MANY_RECORDS).contains(&self.records.len());
-        (is_busy && is_little && self.n_unacknowledged > 0).then(|| self.flushed_at + PACE)
-    }
-
-    /// Sends the collected records off as one group, unless one is on its way and more may come.
-    fn flush(&mut self) {
-        let now = Instant::now();
-        if self.records.is_empty() || self.held_until().is_some_and(|until| now < until) {
-            return;
-        }
-        self.flushed_at = now;
-        let (tell, steps) = (self.tell.clone(), std::mem::take(&mut self.finishing));
-        self.n_unacknowledged += 1;
-        let done = answer(move |result| _ = tell.send(Message::Committed { steps, result }));
-        self.ctx.store.commit(std::mem::take(&mut self.records), None, done);
-    }
-
-    fn on_committed(&mut self, steps: Vec<usize>, result: Result<(), StoreError>) {
-        self.n_unacknowledged -= 1;
-        match result {
-            Ok(()) => steps.into_iter().for_each(|step| self.on_step_committed(step)),
-            Err(error) if steps.is_empty() => {
-                if self.trouble.is_none() {
-                    self.trouble = Some(error);
-                    self.scheduler.on_cancel(Cancel::Gently);
-                }
-            }
-            Err(error) => steps.into_iter().for_each(|step| self.on_failed(step, store_trouble(&error))),
-        }
-    }
-
-    fn on_step_committed(&mut self, step: usize) {
-        fail_point("step.recorded");
-        self.leases.remove(&step);
-        if let Some(result) = self.results.remove(&step) {
-            self.outcome.steps.executed += 1;
-            self.outcome.steps.flaky += usize::from(result.attempt > 1);
-            self.outcome.steps.effects += usize::from(result.environment.contains_key(IDEMPOTENCY_KEY));
-            self.emit(Event::StepFinished {
-                run: self.request.run.clone(),
-                step: self.name(step),
-                outputs: result.outputs,
-                facts: result.facts,
-                seconds: result.seconds,
-                attempt: result.attempt,
-                idempotency_key: result.environment.get(IDEMPOTENCY_KEY).cloned(),
-            });
-        }
-        self.scheduler.on_committed(step);
-    }
-
     // Helpers.
 
-    /// Cuts what is to be done into shares, one for each thread or more.
-    fn shares<T>(&self, mut all: Vec<T>, most: usize) -> Vec<Vec<T>> {
-        let share = all.len().div_ceil(self.pool.max_threads()).clamp(1, most);
-        let mut shares = Vec::new();
+    /// Cuts what is to be done into parts, one for each thread or more.
+    fn in_parts<T>(&self, mut all: Vec<T>, most: usize) -> Vec<Vec<T>> {
+        let part_len = all.len().div_ceil(self.pool.max_threads()).clamp(1, most);
+        let mut parts = Vec::new();
         while !all.is_empty() {
-            let rest = all.split_off(share.min(all.len()));
-            shares.push(std::mem::replace(&mut all, rest));
+            let rest = all.split_off(part_len.min(all.len()));
+            parts.push(std::mem::replace(&mut all, rest));
         }
-        shares
+        parts
     }
 
     /// Does blocking work on the pool and sends its result, also if it panics.

@@ -58,7 +58,7 @@ pub(crate) fn execute(
     ctx: &Context,
     idx: usize,
     resolved: &Resolved,
-    asked: (&RunId, u32, Vec<String>),
+    (run, attempt): (&RunId, u32),
     cancelled: &AtomicBool,
 ) -> Result<Collected, StepError> {
     let (step, call) = (&ctx.node(idx).name, ctx.call(idx));
@@ -77,7 +77,7 @@ pub(crate) fn execute(
         inputs.insert(record.name.clone(), file);
     }
     let work_dir = Path::new(NOWHERE).join("out");
-    let command = command(ctx, idx, resolved, asked, (inputs, work_dir))?;
+    let command = command(ctx, idx, resolved, (run, attempt, Vec::new()), (inputs, work_dir))?;
     fail_point("step.laid_out");
     let outcome = runner_of(ctx, idx)?.execute(&command, &files, cancelled)?;
     take_over(ctx, idx, resolved, outcome, |output, produced| adopt(ctx, idx, output, produced, &files))

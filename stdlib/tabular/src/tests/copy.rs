@@ -1,10 +1,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::AtomicBool;
 
-use mlp_model::{ArtifactKind, ErrorClass, Type};
+use mlp_model::{ArtifactKind, ErrorClass, Runner, SmallFiles, Type};
 use tempfile::TempDir;
 
 use super::support::Fixture;
+use crate::TabularRunner;
 
 #[test]
 fn a_file_passes_without_what_the_store_keeps_behind_it() {
@@ -13,6 +15,29 @@ fn a_file_passes_without_what_the_store_keeps_behind_it() {
     let outcome = fixture.run().unwrap();
     assert_eq!(outcome.outputs["out"].kind, ArtifactKind::File);
     assert!(fs::read(&outcome.outputs["out"].path).unwrap() == bytes);
+}
+
+#[test]
+fn in_memory_a_file_is_the_same_and_one_that_is_gone_or_too_short_is_named() {
+    let mut fixture = Fixture::new("file").file("path", "data/a.txt", b"one\ntwo\n");
+    let expected = fixture.run().unwrap();
+    let (runner, files) = (TabularRunner::new(1), SmallFiles::default());
+    fixture.step.work_dir = "/dev/null/out".into();
+    let execute = |fixture: &Fixture| runner.execute(&fixture.step, &files, &AtomicBool::new(false));
+    let made = execute(&fixture).unwrap();
+    assert_eq!((made.facts, made.outputs["out"].kind), (expected.facts, ArtifactKind::File));
+    assert_eq!(files.get(&made.outputs["out"].path).as_deref(), Some(&b"one\ntwo\n"[..]));
+    let path = fixture.step.inputs["path"].path.clone();
+    for is_gone in [false, true] {
+        if is_gone {
+            fs::remove_file(&path).unwrap();
+        } else {
+            fs::write(&path, "one").unwrap();
+        }
+        let error = execute(&fixture).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Environment);
+        assert!(error.message.contains("`data/a.txt`"), "{}", error.message);
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
     /// Has the keys looked up that have come together by now.
     pub(super) fn resolve_keys(&mut self) {
         let all = std::mem::take(&mut self.unresolved);
-        for some in self.shares(all, MAX_TOGETHER) {
+        for some in self.in_parts(all, MAX_TOGETHER) {
             let (ctx, tell) = (Arc::clone(&self.ctx), self.tell.clone());
             self.pool.submit(move || {
                 let results = resolve::resolve_all(&ctx, some);

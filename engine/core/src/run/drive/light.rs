@@ -19,7 +19,6 @@ pub(super) struct LightStart {
     step: usize,
     attempt: u32,
     resolved: Arc<Resolved>,
-    gpus: Vec<String>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -28,20 +27,19 @@ impl<F: FnMut(&Event) + Send> Drive<'_, F> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let phase = Phase::Light(Arc::clone(&cancelled));
         self.attempts.insert(step, Attempt { number, started_at, phase, cancel: None });
-        let gpus = self.scheduler.gpus(step);
-        self.light.push(LightStart { step, attempt: number, resolved, gpus, cancelled });
+        self.light.push(LightStart { step, attempt: number, resolved, cancelled });
     }
 
     /// Has the light steps executed that have been started by now.
     pub(super) fn execute_light(&mut self) {
         let all = std::mem::take(&mut self.light);
-        for some in self.shares(all, MAX_TOGETHER) {
+        for some in self.in_parts(all, MAX_TOGETHER) {
             let (ctx, tell, run) = (Arc::clone(&self.ctx), self.tell.clone(), self.request.run.clone());
             self.pool.submit(move || {
-                let execute = |LightStart { step, attempt, resolved, gpus, cancelled }| {
-                    let asked = (&run, attempt, gpus);
-                    let result =
-                        catch_unwind(AssertUnwindSafe(|| light::execute(&ctx, step, &resolved, asked, &cancelled)));
+                let execute = |LightStart { step, attempt, resolved, cancelled }| {
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        light::execute(&ctx, step, &resolved, (&run, attempt), &cancelled)
+                    }));
                     (step, attempt, result.unwrap_or_else(|_| Err(panicked(&ctx.node(step).name))))
                 };
                 let results = some.into_iter().map(execute).collect();
