@@ -74,11 +74,11 @@ fn bits_flipped_in_journal_and_index_are_noticed_or_harmless() {
         let store = workspace.path().join(".mlp");
         let is_index = round % 2 == 0;
         if !is_index && round % 3 == 0 {
-            fs::remove_dir_all(store.join("index.v2.sled")).unwrap();
+            fs::remove_dir_all(store.join("index.v3.sled")).unwrap();
         }
         let place = if is_index {
-            let mut files = files_below(&store.join("index.v2.sled"));
-            files.extend(fs::exists(store.join("index.v2.seal")).unwrap().then(|| store.join("index.v2.seal")));
+            let mut files = files_below(&store.join("index.v3.sled"));
+            files.extend(fs::exists(store.join("index.v3.seal")).unwrap().then(|| store.join("index.v3.seal")));
             files.retain(|file| fs::metadata(file).unwrap().len() > 0);
             flip(&files[random.below(files.len() as u64) as usize], &mut random)
         } else {

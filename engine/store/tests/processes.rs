@@ -222,7 +222,7 @@ fn owner_killed_at_random() {
     let n_records = check();
     assert_eq!(n_records, 2 * n_commits.values().sum::<u64>());
     kill_owner(&workspace);
-    fs::remove_dir_all(workspace.join(".mlp/index.v2.sled")).unwrap();
+    fs::remove_dir_all(workspace.join(".mlp/index.v3.sled")).unwrap();
     assert_eq!(check(), n_records);
     let share = n_within * 100 / n_kills;
     println!("{n_kills} kills, {share} % within a commit {phases:?}; {n_records} records, 0 lost, 0 twice");

@@ -250,7 +250,7 @@ fn a_clock_that_steps_by_a_year_misorders_nothing() {
             // The next owner reads the journal afresh.
             drop(client);
             workspace.join_owners().unwrap();
-            fs::remove_dir_all(workspace.store().join("index.v2.sled")).unwrap();
+            fs::remove_dir_all(workspace.store().join("index.v3.sled")).unwrap();
             client = workspace.client();
             client.clock = clock.clone();
         }

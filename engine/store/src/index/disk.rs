@@ -1,9 +1,9 @@
 //! The settled rows of the index on the disk, kept by sled, thrown away at the slightest doubt.
 //!
-//! The only module that names sled, and so the home of its hazards: values stay below 4 KiB (larger ones go to files
-//! that sled never syncs or frees); left-over snapshots are removed before opening (a torn one stops it); nothing relies
-//! on its `flush`; whatever it answers is checked. A folder that was closed in order carries a seal over its bytes and
-//! is opened only if they are unchanged; after a crash all rows are counted and summed. Unaware of what rows mean.
+//! The home of sled's hazards: values stay small (larger ones go to files that sled never syncs or frees); left-over
+//! snapshots are removed before opening (a torn one stops it); nothing relies on its `flush`; whatever it answers is
+//! checked. A folder that was closed in order carries a seal over its bytes and is opened only if they are unchanged;
+//! after a crash all that it holds is read and summed. Unaware of what rows mean.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use memmap2::Mmap;
 use mlp_model::StoreError;
 
-use super::meta::{Meta, VERSION, row_sum};
+use super::meta::{Meta, VERSION};
+use super::runs::Runs;
 use super::{IndexError, Key, Order, Row, Value};
 use crate::failure::io_failure;
 
@@ -24,12 +25,11 @@ const MAX_VALUE_LEN: usize = 4096;
 /// How long sled's threads may take to let go of a folder that has been closed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const CACHE_BYTES: u64 = 64 << 20;
-const META: &[u8] = b"\0meta";
 
 pub(crate) struct Disk {
     db: sled::Db,
-    rows: sled::Tree,
-    stats: sled::Tree,
+    rows: Runs,
+    stats: Runs,
     path: PathBuf,
 }
 
@@ -70,10 +70,16 @@ impl Disk {
     }
 
     fn create(path: &Path) -> Result<(Self, Meta), IndexError> {
-        for marker in [seal_path(path), opening_path(path)] {
-            remove_if_there(&marker)?;
+        for version in 1..=VERSION {
+            let path = path.with_file_name(format!("index.v{version}.sled"));
+            for marker in [seal_path(&path), opening_path(&path)] {
+                remove_if_there(&marker)?;
+            }
+            if path.is_dir() {
+                fs::remove_dir_all(&path).map_err(io_error(&path))?;
+            }
         }
-        Ok((open_sled(path)?, Meta::default()))
+        Ok((open_sled(path, true)?, Meta::default()))
     }
 
     fn open_checked(path: &Path) -> Result<(Self, Meta), IndexError> {
@@ -95,39 +101,15 @@ impl Disk {
             File::open(root).and_then(|root| root.sync_all()).map_err(io_error(root))?;
         }
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let index = open_sled(path)?;
-            let meta = index.read_meta()?;
-            if sealed.is_none() {
-                index.check(&meta)?;
-            }
+            let index = open_sled(path, sealed.is_some())?;
+            let position = index.rows.position();
+            let meta = if position.is_empty() { Some(Meta::default()) } else { Meta::decode(&position) };
+            let meta = meta.ok_or_else(|| damaged("its position is wrong"))?;
             Ok((index, meta))
         }));
         let result = opened.unwrap_or_else(|_| Err(damaged("sled panicked")));
         remove_if_there(&opening)?;
         result
-    }
-
-    fn read_meta(&self) -> Result<Meta, IndexError> {
-        match self.rows.get(META)? {
-            Some(bytes) => Meta::decode(&bytes).ok_or_else(|| IndexError::Damaged("its position is wrong".to_owned())),
-            None => Ok(Meta::default()),
-        }
-    }
-
-    /// Counts and sums all rows.
-    fn check(&self, meta: &Meta) -> Result<(), IndexError> {
-        let (mut n_rows, mut sum) = (0, 0_u64);
-        for row in self.rows.iter() {
-            let (key, value) = row?;
-            if key != META {
-                n_rows += 1;
-                sum = sum.wrapping_add(row_sum(&key, &value));
-            }
-        }
-        if (n_rows, sum) == (meta.n_rows, meta.sum) {
-            return Ok(());
-        }
-        Err(IndexError::Damaged(format!("it has {n_rows} rows where {} were written", meta.n_rows)))
     }
 
     /// Closes it in order and seals it. Without this call the next open counts all rows.
@@ -141,42 +123,39 @@ impl Disk {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        Ok(self.rows.get(key)?.map(|value| value[..].into()))
+        self.rows.get(key)
     }
 
     /// Returns at most `limit` rows from `first` on and before `end`, in the order of their keys or against it.
     pub fn range(&self, first: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
-        let found = self.rows.range(first..end);
-        match order {
-            Order::Forward => found.take(limit).map(to_row).collect(),
-            Order::Backward => found.rev().take(limit).map(to_row).collect(),
-        }
+        self.rows.range(first, end, order, limit)
     }
 
-    /// Writes rows and the position that they belong to: all of it, or nothing.
+    /// Writes rows and the position that they belong to.
     pub fn write(&self, rows: &BTreeMap<Key, Value>, meta: &Meta) -> Result<(), IndexError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in rows {
-            presume_small(value);
-            batch.insert(&key[..], &value[..]);
-        }
-        batch.insert(META, meta.encode());
-        Ok(self.rows.apply_batch(batch)?)
+        rows.values().for_each(|value| presume_small(value));
+        self.rows.add(rows, meta.encode())
     }
 
     /// Returns a row of the stat cache.
     pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        Ok(self.stats.get(key)?.map(|value| value[..].into()))
+        self.stats.get(key)
     }
 
-    pub fn set_stat(&self, key: &[u8], value: &[u8]) -> Result<(), IndexError> {
-        presume_small(value);
-        self.stats.insert(key, value)?;
+    pub fn write_stats(&self, stats: &BTreeMap<Key, Value>) -> Result<(), IndexError> {
+        stats.values().for_each(|value| presume_small(value));
+        self.stats.add(stats, Vec::new())
+    }
+
+    /// Puts rows together that were written at different times, as far as it is worth it and until `stop` says so.
+    pub fn tidy(&self, stop: &dyn Fn() -> bool) -> Result<(), IndexError> {
+        while !stop() && (self.rows.merge(stop)? || self.stats.merge(stop)?) {}
         Ok(())
     }
 }
 
-fn open_sled(path: &Path) -> Result<Disk, IndexError> {
+/// `is_whole`: what it holds is surely as it was left.
+fn open_sled(path: &Path, is_whole: bool) -> Result<Disk, IndexError> {
     remove_unfinished_snapshots(path);
     // Nothing is flushed in the background: what a crash loses is read again from the journal.
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
@@ -191,12 +170,8 @@ fn open_sled(path: &Path) -> Result<Disk, IndexError> {
         }
     };
     let (rows, stats) = (db.open_tree("rows")?, db.open_tree("stats")?);
+    let (rows, stats) = (Runs::open(rows, is_whole)?, Runs::open(stats, is_whole)?);
     Ok(Disk { db, rows, stats, path: path.to_owned() })
-}
-
-fn to_row(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Row, IndexError> {
-    let (key, value) = found?;
-    Ok((key[..].into(), value[..].into()))
 }
 
 fn presume_small(value: &[u8]) {

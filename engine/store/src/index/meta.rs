@@ -4,7 +4,7 @@ use crate::journal::{Link, Place, Tail};
 use crate::protocol::IndexState;
 
 /// Raised with the layout below or of any row; the index is then made afresh.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 const META_LEN: usize = 88;
 
 /// Written together with the rows that it counts.

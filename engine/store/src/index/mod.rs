@@ -2,10 +2,13 @@
 //!
 //! New rows stay in memory until the owner has nothing better to do, or until there are many; then they settle on the
 //! disk, in their order. A crash loses rows that have not settled, and the next owner reads them from the journal: a
-//! commit costs no work of the database below. Unaware of what rows mean.
+//! commit costs no work of the database below. Entries of the stat cache settle along with them; what a crash takes of
+//! those is found out again. Unaware of what rows mean.
 
+mod block;
 mod disk;
 mod meta;
+mod runs;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -28,7 +31,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long closing may take: somebody may wait to be the next owner, which reads the rest from the journal.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// About how many rows settle at a time.
-const SETTLE_ROWS: usize = 2_000;
+const SETTLE_ROWS: usize = 100_000;
 
 pub(crate) type Key = Arc<[u8]>;
 pub(crate) type Value = Arc<[u8]>;
@@ -63,6 +66,8 @@ struct Fresh {
     /// Number of the newest change.
     change: u64,
     meta: Meta,
+    /// Entries of the stat cache.
+    stats: BTreeMap<Key, Value>,
 }
 
 #[derive(Default)]
@@ -70,6 +75,10 @@ struct Queue {
     /// Changes in their order: number, rows, and the position after them.
     changes: VecDeque<(u64, Vec<Row>, Meta)>,
     n_rows: usize,
+    /// How often entries of the stat cache have come.
+    n_stats: u64,
+    /// How often they had come when they settled.
+    n_settled_stats: u64,
     /// It has been quiet, and nothing has come since.
     is_settling: bool,
     is_closed: bool,
@@ -83,7 +92,7 @@ impl Index {
     }
 
     fn over((disk, meta): (Disk, Meta)) -> Self {
-        let fresh = RwLock::new(Fresh { rows: BTreeMap::new(), change: 0, meta });
+        let fresh = RwLock::new(Fresh { rows: BTreeMap::new(), change: 0, meta, stats: BTreeMap::new() });
         let queue = Mutex::default();
         let shared = Arc::new(Shared { disk, fresh, queue, changed: Condvar::new(), settling: Mutex::default() });
         Self { settler: Settler::start(shared.clone()), shared }
@@ -102,7 +111,7 @@ impl Index {
         let Self { shared, settler } = self;
         drop(settler);
         let deadline = Instant::now() + LAST_MOMENT;
-        while Instant::now() < deadline && shared.settle_some() {}
+        while Instant::now() < deadline && (shared.settle_some() || shared.settle_stats()) {}
         if let Some(Shared { disk, queue, .. }) = Arc::into_inner(shared)
             && queue.into_inner().is_ok_and(|queue| queue.failure.is_none())
         {
@@ -188,11 +197,17 @@ impl Index {
 
     /// Returns a row of the stat cache.
     pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        self.shared.disk.stat(key)
+        let fresh = self.shared.read().stats.get(key).cloned();
+        match fresh {
+            Some(value) => Ok(Some(value)),
+            None => self.shared.disk.stat(key),
+        }
     }
 
-    pub fn set_stat(&self, key: &[u8], value: &[u8]) -> Result<(), IndexError> {
-        self.shared.disk.set_stat(key, value)
+    pub fn set_stats(&self, stats: impl IntoIterator<Item = Row>) {
+        self.shared.fresh.write().unwrap_or_else(PoisonError::into_inner).stats.extend(stats);
+        lock(&self.shared.queue).n_stats += 1;
+        self.shared.changed.notify_all();
     }
 }
 
@@ -301,12 +316,7 @@ impl Shared {
         }
         drop(queue);
         let Some((change, meta)) = last else { return false };
-        let written = catch_unwind(AssertUnwindSafe(|| self.disk.write(&rows, &meta)));
-        if let Err(failure) = written.unwrap_or_else(|_| Err(IndexError::Damaged("sled panicked".to_owned()))) {
-            // What comes after must not settle without these; the next owner reads them from the journal.
-            let mut queue = lock(&self.queue);
-            queue.changes.clear();
-            queue.failure.get_or_insert(failure);
+        if !self.succeeds(|| self.disk.write(&rows, &meta)) {
             return false;
         }
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
@@ -318,12 +328,39 @@ impl Shared {
         true
     }
 
+    /// Settles the entries of the stat cache; false, if there are none or it does not work.
+    fn settle_stats(&self) -> bool {
+        let n_stats = lock(&self.queue).n_stats;
+        let stats = self.read().stats.clone();
+        if stats.is_empty() || !self.succeeds(|| self.disk.write_stats(&stats)) {
+            return false;
+        }
+        lock(&self.queue).n_settled_stats = n_stats;
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.stats.retain(|key, value| !stats.get(key).is_some_and(|settled| Arc::ptr_eq(settled, value)));
+        true
+    }
+
+    /// Does something with the database. If it fails, nothing settles any more: what comes later must not be there without
+    /// what came before, and the next owner reads it from the journal.
+    fn succeeds(&self, work: impl FnOnce() -> Result<(), IndexError>) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        let Err(failure) = done.unwrap_or_else(|_| Err(IndexError::Damaged("sled panicked".to_owned()))) else {
+            return true;
+        };
+        let mut queue = lock(&self.queue);
+        queue.changes.clear();
+        queue.n_settled_stats = queue.n_stats;
+        queue.failure.get_or_insert(failure);
+        false
+    }
+
     /// Settles rows until closed: at once while there are many, else when nothing new has come for a while.
     fn settle_when_quiet(&self) {
-        let newest = |queue: &Queue| queue.changes.back().map(|change| change.0);
+        let newest = |queue: &Queue| (queue.changes.back().map(|change| change.0), queue.n_stats);
         let mut queue = lock(&self.queue);
         while !queue.is_closed {
-            if queue.changes.is_empty() {
+            if queue.changes.is_empty() && queue.n_stats == queue.n_settled_stats {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -335,8 +372,11 @@ impl Shared {
                 }
             }
             queue.is_settling = true;
+            let is_failed = queue.failure.is_some();
             drop(queue);
-            self.settle_some();
+            if !is_failed && (self.settle_some() || self.settle_stats()) {
+                self.succeeds(|| self.disk.tidy(&|| lock(&self.queue).is_closed));
+            }
             queue = lock(&self.queue);
             queue.is_settling = queue.n_rows > MANY_ROWS || newest(&queue) == before;
         }
@@ -404,6 +444,9 @@ mod tests {
             if random.below(3) == 0 {
                 index.shared.settle_some();
             }
+            if random.below(5) == 0 {
+                index.shared.disk.tidy(&|| false).unwrap();
+            }
             let [first, end] = [0, 0].map(|_| [b"K", &random.below(320).to_be_bytes()[..]].concat());
             for (order, limit) in [(Order::Forward, 7), (Order::Backward, 3), (Order::Backward, usize::MAX)] {
                 let wanted = if first < end { expected(&model, &first, &end, order, limit) } else { Vec::new() };
@@ -413,7 +456,7 @@ mod tests {
             if random.below(40) == 0 {
                 let meta = index.meta();
                 index.close();
-                let (disk, sealed) = (folder.path().join("index.v2.sled"), folder.path().join("index.v2.seal"));
+                let (disk, sealed) = (folder.path().join("index.v3.sled"), folder.path().join("index.v3.seal"));
                 assert!(disk.exists() && sealed.exists());
                 if random.below(2) == 0 {
                     // As after a crash: all rows are counted.

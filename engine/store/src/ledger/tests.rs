@@ -104,7 +104,7 @@ fn answers_are_newest_first_and_survive_the_loss_of_the_index() {
         ("a torn snapshot", |index| fs::write(index.join("snap.FFFFFFFFFFFFFF.generating"), "torn").unwrap()),
     ];
     for (name, damage) in damages {
-        let index = workspace.path().join(".mlp/index.v2.sled");
+        let index = workspace.path().join(".mlp/index.v3.sled");
         damage(&index);
         let (ledger, warnings) = open(workspace.path());
         assert_eq!(answers(&ledger.questions()).unwrap(), before, "{name}");
@@ -123,7 +123,7 @@ fn flipped_bits_in_the_index_change_no_answer() {
     let before = answers(&ledger.questions()).unwrap();
     ledger.close();
     for round in 0..40 {
-        let index = workspace.path().join(".mlp/index.v2.sled");
+        let index = workspace.path().join(".mlp/index.v3.sled");
         if round % 2 == 0 {
             // As after a crash: there is no seal, all rows are counted.
             _ = fs::remove_file(index.with_extension("seal"));
@@ -149,7 +149,7 @@ fn flipped_bits_in_the_journal_are_reported_or_leave_an_exact_prefix() {
         let workspace = tempfile::tempdir().unwrap();
         copy_tree(original.path(), workspace.path());
         if round % 3 == 0 {
-            fs::remove_dir_all(workspace.path().join(".mlp/index.v2.sled")).unwrap();
+            fs::remove_dir_all(workspace.path().join(".mlp/index.v3.sled")).unwrap();
         }
         let journal = workspace.path().join(".mlp/journal/00000001.log");
         let place = if round % 6 == 0 {
@@ -202,7 +202,7 @@ fn a_cut_journal_leaves_the_exact_prefix_and_goes_on() {
             let workspace = tempfile::tempdir().unwrap();
             copy_tree(original.path(), workspace.path());
             if !with_index {
-                fs::remove_dir_all(workspace.path().join(".mlp/index.v2.sled")).unwrap();
+                fs::remove_dir_all(workspace.path().join(".mlp/index.v3.sled")).unwrap();
             }
             fs::write(workspace.path().join(".mlp/journal/00000001.log"), &bytes[..cut]).unwrap();
             let (mut ledger, warnings) = open(workspace.path());
@@ -239,7 +239,7 @@ fn segments_follow_one_another_and_a_missing_one_is_damage() {
         let (ledger, _) = open(workspace.path());
         assert_eq!(answers(&ledger.questions()).unwrap(), before);
         drop(ledger);
-        fs::remove_dir_all(workspace.path().join(".mlp/index.v2.sled")).unwrap();
+        fs::remove_dir_all(workspace.path().join(".mlp/index.v3.sled")).unwrap();
     }
     fs::remove_file(&segments[1]).unwrap();
     let error = open_on(Arc::new(RealFs), workspace.path()).err().unwrap();
@@ -272,7 +272,7 @@ fn a_commit_asked_again_is_applied_once_also_by_the_next_owner() {
     assert_eq!(count(&ledger), 2);
     assert_eq!(ledger.commit(vec![again(1), again(3)]).unwrap().replies, [Ok(()), Ok(())]);
     drop(ledger);
-    fs::remove_dir_all(workspace.path().join(".mlp/index.v2.sled")).unwrap();
+    fs::remove_dir_all(workspace.path().join(".mlp/index.v3.sled")).unwrap();
     let (mut ledger, _) = open(workspace.path());
     assert_eq!(ledger.commit(vec![again(2), again(3), again(4)]).unwrap().replies, [Ok(()), Ok(()), Ok(())]);
     assert_eq!(count(&ledger), 4);
@@ -374,7 +374,7 @@ fn whichever_file_operation_fails_while_the_index_is_made_again_no_answer_change
                 _ = fs::remove_file(&unborn);
             }
             copy_tree(original.path(), workspace.path());
-            fs::remove_dir_all(workspace.path().join(".mlp/index.v2.sled")).unwrap();
+            fs::remove_dir_all(workspace.path().join(".mlp/index.v3.sled")).unwrap();
             let failing = FailingFs::new();
             failing.arm(nth, errno, is_lasting);
             let opened = open_on(failing.clone(), workspace.path());

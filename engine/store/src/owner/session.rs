@@ -175,10 +175,10 @@ impl Session<'_> {
                 return Ok(());
             }
             Request::SetStats { known } => {
-                for (subject, known) in known {
+                questions.index.set_stats(known.into_iter().map(|(subject, known)| {
                     let key = subject.key();
-                    questions.index.set_stat(&key, &known.encode(&key))?;
-                }
+                    (key[..].into(), known.encode(&key).into())
+                }));
                 return Ok(());
             }
             Request::Use { digest } => {
