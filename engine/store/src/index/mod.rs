@@ -206,8 +206,13 @@ impl Index {
 
     pub fn set_stats(&self, stats: impl IntoIterator<Item = Row>) {
         self.shared.fresh.write().unwrap_or_else(PoisonError::into_inner).stats.extend(stats);
-        lock(&self.shared.queue).n_stats += 1;
-        self.shared.changed.notify_all();
+        let mut queue = lock(&self.shared.queue);
+        queue.n_stats += 1;
+        let is_first = queue.n_stats == queue.n_settled_stats + 1 && queue.changes.is_empty();
+        drop(queue);
+        if is_first {
+            self.shared.changed.notify_all();
+        }
     }
 }
 
@@ -282,7 +287,7 @@ impl<'i> Change<'i> {
         if let Some(failure) = &queue.failure {
             return Err(failure.clone());
         }
-        let was_empty = queue.changes.is_empty();
+        let was_empty = queue.changes.is_empty() && queue.n_stats == queue.n_settled_stats;
         queue.n_rows += rows.len();
         queue.changes.push_back((change, rows, meta));
         let (is_much, is_far_behind) = (queue.n_rows > MANY_ROWS, queue.n_rows > 2 * MANY_ROWS);
