@@ -41,7 +41,7 @@ impl Sources {
         let mut paths: Vec<_> = paths.into_iter().collect();
         paths.sort_unstable();
         let found = by_shares(&paths, |share| read_all(store, share));
-        let mut by_path: HashMap<OsString, [Option<Found>; 2]> = HashMap::new();
+        let mut by_path: HashMap<OsString, [Option<Found>; 2]> = HashMap::with_capacity(found.len());
         for ((path, folder), found) in found {
             by_path.entry(path.into_os_string()).or_default()[usize::from(folder)] = Some(found);
         }

@@ -39,7 +39,9 @@ pub(crate) struct Found {
 }
 
 pub(crate) fn encode(found: &[Found]) -> Vec<u8> {
-    let mut out = Writer::default();
+    let len_of =
+        |found: &Found| found.result.as_ref().map_or(0, |(_, record)| record.len()) + 48 * found.kept.len() + 24;
+    let mut out = Writer(Vec::with_capacity(found.iter().map(len_of).sum()));
     for Found { has_history, result, kept } in found {
         out.byte(u8::from(*has_history));
         out.option(result.as_ref(), |out, (seq, record)| {

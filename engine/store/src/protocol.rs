@@ -19,6 +19,8 @@ use crate::stat_cache::{Known, Subject};
 pub(crate) const PROTOCOL: u32 = 6;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
+/// So much memory is set aside for a frame before its bytes have come.
+const MAX_TRUSTED_LEN: usize = 4 << 20;
 
 /// The first frame of a client, also after a broken connection: what it has and what it waits for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -264,7 +266,7 @@ pub(crate) fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Op
         return Err(nonsense("a frame has an impossible length"));
     }
     // Grows with what really comes, not with what was announced.
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(len.min(MAX_TRUSTED_LEN));
     if stream.take(len as u64).read_to_end(&mut body)? != len {
         return Ok(None);
     }
@@ -272,7 +274,9 @@ pub(crate) fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Op
     let (text, attached) = rest
         .split_at_checked(u32::from_le_bytes(*text_len) as usize)
         .ok_or_else(|| nonsense("a frame is shorter than its message"))?;
-    Ok(Some((serde_json::from_slice(text)?, attached.to_vec())))
+    let (message, n_attached) = (serde_json::from_slice(text)?, attached.len());
+    body.drain(..len - n_attached);
+    Ok(Some((message, body)))
 }
 
 /// Cuts attached bytes into parts of the given lengths, which must use all of them.

@@ -57,47 +57,51 @@ impl Questions {
         Ok(self.result(key)?.map(|(_, run, result)| (run, result)))
     }
 
-    /// Answers for many steps at once. Facts that stand in one frame of the journal cost one reading. `rely_on` hears of
-    /// each output before it is looked for.
-    pub fn foresee(&self, asked: &[(KeyId, StepId)], rely_on: &dyn Fn(Digest)) -> Answer<Vec<Found>> {
-        let mut answers = Vec::with_capacity(asked.len());
-        let mut results = Vec::new();
-        for (n, (key, step)) in asked.iter().enumerate() {
-            let newest = self.index.scan(&rows::result_prefix(key), Order::Backward, 1)?;
-            let has_history = match newest.into_iter().next() {
-                Some((key, value)) => {
-                    results.push((n, rows::seq_of(&key), slot_of(&key, &value)?));
-                    true
-                }
-                None => !self.index.scan(&rows::step_prefix(step), Order::Backward, 1)?.is_empty(),
-            };
-            answers.push(Found { has_history, ..Found::default() });
+    /// Answers for many steps at once. Facts that stand in one frame of the journal cost one reading, and rows that stand in
+    /// one block of the index as well. `rely_on` hears of the outputs before they are looked for.
+    pub fn foresee(
+        &self,
+        asked: &[(KeyId, StepId)],
+        rely_on: &dyn Fn(&mut dyn Iterator<Item = Digest>),
+    ) -> Answer<Vec<Found>> {
+        let mut answers: Vec<Found> = Vec::with_capacity(asked.len());
+        let (mut results, mut new) = (Vec::new(), Vec::new());
+        let keys: Vec<Vec<u8>> = asked.iter().map(|(key, _)| rows::result_prefix(key)).collect();
+        for (n, newest) in self.index.last_with(&keys)?.into_iter().enumerate() {
+            match newest {
+                Some((key, value)) => results.push((n, rows::seq_of(&key), slot_of(&key, &value)?)),
+                None => new.push(n),
+            }
+            answers.push(Found { has_history: true, ..Found::default() });
+        }
+        let steps: Vec<Vec<u8>> = new.iter().map(|n| rows::step_prefix(&asked[*n].1)).collect();
+        for (n, newest) in new.into_iter().zip(self.index.last_with(&steps)?) {
+            answers[n].has_history = newest.is_some();
         }
         let in_journal = |slot: &Slot| (slot.place.segment, slot.place.offset, slot.start);
         results.sort_unstable_by_key(|(_, _, slot)| in_journal(slot));
         let mut frames = Frames::new(&self.segments);
-        let mut inline = Vec::new();
+        let mut outputs = Vec::new();
         for (n, seq, slot) in results {
             let record = frames.bytes(&slot)?.ok_or_else(behind)?.to_vec();
-            let outputs = foreseen::outputs_of(&record).map_err(|_| self.unreadable(&slot))?;
-            for (nth, digest) in outputs.into_iter().enumerate() {
-                rely_on(digest);
-                let kept = match self.index.get(&rows::blob(&digest))?.as_deref().and_then(Slot::decode) {
-                    Some(slot) => {
-                        inline.push((n, nth, digest, slot));
-                        Kept::Unknown
-                    }
-                    None => {
-                        let key = Subject::Object(digest).key();
-                        let known = self.index.stat(&key)?.and_then(|bytes| Known::decode(&key, &bytes));
-                        known
-                            .filter(|known| known.digest == digest)
-                            .map_or(Kept::Unknown, |known| Kept::File(known.stamp))
-                    }
-                };
-                answers[n].kept.push(kept);
-            }
+            let made = foreseen::outputs_of(&record).map_err(|_| self.unreadable(&slot))?;
+            answers[n].kept = vec![Kept::Unknown; made.len()];
             answers[n].result = Some((seq, record));
+            outputs.extend(made.into_iter().enumerate().map(|(nth, digest)| (n, nth, digest)));
+        }
+        rely_on(&mut outputs.iter().map(|(_, _, digest)| *digest));
+        let blobs: Vec<Vec<u8>> = outputs.iter().map(|(_, _, digest)| rows::blob(digest)).collect();
+        let files: Vec<Vec<u8>> = outputs.iter().map(|(_, _, digest)| Subject::Object(*digest).key()).collect();
+        let found = self.index.get_all(&blobs)?.into_iter().zip(self.index.stats(&files)?);
+        let mut inline = Vec::new();
+        for (((n, nth, digest), key), (blob, file)) in outputs.into_iter().zip(&files).zip(found) {
+            if let Some(slot) = blob.as_deref().and_then(Slot::decode) {
+                inline.push((n, nth, digest, slot));
+            } else if let Some(known) = file.and_then(|bytes| Known::decode(key, &bytes))
+                && known.digest == digest
+            {
+                answers[n].kept[nth] = Kept::File(known.stamp);
+            }
         }
         inline.sort_unstable_by_key(|(_, _, _, slot)| in_journal(slot));
         for (n, nth, digest, slot) in inline {

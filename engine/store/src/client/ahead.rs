@@ -13,7 +13,7 @@ use crate::foreseen::{self, Foreseen, Kept};
 use crate::objects::Found;
 
 /// How many steps are asked for in one question; several questions are under way at a time.
-const SHARE: usize = 256;
+const SHARE: usize = 2048;
 
 /// Answers that wait to be asked for. Each is given once: what is asked again is asked of the owner.
 #[derive(Default)]

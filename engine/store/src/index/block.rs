@@ -97,6 +97,49 @@ impl Reading {
     }
 }
 
+/// All rows of a block, for those who look for several.
+#[derive(Default)]
+pub(super) struct Rows {
+    keys: Vec<u8>,
+    /// Of each row, where its key ends in `keys`, and where its value is in the block.
+    rows: Vec<(usize, Range<usize>)>,
+}
+
+impl Rows {
+    /// Takes a block apart; `None` if it is damaged.
+    pub fn read(&mut self, block: &[u8]) -> Option<()> {
+        self.keys.clear();
+        self.rows.clear();
+        checksum(block)?;
+        let mut reading = Reading::default();
+        while reading.advance(block)? {
+            self.keys.extend_from_slice(&reading.key);
+            self.rows.push((self.keys.len(), reading.value.clone()));
+        }
+        Some(())
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.rows[before].0);
+        &self.keys[start..self.rows[at].0]
+    }
+
+    pub fn last_key(&self) -> Option<&[u8]> {
+        self.rows.len().checked_sub(1).map(|last| self.key(last))
+    }
+
+    /// Returns key and value of the last row before `end`.
+    pub fn last_before<'r>(&'r self, end: &[u8], block: &'r [u8]) -> Option<(&'r [u8], &'r [u8])> {
+        let (mut low, mut high) = (0, self.rows.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.key(middle) < end { low = middle + 1 } else { high = middle }
+        }
+        let at = low.checked_sub(1)?;
+        Some((self.key(at), &block[self.rows[at].1.clone()]))
+    }
+}
+
 fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
     while number > 0x7F {
         bytes.push(0x80 | (number & 0x7F) as u8);
@@ -153,6 +196,13 @@ mod tests {
             .iter()
             .flat_map(|block| {
                 let rows = rows_of(&block.bytes).unwrap();
+                let mut taken_apart = Rows::default();
+                taken_apart.read(&block.bytes).unwrap();
+                assert_eq!(taken_apart.last_key(), rows.last().map(|row| &row.0[..]));
+                assert_eq!(taken_apart.last_before(&rows[0].0, &block.bytes), None);
+                for (row, end) in rows.iter().zip(rows.iter().skip(1).map(|row| &row.0[..]).chain([&[0xFF; 400][..]])) {
+                    assert_eq!(taken_apart.last_before(end, &block.bytes), Some((&row.0[..], &row.1[..])));
+                }
                 assert!(block.bytes.len() <= FULL_LEN || rows.len() == 1);
                 assert_eq!(rows[0].0, block.first_key);
                 rows

@@ -131,15 +131,20 @@ impl Disk {
         self.rows.range(first, end, order, limit)
     }
 
+    /// Returns for each prefix, in their order, the last row whose key begins with it.
+    pub fn last_with(&self, prefixes: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
+        self.rows.last_with(prefixes)
+    }
+
     /// Writes rows and the position that they belong to.
     pub fn write(&self, rows: &BTreeMap<Key, Value>, meta: &Meta) -> Result<(), IndexError> {
         rows.values().for_each(|value| presume_small(value));
         self.rows.add(rows, meta.encode())
     }
 
-    /// Returns a row of the stat cache.
-    pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        self.stats.get(key)
+    /// Returns entries of the stat cache; the keys come in their order, and none begins as another one goes.
+    pub fn stats(&self, keys: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
+        self.stats.last_with(keys)
     }
 
     pub fn write_stats(&self, stats: &BTreeMap<Key, Value>) -> Result<(), IndexError> {

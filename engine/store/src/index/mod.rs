@@ -134,15 +134,33 @@ impl Index {
 
     /// Returns the rows whose keys begin with `prefix`; at most `limit`, from the one end or the other.
     pub fn scan(&self, prefix: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
-        let mut end = prefix.to_vec();
-        // The first key behind the prefix. A prefix begins with a letter, so there is one.
-        while end.last() == Some(&u8::MAX) {
-            end.pop();
+        self.range(prefix, &behind(prefix), order, limit)
+    }
+
+    /// Returns for each prefix the last row whose key begins with it.
+    pub fn last_with(&self, prefixes: &[Vec<u8>]) -> Result<Vec<Option<Row>>, IndexError> {
+        let fresh: Vec<Option<Row>> = {
+            let fresh = self.shared.read();
+            let last = |prefix: &Vec<u8>| {
+                let end = behind(prefix);
+                let mut found = fresh.rows.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Excluded(&end[..])));
+                found.next_back().map(|(key, found)| (key.clone(), found.0.clone()))
+            };
+            prefixes.iter().map(last).collect()
+        };
+        let mut last = in_order(prefixes, |prefixes| self.shared.disk.last_with(prefixes))?;
+        for (last, fresh) in last.iter_mut().zip(fresh) {
+            if fresh.as_ref().map(|row| &row.0) >= last.as_ref().map(|row| &row.0) {
+                *last = fresh;
+            }
         }
-        if let Some(last) = end.last_mut() {
-            *last += 1;
-        }
-        self.range(prefix, &end, order, limit)
+        Ok(last)
+    }
+
+    /// Returns the values at these keys, none of which is the beginning of another one's.
+    pub fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Value>>, IndexError> {
+        let found = self.last_with(keys)?.into_iter().zip(keys);
+        Ok(found.map(|(found, key)| found.filter(|row| row.0[..] == key[..]).map(|row| row.1)).collect())
     }
 
     /// Returns at most `limit` rows from `first` on and before `end`.
@@ -195,13 +213,16 @@ impl Index {
         Ok(None)
     }
 
-    /// Returns a row of the stat cache.
-    pub fn stat(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        let fresh = self.shared.read().stats.get(key).cloned();
-        match fresh {
-            Some(value) => Ok(Some(value)),
-            None => self.shared.disk.stat(key),
-        }
+    /// Returns entries of the stat cache.
+    pub fn stats(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Value>>, IndexError> {
+        let fresh: Vec<Option<Value>> = {
+            let fresh = self.shared.read();
+            keys.iter().map(|key| fresh.stats.get(&key[..]).cloned()).collect()
+        };
+        let settled = in_order(keys, |keys| self.shared.disk.stats(keys))?;
+        let settled = settled.into_iter().zip(keys);
+        let settled = settled.map(|(found, key)| found.filter(|row| row.0[..] == key[..]).map(|row| row.1));
+        Ok(fresh.into_iter().zip(settled).map(|(fresh, settled)| fresh.or(settled)).collect())
     }
 
     pub fn set_stats(&self, stats: impl IntoIterator<Item = Row>) {
@@ -214,6 +235,33 @@ impl Index {
             self.shared.changed.notify_all();
         }
     }
+}
+
+/// Returns the first key behind all those that begin with `prefix`, which begins with a letter.
+fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while end.last() == Some(&u8::MAX) {
+        end.pop();
+    }
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+/// Asks for keys in their order, and returns the answers in that in which they were given.
+fn in_order<T: Clone>(
+    keys: &[Vec<u8>],
+    ask: impl FnOnce(&[&[u8]]) -> Result<Vec<Option<T>>, IndexError>,
+) -> Result<Vec<Option<T>>, IndexError> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_unstable_by_key(|at| &keys[*at]);
+    let sorted: Vec<&[u8]> = order.iter().map(|at| &keys[*at][..]).collect();
+    let mut answers = vec![None; keys.len()];
+    for (at, answer) in order.into_iter().zip(ask(&sorted)?) {
+        answers[at] = answer;
+    }
+    Ok(answers)
 }
 
 /// From which end rows are taken.
@@ -457,6 +505,15 @@ mod tests {
                 let wanted = if first < end { expected(&model, &first, &end, order, limit) } else { Vec::new() };
                 assert_eq!(index.range(&first, &end, order, limit).unwrap(), wanted, "round {round}");
                 assert_eq!(index.scan(b"K", order, limit).unwrap(), expected(&model, b"K", b"L", order, limit));
+            }
+            let keys: Vec<Vec<u8>> =
+                (0..random.below(40)).map(|_| [b"K", &random.below(320).to_be_bytes()[..]].concat()).collect();
+            let wanted: Vec<_> = keys.iter().map(|key| model.get(key).map(|value| Value::from(&value[..]))).collect();
+            assert_eq!(index.get_all(&keys).unwrap(), wanted);
+            for key in &keys {
+                // Of all rows whose keys differ in the last byte alone.
+                let last = expected(&model, &key[..8], &behind(&key[..8]), Order::Backward, 1).pop();
+                assert_eq!(index.last_with(&[key[..8].to_vec()]).unwrap(), [last]);
             }
             if random.below(40) == 0 {
                 let meta = index.meta();

@@ -9,15 +9,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::block::{self, Block, Builder, Reading};
-use super::{IndexError, Key, Order, Row, Value};
+use super::block::{self, Block, Builder, Reading, Rows};
+use super::{IndexError, Key, Order, Row, Value, behind};
 use crate::bytes::{Reader, Writer};
 use crate::failure::lock;
 
 /// The value that says which runs there are. Its key is shorter than that of any block, and never taken for one.
 const LIST: &[u8] = b"list";
 /// So many runs of about one size become one.
-const MERGED: usize = 4;
+const MERGED: usize = 8;
 /// So many blocks are written at a time.
 const BATCH: usize = 256;
 
@@ -44,6 +44,8 @@ struct Run {
     n_blocks: u64,
     /// Of the checksums of its blocks.
     sum: u64,
+    /// Which letters its keys begin with, a bit each.
+    letters: u64,
 }
 
 impl Runs {
@@ -74,7 +76,7 @@ impl Runs {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        for run in self.runs().iter().rev() {
+        for run in self.runs().iter().rev().filter(|run| run.may_have(key)) {
             let Some(found) = self.tree.range(run.first()..=run.at(key)).next_back() else { continue };
             let (_, block) = found?;
             block::checksum(&block).ok_or_else(damaged_block)?;
@@ -94,7 +96,8 @@ impl Runs {
     /// Returns at most `limit` rows from `first` on and before `end`, in the order of their keys or against it.
     pub fn range(&self, first: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
         let mut found = BTreeMap::new();
-        for run in self.runs().iter() {
+        let is_one_letter = behind(&first[..first.len().min(1)])[..] >= *end;
+        for run in self.runs().iter().filter(|run| !is_one_letter || run.may_have(first)) {
             found.extend(self.range_of(run, first, end, order, limit)?);
         }
         let found = found.into_iter();
@@ -102,6 +105,33 @@ impl Runs {
             Order::Forward => found.take(limit).collect(),
             Order::Backward => found.rev().take(limit).collect(),
         })
+    }
+
+    /// Returns for each prefix the last row whose key begins with it. The prefixes come in their order: a block that has
+    /// rows for several of them is taken apart once.
+    pub fn last_with(&self, prefixes: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
+        let mut found: Vec<Option<Row>> = vec![None; prefixes.len()];
+        let (mut block, mut rows) = (sled::IVec::default(), Rows::default());
+        for run in self.runs().iter() {
+            let mut is_read = false;
+            for (prefix, found) in prefixes.iter().zip(&mut found).filter(|(prefix, _)| run.may_have(prefix)) {
+                let end = behind(prefix);
+                // What comes before the last row of this block is in this block, if anywhere: prefixes come in their order.
+                if !is_read || rows.last_key().is_none_or(|last| *last < end[..]) {
+                    let Some(next) = self.tree.range(run.first()..run.at(&end)).next_back() else { continue };
+                    block = next?.1;
+                    rows.read(&block).ok_or_else(damaged_block)?;
+                    is_read = true;
+                }
+                if let Some((key, value)) = rows.last_before(&end, &block)
+                    && key.starts_with(prefix)
+                    && found.as_ref().is_none_or(|(newest, _)| newest[..] <= *key)
+                {
+                    *found = Some((key.into(), value.into()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn range_of(
@@ -287,10 +317,19 @@ impl Run {
         self.id.to_be_bytes().to_vec()
     }
 
+    /// Whether keys of it may begin as this one does.
+    fn may_have(&self, key: &[u8]) -> bool {
+        key.first().is_none_or(|letter| self.letters & letter_bit(*letter) != 0)
+    }
+
     /// The key of a block that begins with the row at `key`.
     fn at(&self, key: &[u8]) -> Vec<u8> {
         [&self.id.to_be_bytes()[..], key].concat()
     }
+}
+
+fn letter_bit(letter: u8) -> u64 {
+    1 << (letter & 63)
 }
 
 /// Returns from which run on all are to be merged, if at all: from the oldest that is not larger than all newer ones
@@ -317,13 +356,14 @@ struct Writing<'t> {
 
 impl<'t> Writing<'t> {
     fn new(tree: &'t sled::Tree, id: u64) -> Self {
-        let run = Run { id, n_rows: 0, n_blocks: 0, sum: 0 };
+        let run = Run { id, n_rows: 0, n_blocks: 0, sum: 0, letters: 0 };
         Self { tree, run, builder: Builder::default(), batch: sled::Batch::default(), n_in_batch: 0 }
     }
 
     /// Adds the next row; true, if a batch has been written.
     fn push(&mut self, key: &[u8], value: &[u8]) -> Result<bool, IndexError> {
         self.run.n_rows += 1;
+        self.run.letters |= key.first().map_or(0, |letter| letter_bit(*letter));
         match self.builder.push(key, value) {
             Some(block) => self.put(&block),
             None => Ok(false),
@@ -389,7 +429,7 @@ fn encode_list(runs: &[Arc<Run>], position: &[u8]) -> Vec<u8> {
     let mut out = Writer::default();
     out.text(position);
     for run in runs {
-        for number in [run.id, run.n_rows, run.n_blocks, run.sum] {
+        for number in [run.id, run.n_rows, run.n_blocks, run.sum, run.letters] {
             out.long(number);
         }
     }
@@ -406,7 +446,13 @@ fn decode_list(bytes: &[u8]) -> Option<(Vec<Run>, Vec<u8>)> {
     let mut body = Reader(body);
     let (position, mut runs) = (body.text()?.to_vec(), Vec::new());
     while !body.is_empty() {
-        runs.push(Run { id: body.long()?, n_rows: body.long()?, n_blocks: body.long()?, sum: body.long()? });
+        runs.push(Run {
+            id: body.long()?,
+            n_rows: body.long()?,
+            n_blocks: body.long()?,
+            sum: body.long()?,
+            letters: body.long()?,
+        });
     }
     Some((runs, position))
 }
@@ -427,12 +473,12 @@ mod tests {
     fn runs_are_merged_when_several_of_about_one_size_have_come_together() {
         for (sizes, from) in [
             (&[][..], None),
-            (&[5, 5, 5], None),
-            (&[5, 5, 5, 5], Some(0)),
-            (&[100, 5, 5, 5, 5], Some(1)),
-            (&[20, 5, 5, 5, 5], Some(0)),
-            (&[1000, 400, 100, 50, 20, 5, 4], None),
-            (&[1000, 400, 100, 50, 20, 5, 4, 11, 3], Some(4)),
+            (&[5; 7], None),
+            (&[5; 8], Some(0)),
+            (&[100, 5, 5, 5, 5, 5, 5, 5, 5], Some(1)),
+            (&[40, 5, 5, 5, 5, 5, 5, 5, 5], Some(0)),
+            (&[3200, 1600, 800, 400, 200, 100, 50, 25, 12, 6, 3], None),
+            (&[1000, 400, 100, 50, 20, 5, 4, 11, 3, 2, 1, 1, 1], Some(3)),
         ] {
             assert_eq!(to_merge(sizes), from, "{sizes:?}");
         }
@@ -440,7 +486,10 @@ mod tests {
 
     #[test]
     fn a_list_of_runs_reads_back_or_is_refused() {
-        let runs = [Run { id: 3, n_rows: 70, n_blocks: 2, sum: 9 }, Run { id: 1, n_rows: 1, n_blocks: 1, sum: 4 }];
+        let runs = [
+            Run { id: 3, n_rows: 70, n_blocks: 2, sum: 9, letters: 5 },
+            Run { id: 1, n_rows: 1, n_blocks: 1, sum: 4, letters: 1 },
+        ];
         let bytes = encode_list(&runs.map(Arc::new), b"here");
         assert_eq!(decode_list(&bytes), Some((runs.to_vec(), b"here".to_vec())));
         for bit in 0..bytes.len() * 8 {
@@ -465,7 +514,7 @@ mod tests {
         let db = sled::Config::new().temporary(true).open().unwrap();
         let runs = Runs::open(db.open_tree("rows").unwrap(), true).unwrap();
         let mut expected = BTreeMap::new();
-        for (n, from) in [0, 20_000, 10_000, 30_000].into_iter().enumerate() {
+        for (n, from) in [0, 20_000, 10_000, 30_000, 5_000, 45_000, 15_000, 0].into_iter().enumerate() {
             let rows = rows(from, from + 20_000, &[n as u8; 60]);
             runs.add(&rows, vec![n as u8]).unwrap();
             expected.extend(rows);
@@ -473,13 +522,13 @@ mod tests {
         let expected: Vec<Row> = expected.into_iter().collect();
         let n_values = runs.tree.len();
         assert!(!runs.merge(&|| true).unwrap());
-        assert_eq!((runs.runs().len(), runs.tree.len()), (4, n_values));
+        assert_eq!((runs.runs().len(), runs.tree.len()), (MERGED, n_values));
         let reader = runs.runs();
         assert!(runs.merge(&|| false).unwrap());
         assert!(runs.tree.len() > n_values, "what somebody reads stays");
         drop(reader);
         assert!(!runs.merge(&|| false).unwrap());
-        assert_eq!((runs.runs().len(), runs.position()), (1, vec![3]));
+        assert_eq!((runs.runs().len(), runs.position()), (1, vec![7]));
         assert!(runs.tree.len() < n_values);
         assert!(all(&runs) == expected);
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use mlp_model::StoreError;
+use mlp_model::{Digest, StoreError};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{SendFlags, send};
 
@@ -238,19 +238,19 @@ impl Session<'_> {
                     }
                 }
                 drop(desk);
-                let known = subjects.iter().map(|subject| {
-                    let key = subject.key();
-                    let found = questions.index.stat(&key)?;
-                    Ok(found.and_then(|bytes| Known::decode(&key, &bytes)))
-                });
-                let known = known.collect::<Result<Vec<_>, Unanswered>>()?;
+                let keys: Vec<Vec<u8>> = subjects.iter().map(Subject::key).collect();
+                let found = questions.index.stats(&keys)?.into_iter().zip(&keys);
+                let known: Vec<_> = found.map(|(found, key)| Known::decode(key, &found?)).collect();
                 self.reply(no, Ok(Answer::Stats), &encode_all(&known));
                 return Ok(());
             }
             Request::Result { key } => Answer::Result(questions.result(&key)?),
             Request::ResultReused { key, run, seq } => Answer::ResultReused(questions.result_reused(&key, &run, seq)?),
             Request::Foresee { asked } => {
-                let rely_on = |digest| lock(&self.owner.desk).use_object(&self.client, digest);
+                let rely_on = |outputs: &mut dyn Iterator<Item = Digest>| {
+                    let mut desk = lock(&self.owner.desk);
+                    outputs.for_each(|digest| desk.use_object(&self.client, digest));
+                };
                 let found = foreseen::encode(&questions.foresee(&asked, &rely_on)?);
                 self.reply(no, Ok(Answer::Foreseen), &found);
                 return Ok(());
