@@ -95,6 +95,31 @@ fn what_a_killed_run_had_goes_to_the_one_that_waits() {
     assert_eq!(workspace.read("marks"), "begin a\nbegin b\nend b\n");
 }
 
+/// Runs `b.mlp` while a run of `a.mlp` does its work; returns the run of the latter and what the former told of waiting.
+fn waits_of_b(workspace: &Workspace) -> (String, Vec<String>) {
+    let first = start(workspace, "a.mlp");
+    wait_for_mark(workspace, "begin a");
+    let second = Ran::of(&["run"], workspace.command(&["run", "b.mlp"]).output().unwrap()).exits(0);
+    let waits = second.stderr.lines().filter(|line| line.contains("waits for"));
+    let waits = waits.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    (finish(first).events()[0]["run"].as_str().unwrap().to_owned(), waits)
+}
+
+#[test]
+fn what_a_step_waits_for_is_told_once() {
+    let workspace = workspace(&["a", "b"], 1, "{ tokens: { licence: 1 } }");
+    workspace.edit("a.mlp", "sleep 0.1", "sleep 4");
+    let (first, waits) = waits_of_b(&workspace);
+    assert_eq!(waits, [format!("s0 waits for `licence` that run {first} has")]);
+    // The same step in another pipeline: it is not executed twice.
+    workspace.edit("a.mlp", "echo 0 >", "echo 1 >");
+    workspace.write("b.mlp", workspace.read("a.mlp").replace("pipeline a", "pipeline b"));
+    workspace.write("marks", "");
+    let (first, waits) = waits_of_b(&workspace);
+    assert_eq!(waits, [format!("s0 waits for run {first}, which executes the same step")]);
+    assert_eq!(workspace.read("marks"), "begin a\nend a\n");
+}
+
 #[test]
 fn a_step_that_runs_mlp_does_not_wait_for_itself() {
     let workspace = workspace(&["inner"], 2, &format!("{{ tokens: {{ licence: 1 }}, {}", &all_cores()[1..]));

@@ -293,6 +293,16 @@ impl Scheduler {
         self.settle();
     }
 
+    /// Whether steps wait for other runs.
+    pub fn is_awaiting(&self) -> bool {
+        self.n_awaiting > 0
+    }
+
+    /// Returns the steps that wait for other runs: for their keys, or what they would take.
+    pub fn awaiting(&self) -> Vec<usize> {
+        (0..self.states.len()).filter(|&step| self.states[step] == State::Awaiting).collect()
+    }
+
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }

@@ -33,6 +33,15 @@ pub enum Event {
         n_rounds: usize,
         n_steps: usize,
     },
+    /// It could start, but other runs have what it needs, and have had it for a while. Told again when that changes.
+    StepWaits {
+        run: RunId,
+        step: String,
+        /// The other runs.
+        runs: Vec<RunId>,
+        /// Of what too little is left: `cpu`, `mem`, `token licence`, `gpu GPU-1234`; none: another run executes the same step.
+        lacks: Vec<String>,
+    },
     StepStarted {
         run: RunId,
         step: String,

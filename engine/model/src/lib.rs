@@ -50,7 +50,7 @@ pub use signature::{
     ArgError, ArgType, Argument, Catalogue, CheckedCall, Constructor, Infer, Inferred, InputType, ParamType, RoleRule,
     Signature,
 };
-pub use store::{Claim, CommitGuard, Done, Lease, ObjectFile, RunSummary, Sensitivity, Store, StoreError};
+pub use store::{Claim, CommitGuard, Done, Holdup, Lease, ObjectFile, RunSummary, Sensitivity, Store, StoreError};
 pub use types::{
     ArtifactKind, Column, Marks, ModelType, ReportType, Role, Rule, Scalar, Schema, TableType, Task, Type,
 };

@@ -97,6 +97,11 @@ pub trait Store: Send + Sync {
     /// or with this process.
     fn claim(&self, key: KeyId, takes: Vec<Take>, answer: Done<Claim>);
 
+    /// Returns for each key that was claimed, and is not granted, what the claim waits for, where that are other runs.
+    fn holdups(&self, _keys: &[KeyId]) -> Result<Vec<Option<Holdup>>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Tells the owner of a process group of this run, to be killed should this process die.
     fn track(&self, process_group: u32) -> Result<(), StoreError>;
 
@@ -199,6 +204,14 @@ pub enum Claim {
     Granted(Lease),
     /// Another run executed the key meanwhile: look it up.
     Finished,
+}
+
+/// What keeps a claim waiting: these runs have what it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdup {
+    pub runs: Vec<RunId>,
+    /// Names of the portions of which too little is left; none: one of the runs executes the key.
+    pub lacks: Vec<String>,
 }
 
 /// The right to execute a key, and what it may take meanwhile; given back when dropped.

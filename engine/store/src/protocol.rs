@@ -7,7 +7,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use mlp_model::{
-    CommitGuard, Digest, KeyId, Portion, Removed, RunId, RunSummary, StepId, StepResult, StoreError, Stored, Take,
+    CommitGuard, Digest, Holdup, KeyId, Portion, Removed, RunId, RunSummary, StepId, StepResult, StoreError, Stored,
+    Take,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::journal::group::ClientId;
 use crate::snapshot::Position;
 use crate::stat_cache::{Known, Subject};
 
-pub(crate) const PROTOCOL: u32 = 6;
+pub(crate) const PROTOCOL: u32 = 7;
 /// Nobody sends more at once; a larger length is nonsense.
 const MAX_FRAME_LEN: usize = 1 << 30;
 /// So much memory is set aside for a frame before its bytes have come.
@@ -85,6 +86,10 @@ pub(crate) enum Request {
         key: KeyId,
         seen: u64,
         takes: Vec<Take>,
+    },
+    /// Asks what the claims of these keys wait for that are not answered.
+    Holdups {
+        keys: Vec<KeyId>,
     },
     /// Ends the leases that these requests got; those of `freed` keep their keys, and take nothing any more. Not answered.
     GiveBack {
@@ -191,6 +196,7 @@ pub(crate) enum Answer {
     Done,
     Granted(Vec<Portion>),
     Finished,
+    Holdups(Vec<Option<Holdup>>),
     /// Attached, if true and wanted.
     Blob(bool),
     /// Attached: what [`crate::stat_cache::encode_all`] writes.

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mlp_model::{
-    Cancel, Claim, Decision, Event, InputRecord, Lease, Outcome, OutputRecord, Record, RunStatus, StepError, StepId,
-    StepResult, StoreError, Timestamp,
+    Cancel, Claim, Decision, Event, Holdup, InputRecord, Lease, Outcome, OutputRecord, Record, RunStatus, StepError,
+    StepId, StepResult, StoreError, Timestamp,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -29,6 +29,7 @@ use crate::resolve::{self, Known, Resolved};
 use crate::scheduler::{Because, Command, Scheduler, State, Step, StepKind};
 use crate::tolerance::Tolerance;
 use light::LightStart;
+use waits::Waiting;
 
 mod attempts;
 mod decisions;
@@ -36,6 +37,7 @@ mod ends;
 mod keys;
 mod light;
 mod records;
+mod waits;
 
 /// Everything that can happen to a run.
 pub(crate) enum Message {
@@ -48,6 +50,10 @@ pub(crate) enum Message {
     ClaimAnswered {
         step: usize,
         claim: Result<Claim, StoreError>,
+    },
+    /// What steps wait for, as far as that are other runs.
+    HeldUp {
+        holdups: Vec<(usize, Option<Holdup>)>,
     },
     /// A step has waited long enough for its next attempt.
     Paused {
@@ -136,6 +142,7 @@ pub(crate) struct Drive<'a, F> {
     leases: HashMap<usize, Lease>,
     /// Claims in the order in which they were made, until they are answered or have taken too long.
     claims: VecDeque<(Instant, usize)>,
+    waiting: Waiting,
     attempts: HashMap<usize, Attempt>,
     /// The last failed attempt of each step that may be tried again, and how long that waits.
     failed: HashMap<usize, (u32, StepError, Duration)>,
@@ -282,6 +289,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             light: Vec::new(),
             leases: HashMap::new(),
             claims: VecDeque::new(),
+            waiting: Waiting::new(),
             attempts: HashMap::new(),
             failed: HashMap::new(),
             results: HashMap::new(),
@@ -311,6 +319,8 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
         // One timer for all that waits: setting one wakes a thread.
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(waits::PATIENCE);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.scheduler.on_started();
         let how = *cancel.borrow_and_update();
         self.on_cancel(how);
@@ -345,6 +355,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             tokio::select! {
                 Some(message) = self.hear.recv() => self.on_message(message),
                 _ = ticks.tick(), if is_waiting => self.on_time(),
+                _ = looks.tick(), if self.scheduler.is_awaiting() => self.look_at_waits(),
                 changed = cancel.changed(), if may_be_cancelled => match changed {
                     Ok(()) => {
                         let how = *cancel.borrow_and_update();
@@ -464,6 +475,7 @@ impl<'a, F: FnMut(&Event) + Send> Drive<'a, F> {
             }
             Message::Paused { step } => self.scheduler.on_paused(step),
             Message::ClaimDelayed { step } => self.scheduler.on_claim_delayed(step),
+            Message::HeldUp { holdups } => self.on_held_up(holdups),
             Message::ClaimAnswered { step, claim } => self.on_claim_answered(step, claim),
             Message::Claimed { step, result } => self.on_claimed(step, result),
             Message::Started { step, attempt, result } => self.on_started(step, attempt, result),

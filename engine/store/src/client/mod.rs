@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mlp_model::{
-    Claim, CommitGuard, Digest, Done, KeyId, Lease, ObjectFile, OutputRecord, Record, RunId, RunSummary, Sensitivity,
-    StepId, StepResult, Store, StoreError, Stored, Take,
+    Claim, CommitGuard, Digest, Done, Holdup, KeyId, Lease, ObjectFile, OutputRecord, Record, RunId, RunSummary,
+    Sensitivity, StepId, StepResult, Store, StoreError, Stored, Take,
 };
 
 use crate::clock::Clock;
@@ -491,6 +491,13 @@ impl Store for Client {
             });
         };
         self.link.ask(Request::Claim { key, seen, takes }, Vec::new(), Box::new(sink));
+    }
+
+    fn holdups(&self, keys: &[KeyId]) -> Result<Vec<Option<Holdup>>, StoreError> {
+        match self.ask(Request::Holdups { keys: keys.to_vec() })? {
+            Answer::Holdups(holdups) => Ok(holdups),
+            other => Err(misfit(&other)),
+        }
     }
 
     fn track(&self, process_group: u32) -> Result<(), StoreError> {

@@ -69,6 +69,11 @@ impl Claims {
         self.to_verdicts(granted)
     }
 
+    /// Returns who has the key.
+    pub fn holder(&self, key: &KeyId) -> Option<&Ticket> {
+        self.keys.get(key).map(|line| &line.holder)
+    }
+
     /// Gives the key to a ticket without asking, if it is free, and what it takes: what an earlier owner had granted.
     pub fn hold(&mut self, ticket: Ticket, key: KeyId, portions: Vec<Portion>) {
         self.take_key(ticket.clone(), key);

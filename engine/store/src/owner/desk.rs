@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Sender;
 
-use mlp_model::{Digest, KeyId, RunId, RunSummary, Take, fail_point};
+use mlp_model::{Digest, Holdup, KeyId, RunId, RunSummary, Take, fail_point};
 
 use super::claims::{Claims, Ticket, Verdict};
 use super::groups::Group;
@@ -160,6 +160,22 @@ impl Desk {
         let (own, others): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|verdict| *verdict.ticket() == ticket);
         self.answer(others);
         own.into_iter().next().map(|verdict| self.note(verdict).1)
+    }
+
+    /// Says which other runs have what the client's claim of the key waits for.
+    pub fn holdup(&self, client: &ClientId, key: &KeyId) -> Option<Holdup> {
+        let holder = self.claims.holder(key)?;
+        let (clients, lacks) = match holder.client == *client {
+            true => self.claims.shares.lack(holder),
+            false => (vec![&holder.client], Vec::new()),
+        };
+        let mut runs: Vec<RunId> = clients
+            .into_iter()
+            .filter_map(|client| self.connected.get(client))
+            .flat_map(|other| other.runs.clone())
+            .collect();
+        runs.sort();
+        (!runs.is_empty()).then_some(Holdup { runs, lacks })
     }
 
     /// Ends leases of a client; those of `freed` take nothing any more.

@@ -170,6 +170,10 @@ impl Session<'_> {
                     None => return Ok(()),
                 }
             }
+            Request::Holdups { keys } => {
+                let desk = lock(&self.owner.desk);
+                Answer::Holdups(keys.iter().map(|key| desk.holdup(&self.client, key)).collect())
+            }
             Request::GiveBack { claims, freed } => {
                 lock(&self.owner.desk).give_back(&self.client, &claims, &freed);
                 return Ok(());

@@ -6,7 +6,7 @@
 //! longest ago, and of one client the oldest claim.
 //! What it lacks is kept for it: nobody begins meanwhile who would take of that.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mlp_model::{Portion, Take};
 
@@ -78,6 +78,20 @@ impl Shares {
             None => self.waiting.retain(|(waiting, _)| waiting != ticket),
         }
         self.settle()
+    }
+
+    /// Returns which others have so much that too little is left for a ticket that waits, and of what.
+    pub fn lack(&self, ticket: &Ticket) -> (Vec<&ClientId>, Vec<String>) {
+        let client = &ticket.client;
+        let takes = self.waiting.iter().find(|(waiting, _)| waiting == ticket).map_or(&[][..], |(_, takes)| takes);
+        let Err(lacking) = self.fit(client, takes, &BTreeMap::new()) else { return (Vec::new(), Vec::new()) };
+        let (mut others, mut names) = (HashSet::new(), BTreeSet::new());
+        for portion in lacking.into_iter().flat_map(|take| &take.of) {
+            let holders = self.used.get(&portion.name).into_iter().flat_map(|used| used.by.keys());
+            others.extend(holders.filter(|holder| *holder != client && !self.is_around(client, holder)));
+            names.insert(portion.name.clone());
+        }
+        (others.into_iter().collect(), names.into_iter().collect())
     }
 
     /// The client runs within steps of these.
@@ -179,9 +193,13 @@ impl Shares {
     fn has_room(&self, client: &ClientId, portion: &Portion, kept: &BTreeMap<&str, u64>) -> bool {
         let kept = kept.get(portion.name.as_str()).copied().unwrap_or(0);
         let Some(used) = self.used.get(&portion.name) else { return fits(0, kept, portion) };
-        let is_around = |holder: &ClientId| self.around.get(client).is_some_and(|around| around.contains(holder));
-        let used = used.by.iter().filter(|(holder, _)| !is_around(holder)).map(|(_, amount)| amount).sum();
+        let used = used.by.iter().filter(|(holder, _)| !self.is_around(client, holder)).map(|(_, amount)| amount).sum();
         fits(used, kept, portion)
+    }
+
+    /// Whether the client runs within a step of this one.
+    fn is_around(&self, client: &ClientId, holder: &ClientId) -> bool {
+        self.around.get(client).is_some_and(|around| around.contains(holder))
     }
 }
 

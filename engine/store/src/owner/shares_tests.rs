@@ -132,6 +132,24 @@ fn a_run_within_a_step_does_not_wait_for_what_the_step_has() {
     assert_eq!(tickets(&shares.end(&ticket("outer", 1))), [("other", 1)]);
 }
 
+#[test]
+fn what_a_ticket_waits_for_and_who_has_it_is_known() {
+    let mut shares = Shares::default();
+    let lack = |shares: &Shares, client: &str, no| {
+        let (clients, lacks) = shares.lack(&ticket(client, no));
+        (clients.into_iter().map(|client| client.0.clone()).collect::<Vec<_>>(), lacks)
+    };
+    assert!(begins(&mut shares, "a", 1, licence()));
+    // What others have of something of which there is enough is nobody's business.
+    assert!(begins(&mut shares, "c", 1, cores(1)));
+    assert!(!begins(&mut shares, "b", 1, licence()));
+    assert_eq!(lack(&shares, "b", 1), (vec!["a".into()], vec!["token licence".into()]));
+    assert!(!begins(&mut shares, "c", 2, cores(4)));
+    assert_eq!(lack(&shares, "c", 2), (vec!["a".into()], vec!["cpu".into()]));
+    // Who has begun waits for nothing.
+    assert_eq!(lack(&shares, "a", 1), (vec![], vec![]));
+}
+
 proptest! {
     /// Whatever clients ask and end: where several have of a thing, they have no more than there is; and when those that
     /// began end, everybody begins.

@@ -65,6 +65,7 @@ pub fn lines(event: &Event) -> Vec<(String, String)> {
     match event {
         Event::Planned { steps, .. } => one("plan", plan_line(steps)),
         Event::LoopUnfolded { name, n_rounds, .. } => one(name, format!("has {}", words::plural(*n_rounds, "round"))),
+        Event::StepWaits { step, runs, lacks, .. } => one(step, words::holdup(runs, lacks)),
         Event::StepFinished { step, seconds, attempt, idempotency_key: Some(key), .. } => {
             let late = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
             one(step, format!("done    {:<48} {}{late}", words::effect(key), words::seconds(*seconds)))

@@ -108,7 +108,7 @@ impl Reporter for TerminalReporter {
             | Event::ReleaseHeld { .. }
             | Event::RoundsFailed { .. } => mark = Mark::Bad,
             Event::LoopUnfolded { n_steps, .. } => self.tally.set_length(*n_steps as u64),
-            Event::Planned { .. } => {}
+            Event::Planned { .. } | Event::StepWaits { .. } => {}
             Event::CutOff { n_saved, .. } => {
                 self.saved += n_saved;
                 mark = Mark::Good;

@@ -1,6 +1,8 @@
 //! How numbers, facts and decisions read to a person.
 
-use mlp_model::{CheckResult, Facts, FailedRounds, Progress, Verdict};
+use std::collections::BTreeSet;
+
+use mlp_model::{CheckResult, Facts, FailedRounds, Progress, RunId, Verdict};
 
 /// Writes 1234567 as `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -34,6 +36,35 @@ pub fn failed_rounds(failed: &FailedRounds) -> String {
     };
     let all = plural(*n_rounds, "round");
     format!("{} of {all} of `{name}`, {what}: {}{more}", count(rounds.len() as u64), named.join(", "))
+}
+
+/// Writes what a step waits for: `waits for cores and memory that run 5d1c0a9b27e4 has`.
+pub fn holdup(runs: &[RunId], lacks: &[String]) -> String {
+    let what = |name: &String| match name.split_once(' ') {
+        None if name == "cpu" => "cores".to_owned(),
+        None if name == "mem" => "memory".to_owned(),
+        Some(("token", token)) => format!("`{token}`"),
+        Some(("gpu", _)) => "a GPU".to_owned(),
+        _ => name.clone(),
+    };
+    let lacks: BTreeSet<String> = lacks.iter().map(what).collect();
+    let lacks: Vec<String> = lacks.into_iter().collect();
+    let names: Vec<String> = runs.iter().map(|run| run.0.clone()).collect();
+    let of = format!("{} {}", if runs.len() == 1 { "run" } else { "runs" }, all_of(&names));
+    match &lacks[..] {
+        [] if runs.len() == 1 => format!("waits for {of}, which executes the same step"),
+        [] => format!("waits for {of}, one of which executes the same step"),
+        lacks => format!("waits for {} that {of} {}", all_of(lacks), if runs.len() == 1 { "has" } else { "have" }),
+    }
+}
+
+/// Writes `a, b and c`.
+fn all_of(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => name.clone(),
+        [names @ .., last] => format!("{} and {last}", names.join(", ")),
+    }
 }
 
 /// Writes a span of time as a person would say it: `18 ms`, `4.2 s`, `3 min 05 s`.
@@ -128,6 +159,21 @@ mod tests {
         for (x, text) in table {
             assert_eq!(number(x), text);
         }
+    }
+
+    #[test]
+    fn what_a_step_waits_for_is_named_as_people_know_it() {
+        let say = |runs: &[&str], lacks: &[&str]| {
+            let runs: Vec<RunId> = runs.iter().map(|run| RunId((*run).to_owned())).collect();
+            holdup(&runs, &lacks.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(say(&["1a"], &[]), "waits for run 1a, which executes the same step");
+        assert_eq!(say(&["1a"], &["mem", "cpu"]), "waits for cores and memory that run 1a has");
+        assert_eq!(say(&["1a", "2b"], &["gpu GPU-1", "gpu GPU-2"]), "waits for a GPU that runs 1a and 2b have");
+        assert_eq!(
+            say(&["1a"], &["token licence", "mem", "cpu"]),
+            "waits for `licence`, cores and memory that run 1a has"
+        );
     }
 
     #[test]

@@ -122,7 +122,10 @@ impl Draft {
             Event::Planned { steps, .. } => self.planned = steps.clone(),
             // What a plan says of it then has a date, which this run does not know.
             Event::StepFinished { idempotency_key: Some(_), .. } => self.is_void = true,
-            Event::StepStarted { .. } | Event::StepProgressed { .. } | Event::StepPrinted { .. } => {}
+            Event::StepWaits { .. }
+            | Event::StepStarted { .. }
+            | Event::StepProgressed { .. }
+            | Event::StepPrinted { .. } => {}
             Event::StepFailed { will_retry: true, .. } | Event::CutOff { .. } => {}
             Event::StepFinished { run, step, outputs, facts, .. } => {
                 self.n_executed += 1;
