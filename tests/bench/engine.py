@@ -71,10 +71,10 @@ def noop_without_snapshot(args, folder):
         yield case.result("noop_without_snapshot", times)
 
 
-def steps(args, folder):
+def steps(args, folder, kind=""):
     """Every step is executed: a shell that copies a file of a few bytes, two at once."""
     for n in args.sizes:
-        case = Case(args, folder, n)
+        case = Case(args, folder, n, kind)
 
         def forget():
             case.wait_for_owner()
@@ -84,7 +84,12 @@ def steps(args, folder):
 
         times = alternate(args.rounds, {"mlp": case.run_mlp, "ninja": case.run_ninja}, before=forget)
         case.remove_aside()
-        yield case.result("steps", times)
+        yield case.result("_".join(["steps", *filter(None, [kind])]), times)
+
+
+def steps_unconfined(args, folder):
+    """The same with `confine: off`."""
+    yield from steps(args, folder, "unconfined")
 
 
 def in_process(args, folder):
@@ -121,6 +126,7 @@ MEASURES = {
     "noop": noop,
     "noop-without-snapshot": noop_without_snapshot,
     "steps": steps,
+    "steps-unconfined": steps_unconfined,
     "in-process": in_process,
     "start-up": start_up,
 }
@@ -168,10 +174,10 @@ class Workspace:
 class Case(Workspace):
     """The same shell steps for both programs, each with one file of its own."""
 
-    def __init__(self, args, folder, n):
-        super().__init__(args, folder / f"mlp-{n}")
+    def __init__(self, args, folder, n, kind=""):
+        super().__init__(args, folder / f"mlp-{kind}{n}")
         self.n = n
-        self.ninja_folder = folder / f"ninja-{n}"
+        self.ninja_folder = folder / f"ninja-{kind}{n}"
         self.peer = [args.peer, "-j", "2"]
         if (self.ninja_folder / "build.ninja").exists():
             return
@@ -181,8 +187,9 @@ class Case(Workspace):
                 if i % 1000 == 0:
                     path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"{i}\n")
+        more = ", confine: off" if kind == "unconfined" else ""
         rows = (
-            f'step s{i} = sh("cat {{i}} > {{o}}", inputs: {{ i: file("src/{i // 1000}/{i}.txt") }}, outputs: {{ o: file }})\n'
+            f'step s{i} = sh("cat {{i}} > {{o}}", inputs: {{ i: file("src/{i // 1000}/{i}.txt") }}, outputs: {{ o: file }}{more})\n'
             for i in range(n)
         )
         (self.mlp_folder / "bench.mlp").write_text("pipeline bench\n\n" + "".join(rows))
