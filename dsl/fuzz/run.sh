@@ -2,7 +2,7 @@
 # Fuzzes the compiler and the language server, guided by coverage: `dsl/fuzz/run.sh [SECONDS [TARGET ..]]`.
 #
 # Runs each target (text, edits, session) for its share of SECONDS (60), beginning with the committed corpus and the
-# cases of the language suite. Fails on a panic, on what takes the processor over three seconds, and on more than 1 GiB of
+# cases of the language suite. Fails on a panic, on what takes the processor over a second, and on more than 1 GiB of
 # memory; the input is then kept under `target/fuzz/found`. With `MLP_FUZZ_KEEP=1`, what reached code that nothing else
 # reaches goes into the corpus.
 #
