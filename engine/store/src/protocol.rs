@@ -271,7 +271,7 @@ pub(crate) fn read<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Op
     if !(4..=MAX_FRAME_LEN).contains(&len) {
         return Err(nonsense("a frame has an impossible length"));
     }
-    // Grows with what really comes, not with what was announced.
+    // A large one grows with what really comes, not with what was announced.
     let mut body = Vec::with_capacity(len.min(MAX_TRUSTED_LEN));
     if stream.take(len as u64).read_to_end(&mut body)? != len {
         return Ok(None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mlp_model::{Digest, KeyId, Record, RunId, RunSummary, StepCounts, StepId, StepResult, StoreError, Stored};
 
 use crate::foreseen::{self, Found, Kept};
-use crate::index::{Index, IndexError, Order, Row};
+use crate::index::{Index, IndexError, Order, Row, Span};
 use crate::journal::{Link, Place, Segments};
 use crate::rows::{self, CONSUMED, Mark, PRODUCED, RunRow, SLOT_LEN, Slot, Started};
 use crate::snapshot::Position;
@@ -66,16 +66,16 @@ impl Questions {
     ) -> Answer<Vec<Found>> {
         let mut answers: Vec<Found> = Vec::with_capacity(asked.len());
         let (mut results, mut new) = (Vec::new(), Vec::new());
-        let keys: Vec<Vec<u8>> = asked.iter().map(|(key, _)| rows::result_prefix(key)).collect();
-        for (n, newest) in self.index.last_with(&keys)?.into_iter().enumerate() {
+        let keys: Vec<Span> = asked.iter().map(|(key, _)| Span::of(&rows::result_prefix(key))).collect();
+        for (n, newest) in self.index.last_in(&keys)?.into_iter().enumerate() {
             match newest {
                 Some((key, value)) => results.push((n, rows::seq_of(&key), slot_of(&key, &value)?)),
                 None => new.push(n),
             }
             answers.push(Found { has_history: true, ..Found::default() });
         }
-        let steps: Vec<Vec<u8>> = new.iter().map(|n| rows::step_prefix(&asked[*n].1)).collect();
-        for (n, newest) in new.into_iter().zip(self.index.last_with(&steps)?) {
+        let steps: Vec<Span> = new.iter().map(|n| Span::of(&rows::step_prefix(&asked[*n].1))).collect();
+        for (n, newest) in new.into_iter().zip(self.index.last_in(&steps)?) {
             answers[n].has_history = newest.is_some();
         }
         let in_journal = |slot: &Slot| (slot.place.segment, slot.place.offset, slot.start);

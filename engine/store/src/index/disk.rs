@@ -18,7 +18,7 @@ use mlp_model::StoreError;
 
 use super::meta::{Meta, VERSION};
 use super::runs::Runs;
-use super::{IndexError, Key, Order, Row, Value};
+use super::{IndexError, Key, Order, Row, Span, Value};
 use crate::failure::io_failure;
 
 const MAX_VALUE_LEN: usize = 4096;
@@ -122,18 +122,14 @@ impl Disk {
         }
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        self.rows.get(key)
-    }
-
     /// Returns at most `limit` rows from `first` on and before `end`, in the order of their keys or against it.
     pub fn range(&self, first: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, IndexError> {
         self.rows.range(first, end, order, limit)
     }
 
-    /// Returns for each prefix, in their order, the last row whose key begins with it.
-    pub fn last_with(&self, prefixes: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
-        self.rows.last_with(prefixes)
+    /// Returns the last row of each span; their ends come in order.
+    pub fn last_in(&self, spans: &[&Span]) -> Result<Vec<Option<Row>>, IndexError> {
+        self.rows.last_in(spans)
     }
 
     /// Writes rows and the position that they belong to.
@@ -142,9 +138,9 @@ impl Disk {
         self.rows.add(rows, meta.encode())
     }
 
-    /// Returns entries of the stat cache; the keys come in their order, and none begins as another one goes.
-    pub fn stats(&self, keys: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
-        self.stats.last_with(keys)
+    /// As [`Disk::last_in`], of the stat cache.
+    pub fn last_stats_in(&self, spans: &[&Span]) -> Result<Vec<Option<Row>>, IndexError> {
+        self.stats.last_in(spans)
     }
 
     pub fn write_stats(&self, stats: &BTreeMap<Key, Value>) -> Result<(), IndexError> {

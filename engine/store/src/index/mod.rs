@@ -128,7 +128,7 @@ impl Index {
         let fresh = self.shared.read().rows.get(key).map(|found| found.0.clone());
         match fresh {
             Some(value) => Ok(Some(value)),
-            None => self.shared.disk.get(key),
+            None => Ok(self.shared.disk.last_in(&[&Span::only(key)])?.pop().flatten().map(|row| row.1)),
         }
     }
 
@@ -137,18 +137,17 @@ impl Index {
         self.range(prefix, &behind(prefix), order, limit)
     }
 
-    /// Returns for each prefix the last row whose key begins with it.
-    pub fn last_with(&self, prefixes: &[Vec<u8>]) -> Result<Vec<Option<Row>>, IndexError> {
+    /// Returns the last row of each span.
+    pub fn last_in(&self, spans: &[Span]) -> Result<Vec<Option<Row>>, IndexError> {
         let fresh: Vec<Option<Row>> = {
             let fresh = self.shared.read();
-            let last = |prefix: &Vec<u8>| {
-                let end = behind(prefix);
-                let mut found = fresh.rows.range::<[u8], _>((Bound::Included(&prefix[..]), Bound::Excluded(&end[..])));
+            let last = |Span { first, end }: &Span| {
+                let mut found = fresh.rows.range::<[u8], _>((Bound::Included(&first[..]), Bound::Excluded(&end[..])));
                 found.next_back().map(|(key, found)| (key.clone(), found.0.clone()))
             };
-            prefixes.iter().map(last).collect()
+            spans.iter().map(last).collect()
         };
-        let mut last = in_order(prefixes, |prefixes| self.shared.disk.last_with(prefixes))?;
+        let mut last = by_end(spans, |spans| self.shared.disk.last_in(spans))?;
         for (last, fresh) in last.iter_mut().zip(fresh) {
             if fresh.as_ref().map(|row| &row.0) >= last.as_ref().map(|row| &row.0) {
                 *last = fresh;
@@ -157,10 +156,10 @@ impl Index {
         Ok(last)
     }
 
-    /// Returns the values at these keys, none of which is the beginning of another one's.
+    /// Returns the values at these keys.
     pub fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Value>>, IndexError> {
-        let found = self.last_with(keys)?.into_iter().zip(keys);
-        Ok(found.map(|(found, key)| found.filter(|row| row.0[..] == key[..]).map(|row| row.1)).collect())
+        let spans: Vec<Span> = keys.iter().map(|key| Span::only(key)).collect();
+        Ok(self.last_in(&spans)?.into_iter().map(|found| found.map(|row| row.1)).collect())
     }
 
     /// Returns at most `limit` rows from `first` on and before `end`.
@@ -219,10 +218,9 @@ impl Index {
             let fresh = self.shared.read();
             keys.iter().map(|key| fresh.stats.get(&key[..]).cloned()).collect()
         };
-        let settled = in_order(keys, |keys| self.shared.disk.stats(keys))?;
-        let settled = settled.into_iter().zip(keys);
-        let settled = settled.map(|(found, key)| found.filter(|row| row.0[..] == key[..]).map(|row| row.1));
-        Ok(fresh.into_iter().zip(settled).map(|(fresh, settled)| fresh.or(settled)).collect())
+        let spans: Vec<Span> = keys.iter().map(|key| Span::only(key)).collect();
+        let settled = by_end(&spans, |spans| self.shared.disk.last_stats_in(spans))?;
+        Ok(fresh.into_iter().zip(settled).map(|(fresh, settled)| fresh.or(settled.map(|row| row.1))).collect())
     }
 
     pub fn set_stats(&self, stats: impl IntoIterator<Item = Row>) {
@@ -249,15 +247,33 @@ fn behind(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// Asks for keys in their order, and returns the answers in that in which they were given.
-fn in_order<T: Clone>(
-    keys: &[Vec<u8>],
-    ask: impl FnOnce(&[&[u8]]) -> Result<Vec<Option<T>>, IndexError>,
+/// The keys from `first` on and before `end`.
+pub(crate) struct Span {
+    first: Vec<u8>,
+    end: Vec<u8>,
+}
+
+impl Span {
+    /// All keys that begin so.
+    pub fn of(prefix: &[u8]) -> Self {
+        Self { first: prefix.to_vec(), end: behind(prefix) }
+    }
+
+    /// This key alone.
+    pub fn only(key: &[u8]) -> Self {
+        Self { first: key.to_vec(), end: [key, b"\0"].concat() }
+    }
+}
+
+/// Asks for spans by their ends, and returns the answers in the order in which the spans were given.
+fn by_end<T: Clone>(
+    spans: &[Span],
+    ask: impl FnOnce(&[&Span]) -> Result<Vec<Option<T>>, IndexError>,
 ) -> Result<Vec<Option<T>>, IndexError> {
-    let mut order: Vec<usize> = (0..keys.len()).collect();
-    order.sort_unstable_by_key(|at| &keys[*at]);
-    let sorted: Vec<&[u8]> = order.iter().map(|at| &keys[*at][..]).collect();
-    let mut answers = vec![None; keys.len()];
+    let mut order: Vec<usize> = (0..spans.len()).collect();
+    order.sort_unstable_by_key(|at| &spans[*at].end);
+    let sorted: Vec<&Span> = order.iter().map(|at| &spans[*at]).collect();
+    let mut answers = vec![None; spans.len()];
     for (at, answer) in order.into_iter().zip(ask(&sorted)?) {
         answers[at] = answer;
     }
@@ -513,7 +529,7 @@ mod tests {
             for key in &keys {
                 // Of all rows whose keys differ in the last byte alone.
                 let last = expected(&model, &key[..8], &behind(&key[..8]), Order::Backward, 1).pop();
-                assert_eq!(index.last_with(&[key[..8].to_vec()]).unwrap(), [last]);
+                assert_eq!(index.last_in(&[Span::of(&key[..8])]).unwrap(), [last]);
             }
             if random.below(40) == 0 {
                 let meta = index.meta();
@@ -527,6 +543,21 @@ mod tests {
                 index = Index::open(folder.path(), warn).unwrap();
                 assert_eq!(index.meta(), meta);
             }
+        }
+    }
+
+    #[test]
+    fn a_file_is_known_though_the_name_of_another_begins_with_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let warn = &mut |warning: String| panic!("{warning}");
+        let index = Index::open(folder.path(), warn).unwrap();
+        let keys = [b"f/data/x".to_vec(), b"f/data/x.csv".to_vec(), b"f/data/w".to_vec()];
+        index.set_stats(keys[..2].iter().map(|key| (key[..].into(), key[1..].into())));
+        for _ in 0..2 {
+            let found = index.stats(&keys).unwrap();
+            let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+            assert_eq!(found, [Some(&b"/data/x"[..]), Some(b"/data/x.csv"), None]);
+            index.shared.settle_stats();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::block::{self, Block, Builder, Reading, Rows};
-use super::{IndexError, Key, Order, Row, Value, behind};
+use super::{IndexError, Key, Order, Row, Span, Value, behind};
 use crate::bytes::{Reader, Writer};
 use crate::failure::lock;
 
@@ -24,7 +24,7 @@ const BATCH: usize = 256;
 pub(super) struct Runs {
     tree: sled::Tree,
     state: RwLock<State>,
-    /// Merged into others. Somebody may still be reading them.
+    /// Merged into others, or never completed: their blocks are to be removed, once nobody reads them any more.
     merged: Mutex<Vec<Arc<Run>>>,
     /// Held while runs are merged: no run is merged twice.
     merging: Mutex<()>,
@@ -66,31 +66,13 @@ impl Runs {
         if !is_whole {
             opened.check()?;
         }
-        opened.remove_left_overs()?;
+        opened.find_left_overs()?;
         Ok(opened)
     }
 
     /// Returns what was handed in with the newest run.
     pub fn position(&self) -> Vec<u8> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).position.clone()
-    }
-
-    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        for run in self.runs().iter().rev().filter(|run| run.may_have(key)) {
-            let Some(found) = self.tree.range(run.first()..=run.at(key)).next_back() else { continue };
-            let (_, block) = found?;
-            block::checksum(&block).ok_or_else(damaged_block)?;
-            let mut reading = Reading::default();
-            while reading.advance(&block).ok_or_else(damaged_block)? {
-                if reading.key[..] >= *key {
-                    if reading.key == key {
-                        return Ok(Some(reading.value(&block).into()));
-                    }
-                    break;
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Returns at most `limit` rows from `first` on and before `end`, in the order of their keys or against it.
@@ -107,24 +89,24 @@ impl Runs {
         })
     }
 
-    /// Returns for each prefix the last row whose key begins with it. The prefixes come in their order: a block that has
-    /// rows for several of them is taken apart once.
-    pub fn last_with(&self, prefixes: &[&[u8]]) -> Result<Vec<Option<Row>>, IndexError> {
-        let mut found: Vec<Option<Row>> = vec![None; prefixes.len()];
+    /// Returns the last row of each span. Their ends come in order: a block that has rows for several is taken apart once.
+    pub fn last_in(&self, spans: &[&Span]) -> Result<Vec<Option<Row>>, IndexError> {
+        let mut found: Vec<Option<Row>> = vec![None; spans.len()];
         let (mut block, mut rows) = (sled::IVec::default(), Rows::default());
         for run in self.runs().iter() {
             let mut is_read = false;
-            for (prefix, found) in prefixes.iter().zip(&mut found).filter(|(prefix, _)| run.may_have(prefix)) {
-                let end = behind(prefix);
-                // What comes before the last row of this block is in this block, if anywhere: prefixes come in their order.
+            for (Span { first, end }, found) in
+                spans.iter().zip(&mut found).filter(|(span, _)| run.may_have(&span.first))
+            {
+                // What comes before the last row of this block is in this block, if anywhere: ends come in order.
                 if !is_read || rows.last_key().is_none_or(|last| *last < end[..]) {
-                    let Some(next) = self.tree.range(run.first()..run.at(&end)).next_back() else { continue };
+                    let Some(next) = self.tree.range(run.first()..run.at(end)).next_back() else { continue };
                     block = next?.1;
                     rows.read(&block).ok_or_else(damaged_block)?;
                     is_read = true;
                 }
-                if let Some((key, value)) = rows.last_before(&end, &block)
-                    && key.starts_with(prefix)
+                if let Some((key, value)) = rows.last_before(end, &block)
+                    && *key >= first[..]
                     && found.as_ref().is_none_or(|(newest, _)| newest[..] <= *key)
                 {
                     *found = Some((key.into(), value.into()));
@@ -216,7 +198,8 @@ impl Runs {
         {
             let is_full = writing.push(&cursors[newest].reading.key, cursors[newest].value())?;
             if is_full && stop() {
-                self.remove_blocks(id)?;
+                // Its blocks go later: somebody waits for the end of this owner.
+                lock(&self.merged).push(Arc::new(writing.run));
                 return Ok(false);
             }
             let key = cursors[newest].reading.key.clone();
@@ -277,8 +260,8 @@ impl Runs {
         }
     }
 
-    /// Removes what an unfinished merge has left.
-    fn remove_left_overs(&self) -> Result<(), IndexError> {
+    /// Finds what an unfinished merge has left; it goes with the next one.
+    fn find_left_overs(&self) -> Result<(), IndexError> {
         let mut known: Vec<u64> = self.runs().iter().map(|run| run.id).collect();
         known.sort_unstable();
         let mut next = 0_u64;
@@ -286,7 +269,7 @@ impl Runs {
             let (key, _) = found?;
             let Some(id) = key.first_chunk().map(|id| u64::from_be_bytes(*id)) else { break };
             if known.binary_search(&id).is_err() {
-                self.remove_blocks(id)?;
+                lock(&self.merged).push(Arc::new(Run::new(id)));
             }
             next = id + 1;
         }
@@ -312,6 +295,11 @@ impl Runs {
 }
 
 impl Run {
+    /// Without rows yet.
+    fn new(id: u64) -> Self {
+        Self { id, n_rows: 0, n_blocks: 0, sum: 0, letters: 0 }
+    }
+
     /// The least key that a block of it can have.
     fn first(&self) -> Vec<u8> {
         self.id.to_be_bytes().to_vec()
@@ -356,7 +344,7 @@ struct Writing<'t> {
 
 impl<'t> Writing<'t> {
     fn new(tree: &'t sled::Tree, id: u64) -> Self {
-        let run = Run { id, n_rows: 0, n_blocks: 0, sum: 0, letters: 0 };
+        let run = Run::new(id);
         Self { tree, run, builder: Builder::default(), batch: sled::Batch::default(), n_in_batch: 0 }
     }
 
@@ -522,7 +510,8 @@ mod tests {
         let expected: Vec<Row> = expected.into_iter().collect();
         let n_values = runs.tree.len();
         assert!(!runs.merge(&|| true).unwrap());
-        assert_eq!((runs.runs().len(), runs.tree.len()), (MERGED, n_values));
+        assert!(all(&runs) == expected && runs.runs().len() == MERGED);
+        assert!(runs.tree.len() > n_values, "what it had written goes with the next one");
         let reader = runs.runs();
         assert!(runs.merge(&|| false).unwrap());
         assert!(runs.tree.len() > n_values, "what somebody reads stays");
@@ -547,9 +536,12 @@ mod tests {
         unfinished.finish().unwrap();
         drop(runs);
         let runs = open().unwrap();
-        assert_eq!((all(&runs) == before, tree.len(), runs.position()), (true, n_values, b"two".to_vec()));
+        assert_eq!((all(&runs) == before, runs.position()), (true, b"two".to_vec()));
+        assert!(!runs.merge(&|| false).unwrap());
+        assert_eq!(tree.len(), n_values);
         runs.add(&rows(0, 1, b"newest"), b"three".to_vec()).unwrap();
-        assert_eq!(runs.get(&0_u32.to_be_bytes()).unwrap().as_deref(), Some(&b"\0\0\0\0newest"[..]));
+        let newest = runs.last_in(&[&Span::only(&0_u32.to_be_bytes())]).unwrap();
+        assert_eq!(newest[0].as_ref().map(|row| &row.1[..]), Some(&b"\0\0\0\0newest"[..]));
         drop(runs);
         let (block, _) = tree.scan_prefix(0_u64.to_be_bytes()).nth(1).unwrap().unwrap();
         tree.remove(block).unwrap();
